@@ -1,0 +1,167 @@
+"""A staged swap: a change that is prepared, reversible, and knows what it can do.
+
+`swap` makes one, `deploy` moves traffic with it. So a deployment needs to know nothing about modules, handles,
+processes or nodes, and an engine nothing about canaries.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Awaitable, Sequence
+from typing import Protocol, runtime_checkable
+
+from attrs import field, frozen
+
+from noodle_upgrade_core.errors import RollbackFailedError
+
+__all__ = [
+    "COUNTS",
+    "LATENCY_BOUNDS",
+    "MEMBERS",
+    "SHADOW",
+    "WEIGHTS",
+    "Arm",
+    "Measurement",
+    "StagedSwap",
+    "SwapSet",
+    "bucket_of",
+]
+
+WEIGHTS = "weights"
+"""`shift` takes any share from 0 to 1; without it only 0 and 1."""
+SHADOW = "shadow"
+"""The new version can be run beside the old one on copies of calls, its effects discarded."""
+MEMBERS = "members"
+"""The swap is over several members, and can be shifted member by member."""
+COUNTS = "counts"
+"""`measure` tells calls, errors and latency of both versions."""
+
+LATENCY_BOUNDS: tuple[float, ...] = tuple(1e-6 * 2**power for power in range(28))
+"""Upper bounds of the latency buckets in seconds: 1 µs, doubling, to 134 s; one more bucket takes the rest."""
+
+
+def bucket_of(seconds: float) -> int:
+    """Return the index of the latency bucket that a call of this length falls into."""
+    return bisect.bisect_left(LATENCY_BOUNDS, seconds)
+
+
+@frozen(kw_only=True)
+class Arm:
+    """What one version did since the deployment began: counts only grow.
+
+    `latency` has one count per bucket of `LATENCY_BOUNDS` and one for slower calls.
+    """
+
+    version: str
+    calls: int = 0
+    errors: int = 0
+    in_flight: int = 0
+    latency: tuple[int, ...] = ()
+    last_error: str = ""
+
+
+@frozen(kw_only=True)
+class Measurement:
+    """Both versions at one moment: `at` in seconds of the rollout's clock, `weight` the share that was asked for."""
+
+    at: float
+    weight: float
+    old: Arm
+    new: Arm
+
+
+@runtime_checkable
+class StagedSwap(Protocol):
+    """What an implementation of `swap` returns. Every method may be plain or `async`, and is given a time limit.
+
+    Order of calls: `shift` any number of times, then `commit` or `revert`. `revert` may come at any moment, also twice
+    and also after `commit`, until the old version is released.
+    """
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Some of `weights`, `shadow`, `members`, `counts`; empty means all or nothing."""
+
+    def shift(self, weight: float) -> Awaitable[None] | None:
+        """Move this share of traffic, from 0 to 1, to the new version.
+
+        The first shift above 0 is the first visible effect. When it raises, nothing has changed.
+        """
+
+    def commit(self) -> Awaitable[None] | None:
+        """Make the change permanent; the old version goes when its last call in flight has left."""
+
+    def revert(self) -> Awaitable[None] | None:
+        """Go back to the old version; idempotent.
+
+        Raises `RollbackUnavailableError` once the old version is released.
+        """
+
+    def measure(self) -> Measurement | None:
+        """Return what both versions did so far, or None without the capability `counts`."""
+
+    def running(self) -> dict[str, str]:
+        """Return the version that each component of this swap really runs, by asking it."""
+
+
+async def settle(result: Awaitable[None] | None) -> None:
+    """Await what a method of a staged swap returned, if it has to be awaited."""
+    if result is not None:
+        await result
+
+
+@frozen
+class SwapSet:
+    """Several engines' staged swaps as one: the parts of one plan that no single engine could take together.
+
+    Each part is all or nothing by itself. Over the set, a part that fails takes the earlier ones back before the error
+    goes on. Callers can see the parts change one after the other, which `plan` says beforehand.
+    """
+
+    parts: tuple[StagedSwap, ...] = field(converter=tuple)
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What every part can do."""
+        return frozenset.intersection(*(part.capabilities for part in self.parts))
+
+    async def shift(self, weight: float) -> None:
+        """Shift every part, in order; take back on failure."""
+        for done, part in enumerate(self.parts):
+            try:
+                await settle(part.shift(weight))
+            except BaseException:
+                await _take_back(self.parts[:done])
+                raise
+
+    async def commit(self) -> None:
+        """Commit every part, in order."""
+        for part in self.parts:
+            await settle(part.commit())
+
+    async def revert(self) -> None:
+        """Revert every part, last first; never stops at the first failure."""
+        await _take_back(self.parts)
+
+    def measure(self) -> Measurement | None:
+        """Return the measurement of the first part that has one."""
+        return next((seen for part in self.parts if (seen := part.measure()) is not None), None)
+
+    def running(self) -> dict[str, str]:
+        """Return the versions that all parts run."""
+        return {name: version for part in self.parts for name, version in part.running().items()}
+
+
+async def _take_back(parts: Sequence[StagedSwap]) -> None:
+    failures: list[Exception] = []
+    for part in reversed(parts):
+        try:
+            await settle(part.revert())
+        except Exception as error:  # noqa: BLE001 - an undo goes on to its end; all failures are raised together
+            failures.append(error)
+    if failures:
+        raise RollbackFailedError(
+            f"{len(failures)} of {len(parts)} parts could not be taken back.",
+            hint="Run `noodle doctor` to see what is left.",
+            details={"errors": [f"{type(e).__name__}: {e}" for e in failures]},
+        ) from ExceptionGroup("revert", failures)

@@ -1,0 +1,140 @@
+"""The small closed set of steps that a strategy yields, and what it gets back.
+
+A strategy does no I/O and reads no clock, so the same object runs in production, in a test and in a simulation of a
+million replicas:
+
+    class Careful:
+        def rollout(self, plan):
+            for weight in (0.05, 0.25, 1.0):
+                yield Shift(weight)
+                seen = yield Judge(until="safe", budget=300)
+                if seen.harm:
+                    yield Revert(seen.reasons)
+                    return
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import Any, Literal, Protocol
+
+from attrs import field, frozen
+
+from noodle_upgrade_core.errors import InvalidRequestError
+from noodle_upgrade_core.model import UpgradePlan
+from noodle_upgrade_core.staged import Measurement
+
+__all__ = [
+    "Gate",
+    "Judge",
+    "JudgeDriver",
+    "Observation",
+    "Probe",
+    "Revert",
+    "Rollout",
+    "Shift",
+    "Step",
+    "Strategy",
+    "Wait",
+]
+
+
+def _weight(_: Any, __: Any, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+        raise InvalidRequestError(f"a weight is a number from 0 to 1, got {value!r}.")
+
+
+def _seconds(_: Any, attribute: Any, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < float("inf"):
+        raise InvalidRequestError(f"{attribute.name} must be a number of seconds, 0 or more, got {value!r}.")
+
+
+@frozen
+class Shift:
+    """Move this share of traffic to the new version.
+
+    Where a swap is all or nothing, every weight above 0 is carried out as 1, once: `plan` says so beforehand.
+    """
+
+    weight: float = field(validator=_weight)
+    member: str = ""
+
+
+@frozen
+class Wait:
+    """Let this many seconds pass; abort and cancel end it at once."""
+
+    seconds: float = field(validator=_seconds)
+
+
+@frozen
+class Gate:
+    """Stop until `approvals` people have approved, or refuse after `expires` seconds."""
+
+    name: str = "continue"
+    approvals: int = 1
+    expires: float = field(default=86400.0, validator=_seconds)
+
+
+@frozen
+class Judge:
+    """Watch both versions until the judge is sure, at most `budget` seconds.
+
+    `until="safe"` ends as soon as the evidence says safe or harm; `until="budget"` watches the whole time and ends
+    early on harm only. No traffic is neither safe nor harm: the observation is then `starved`.
+    """
+
+    until: Literal["safe", "budget"] = "safe"
+    budget: float = field(default=60.0, validator=_seconds)
+
+
+@frozen
+class Probe:
+    """Ask the new version itself: health checks, and every plugin's `validate` at stage `after`."""
+
+    reason: str = ""
+
+
+@frozen
+class Revert:
+    """Give up: all traffic back to the old version."""
+
+    reasons: tuple[str, ...] = field(default=(), converter=tuple)
+
+
+Step = Shift | Wait | Gate | Judge | Probe | Revert
+
+
+@frozen(kw_only=True)
+class Observation:
+    """What a strategy gets back for every step.
+
+    `harm`, `safe` and `starved` exclude one another; all three false means that there is no answer yet. `evidence`
+    holds the judge's numbers, JSON values only. `elapsed` is in seconds since the rollout began.
+    """
+
+    harm: bool = False
+    safe: bool = False
+    starved: bool = False
+    reasons: tuple[str, ...] = ()
+    evidence: Mapping[str, Any] = field(factory=dict)
+    elapsed: float = 0.0
+    weight: float = 0.0
+    measured: Measurement | None = None
+
+
+Rollout = Generator[Step, Observation, None]
+
+
+class Strategy(Protocol):
+    """A driver of `noodle_upgrade.strategies`: made with the request's parameters as keywords, used once per plan."""
+
+    def rollout(self, plan: UpgradePlan) -> Rollout:
+        """Yield steps; get an `Observation` back for each."""
+
+
+class JudgeDriver(Protocol):
+    """A driver of `noodle_upgrade.judges`: made anew for each rollout, with the request's parameters as keywords."""
+
+    def observe(self, seen: Measurement) -> Observation:
+        """Take in one measurement, counts since the rollout began, and say what the evidence so far means."""
