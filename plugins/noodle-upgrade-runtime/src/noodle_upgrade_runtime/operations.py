@@ -1,0 +1,103 @@
+"""The unit of change: one C call with its inverse beside it, and the only code that carries lists of them out.
+
+`deque(starmap(operator.call, calls), maxlen=0)` runs no bytecode between the calls, so that under the GIL no other thread
+runs inside it: readers see everything before or everything after. That holds as long as every call is a C function that
+runs no Python code: `setattr` on a plain module or type, `dict.__setitem__`, `list.__setitem__`, a slot of a C type. The
+one who plans an operation answers for that.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import gc
+import itertools
+import operator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+__all__ = ["Call", "Operation", "Script", "gil_is_on"]
+
+Call = tuple[Any, ...]
+"""`(function, *arguments)`."""
+
+
+class Operation(NamedTuple):
+    """One binding: `do` carries it out, `undo` takes it back; `subject` names it for people.
+
+    The values that a change replaces are held by `undo`, so that nothing is deallocated, and no finaliser runs, inside
+    the atomic step.
+    """
+
+    do: Call
+    undo: Call
+    subject: str = ""
+
+
+def gil_is_on() -> bool:
+    """Whether this interpreter has a GIL: without one only a single pointer store is atomic."""
+    probe: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
+    return probe()
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """No collection may start, and so no finaliser run, inside an atomic step."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _run(calls: Sequence[Call], after: Sequence[Call] = ()) -> None:
+    """Make all calls in one go; when one raises, make `after[-n:]` for the n that were made, then raise."""
+    remaining = iter(calls)
+    with _collector_paused():
+        try:
+            collections.deque(itertools.starmap(operator.call, remaining), maxlen=0)
+        except BaseException:
+            done = len(calls) - operator.length_hint(remaining) - 1
+            if after and done > 0:
+                collections.deque(itertools.starmap(operator.call, after[len(after) - done :]), maxlen=0)
+            raise
+
+
+class Script:
+    """A list of operations, ready to be carried out and taken back; made once, because making it is the slow part."""
+
+    __slots__ = ("_applied", "_backward", "_forward", "operations")
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self.operations = tuple(operations)
+        self._forward = [operation.do for operation in self.operations]
+        self._backward = [operation.undo for operation in reversed(self.operations)]
+        self._applied = False
+
+    @property
+    def applied(self) -> bool:
+        """Whether the operations are in effect."""
+        return self._applied
+
+    def apply(self) -> None:
+        """Put all of them into effect, in order, in one atomic step; nothing when they already are.
+
+        When one raises, which a trial should have shown before, those before it are taken back and the error goes on.
+        """
+        if not self._applied:
+            _run(self._forward, self._backward)
+            self._applied = True
+
+    def revert(self) -> None:
+        """Take all of them back, last first, in one atomic step; nothing when they are not in effect."""
+        if self._applied:
+            _run(self._backward)
+            self._applied = False
+
+    def trial(self) -> None:
+        """Put them into effect and take them back within one atomic step, so that nobody sees it."""
+        if not self._applied:
+            _run([*self._forward, *self._backward], self._backward)
