@@ -10,7 +10,7 @@ import bisect
 from collections.abc import Awaitable, Sequence
 from typing import Protocol, runtime_checkable
 
-from attrs import field, frozen
+from attrs import frozen
 
 from noodle_upgrade_core.errors import RollbackFailedError
 
@@ -118,7 +118,7 @@ class SwapSet:
     goes on. Callers can see the parts change one after the other, which `plan` says beforehand.
     """
 
-    parts: tuple[StagedSwap, ...] = field(converter=tuple)
+    parts: tuple[StagedSwap, ...]
 
     @property
     def capabilities(self) -> frozenset[str]:

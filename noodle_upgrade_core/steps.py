@@ -15,7 +15,7 @@ million replicas:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any, Literal, Protocol
 
 from attrs import field, frozen
@@ -49,6 +49,10 @@ def _seconds(_: Any, attribute: Any, value: float) -> None:
         raise InvalidRequestError(f"{attribute.name} must be a number of seconds, 0 or more, got {value!r}.")
 
 
+def _reasons(value: Iterable[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
 @frozen
 class Shift:
     """Move this share of traffic to the new version.
@@ -57,7 +61,9 @@ class Shift:
     """
 
     weight: float = field(validator=_weight)
-    member: str = ""
+
+    def __str__(self) -> str:
+        return f"shift to {self.weight:.0%}"
 
 
 @frozen
@@ -65,6 +71,9 @@ class Wait:
     """Let this many seconds pass; abort and cancel end it at once."""
 
     seconds: float = field(validator=_seconds)
+
+    def __str__(self) -> str:
+        return f"wait {self.seconds:g} s"
 
 
 @frozen
@@ -74,6 +83,9 @@ class Gate:
     name: str = "continue"
     approvals: int = 1
     expires: float = field(default=86400.0, validator=_seconds)
+
+    def __str__(self) -> str:
+        return f"gate {self.name!r}"
 
 
 @frozen
@@ -87,19 +99,26 @@ class Judge:
     until: Literal["safe", "budget"] = "safe"
     budget: float = field(default=60.0, validator=_seconds)
 
+    def __str__(self) -> str:
+        return f"judge until {self.until}, at most {self.budget:g} s"
+
 
 @frozen
 class Probe:
     """Ask the new version itself: health checks, and every plugin's `validate` at stage `after`."""
 
-    reason: str = ""
+    def __str__(self) -> str:
+        return "probe the new version"
 
 
 @frozen
 class Revert:
     """Give up: all traffic back to the old version."""
 
-    reasons: tuple[str, ...] = field(default=(), converter=tuple)
+    reasons: tuple[str, ...] = field(default=(), converter=_reasons)
+
+    def __str__(self) -> str:
+        return "revert"
 
 
 Step = Shift | Wait | Gate | Judge | Probe | Revert

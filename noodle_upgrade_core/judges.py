@@ -1,0 +1,52 @@
+"""The judge that the core brings: a kill switch without statistics.
+
+It sees a version that is plainly broken within its first calls. Small differences need a judge that weighs evidence:
+install one, and name it in the settings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import field, frozen
+
+from noodle_upgrade_core.errors import InvalidRequestError
+from noodle_upgrade_core.staged import Measurement
+from noodle_upgrade_core.steps import Observation
+
+__all__ = ["KillSwitch"]
+
+
+def _count(_: Any, attribute: Any, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidRequestError(f"{attribute.name} must be a whole number above 0, got {value!r}.")
+
+
+@frozen(kw_only=True)
+class KillSwitch:
+    """Harm after `errors` failed calls when they are more than `ratio` times the old version's share.
+
+    Safe after `calls` calls without harm; starved while the new version has had no call at all.
+    """
+
+    errors: int = field(default=5, validator=_count)
+    ratio: float = 2.0
+    calls: int = field(default=200, validator=_count)
+
+    def observe(self, seen: Measurement) -> Observation:
+        """Compare error shares."""
+        new, old = seen.new, seen.old
+        if new.calls == 0:
+            return Observation(starved=True, reasons=("the new version has had no calls yet",))
+        share = new.errors / new.calls
+        before = old.errors / old.calls if old.calls else 0.0
+        evidence = {"new_error_share": share, "old_error_share": before, "new_calls": new.calls}
+        if new.errors >= self.errors and share > self.ratio * before:
+            reason = (
+                f"{new.errors} of {new.calls} calls of the new version failed ({share:.1%}; before: {before:.1%});"
+                f" the last: {new.last_error}"
+            )
+            return Observation(harm=True, reasons=(reason,), evidence=evidence)
+        if new.calls >= self.calls:
+            return Observation(safe=True, reasons=(f"{new.calls} calls, {new.errors} failed",), evidence=evidence)
+        return Observation(reasons=(f"{new.calls} of {self.calls} calls seen",), evidence=evidence)

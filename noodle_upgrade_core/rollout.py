@@ -1,0 +1,340 @@
+"""What carries the steps of a strategy out against a staged swap, on a real clock or a virtual one.
+
+The strategy decides, the judge reads the evidence, and everything that has an effect is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from attrs import define, field, frozen
+
+from noodle_upgrade_core.errors import PluginBrokenError, UpgradeTimeoutError
+from noodle_upgrade_core.hookspecs import Outcome
+from noodle_upgrade_core.model import Finding, Severity
+from noodle_upgrade_core.staged import LATENCY_BOUNDS, WEIGHTS, Arm, Measurement, StagedSwap, settle
+from noodle_upgrade_core.steps import (
+    Gate,
+    Judge,
+    JudgeDriver,
+    Observation,
+    Probe,
+    Revert,
+    Rollout,
+    Shift,
+    Step,
+    Wait,
+)
+
+__all__ = ["Abort", "Clock", "Conductor", "RealClock", "VirtualClock", "arm_summary", "quantile"]
+
+MOST_STEPS = 100_000
+"""A strategy that yields more steps than this without ending is broken: nothing real needs a tenth of it."""
+
+
+class Clock(Protocol):
+    """Time as a rollout knows it: seconds since any fixed moment."""
+
+    def now(self) -> float:
+        """Return the present time in seconds."""
+
+    async def sleep(self, seconds: float, abort: Abort) -> None:
+        """Let seconds pass, or less when somebody aborts."""
+
+
+@define
+class Abort:
+    """Somebody wants it to stop; beats everything else. Set once, the first reason stays."""
+
+    reason: str = ""
+    event: asyncio.Event = field(factory=asyncio.Event)
+
+    def set(self, reason: str) -> None:
+        """Ask for the end, from the loop's own thread."""
+        if not self.reason:
+            self.reason = reason
+            self.event.set()
+
+
+class RealClock:
+    """The monotonic clock of this machine."""
+
+    def now(self) -> float:
+        """Return `time.monotonic()`."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float, abort: Abort) -> None:
+        """Wait on the event loop."""
+        try:
+            async with asyncio.timeout(seconds):
+                await abort.event.wait()
+        except TimeoutError:
+            return
+
+
+class VirtualClock:
+    """A clock that only moves when somebody sleeps: an hour of a rollout takes as long as its steps do."""
+
+    def __init__(self, start: float = 0.0) -> None:
+        self._now = start
+        self.on_sleep: Callable[[float], None] | None = None
+
+    def now(self) -> float:
+        """Return the virtual time in seconds."""
+        return self._now
+
+    async def sleep(self, seconds: float, abort: Abort) -> None:
+        """Advance at once, and let a model of the traffic do what would have happened meanwhile."""
+        if not abort.reason:
+            self._now += seconds
+            if self.on_sleep is not None:
+                self.on_sleep(seconds)
+
+
+async def _no_gate(gate: Gate) -> bool:
+    raise PluginBrokenError(
+        f"The strategy asks for the gate {gate.name!r}, and nothing here can ask a person.",
+        hint="Run it under an Upgrader, or choose a strategy without gates.",
+    )
+
+
+async def _no_findings() -> tuple[Finding, ...]:
+    return ()
+
+
+def _silent(_kind: str, **_: Any) -> None:
+    """Tell nobody."""
+
+
+@frozen(kw_only=True)
+class Conductor:
+    """Carries out one rollout.
+
+    `measure(at, weight)` gives counts where the staged swap itself has none. `probe` returns findings about the new
+    version, errors are harm; `gate` asks people. `interval` is how often a judge looks, in seconds. `deadline` is on
+    the clock of this conductor.
+    """
+
+    staged: StagedSwap
+    judge: JudgeDriver
+    clock: Clock = field(factory=RealClock)
+    abort: Abort = field(factory=Abort)
+    emit: Callable[..., Any] = _silent
+    gate: Callable[[Gate], Awaitable[bool]] = _no_gate
+    probe: Callable[[], Awaitable[tuple[Finding, ...]]] = _no_findings
+    measure: Callable[[float, float], Measurement | None] | None = None
+    turned: Callable[[bool], None] | None = None
+    call: Callable[..., Awaitable[Any]] | None = None
+    interval: float = 0.1
+    deadline: float = float("inf")
+
+    async def carry_out(self, rollout: Rollout) -> Outcome:
+        """Run the strategy to its end.
+
+        Returns an outcome with `promoted` only when the strategy ended of its own will with all traffic on the new
+        version. Never reverts by itself: whoever called owns the staged swap and takes it back on any other outcome.
+        Raises what a step raised, and `PluginBrokenError` for a strategy that breaks the rules.
+        """
+        state = _State(started=self.clock.now())
+        try:
+            step = _advance(rollout, None)
+            while step is not None:
+                self._check(state)
+                state.steps.append(str(step))
+                self.emit(
+                    "upgrade.step", message=state.steps[-1], data={"step": type(step).__name__, "weight": state.weight}
+                )
+                if isinstance(step, Revert):
+                    return state.outcome(promoted=False, reasons=step.reasons or ("the strategy gave up",))
+                seen = await self._perform(step, state)
+                if self.abort.reason:
+                    return state.outcome(promoted=False, reasons=(self.abort.reason,))
+                step = _advance(rollout, seen)
+        finally:
+            rollout.close()
+        if state.weight < 1.0:
+            return state.outcome(
+                promoted=False, reasons=(f"the strategy ended with {state.weight:.0%} of the traffic moved",)
+            )
+        return state.outcome(promoted=True)
+
+    def _check(self, state: _State) -> None:
+        if len(state.steps) >= MOST_STEPS:
+            raise PluginBrokenError(f"The strategy yielded {MOST_STEPS} steps without coming to an end.")
+        if self.clock.now() > self.deadline:
+            raise UpgradeTimeoutError(
+                "The rollout took longer than the request allows.", hint="Raise timeout_seconds, or use shorter steps."
+            )
+
+    async def _perform(self, step: Step, state: _State) -> Observation:
+        match step:
+            case Shift():
+                await self._shift(step.weight, state)
+                return state.observation(self.clock.now())
+            case Wait():
+                await self.clock.sleep(step.seconds, self.abort)
+                return state.observation(self.clock.now())
+            case Judge():
+                return await self._watch(step, state)
+            case Probe():
+                return await self._ask(state)
+            case Gate():
+                return await self._open(step, state)
+            case _:
+                raise PluginBrokenError(
+                    f"A strategy yielded {step!r}, which is not a step.",
+                    hint="Yield Shift, Wait, Gate, Judge, Probe or Revert from noodle_upgrade_core.",
+                )
+
+    async def _shift(self, weight: float, state: _State) -> None:
+        # All or nothing: the first share above none is everything, and the rest has then nothing left to move.
+        target = weight if WEIGHTS in self.staged.capabilities or weight == 0.0 else 1.0
+        if target == state.weight:
+            return
+        if self.call is not None:
+            await self.call(self.staged.shift, target)
+        else:
+            await settle(self.staged.shift(target))
+        state.weight = target
+        if self.turned is not None:
+            self.turned(target > 0.0)
+
+    def _measured(self, state: _State) -> Measurement | None:
+        seen = self.staged.measure()
+        if seen is None and self.measure is not None:
+            seen = self.measure(self.clock.now() - state.started, state.weight)
+        return seen
+
+    async def _watch(self, step: Judge, state: _State) -> Observation:
+        until = self.clock.now() + step.budget
+        while True:
+            measured = self._measured(state)
+            seen = self._judged(measured, state)
+            state.last = seen
+            self.emit("upgrade.measured", data=_report(seen))
+            left = until - self.clock.now()
+            done = seen.harm or (seen.safe and step.until == "safe") or left <= 0
+            if done or self.abort.reason:
+                return seen
+            await self.clock.sleep(min(self.interval, left), self.abort)
+            self._check(state)
+
+    def _judged(self, measured: Measurement | None, state: _State) -> Observation:
+        elapsed = self.clock.now() - state.started
+        if measured is None:
+            return Observation(
+                starved=True, reasons=("nothing counts calls here",), elapsed=elapsed, weight=state.weight
+            )
+        seen = self.judge.observe(measured)
+        return Observation(
+            harm=seen.harm,
+            safe=seen.safe and not seen.harm,
+            starved=seen.starved and not seen.harm and not seen.safe,
+            reasons=seen.reasons,
+            evidence=seen.evidence,
+            elapsed=elapsed,
+            weight=state.weight,
+            measured=measured,
+        )
+
+    async def _ask(self, state: _State) -> Observation:
+        findings = await self.probe()
+        bad = tuple(finding.message for finding in findings if finding.severity is Severity.ERROR)
+        return Observation(
+            harm=bool(bad),
+            safe=not bad,
+            reasons=bad,
+            elapsed=self.clock.now() - state.started,
+            weight=state.weight,
+        )
+
+    async def _open(self, step: Gate, state: _State) -> Observation:
+        opened = await self.gate(step)
+        return Observation(
+            harm=not opened,
+            safe=opened,
+            reasons=() if opened else (f"the gate {step.name!r} was not opened",),
+            elapsed=self.clock.now() - state.started,
+            weight=state.weight,
+        )
+
+
+@define
+class _State:
+    """Where a rollout stands."""
+
+    started: float
+    weight: float = 0.0
+    steps: list[str] = field(factory=list)
+    last: Observation | None = None
+
+    def observation(self, at: float) -> Observation:
+        return Observation(elapsed=at - self.started, weight=self.weight)
+
+    def outcome(self, *, promoted: bool, reasons: tuple[str, ...] = ()) -> Outcome:
+        last = self.last
+        return Outcome(
+            promoted=promoted,
+            reasons=reasons,
+            steps=tuple(self.steps),
+            evidence=dict(last.evidence) if last else {},
+            measured=last.measured if last else None,
+        )
+
+
+def _advance(rollout: Rollout, seen: Observation | None) -> Step | None:
+    """Get the next step, or None at the end; what a strategy raises becomes an error that names it."""
+    try:
+        return next(rollout) if seen is None else rollout.send(seen)
+    except StopIteration:
+        return None
+    except Exception as error:
+        raise PluginBrokenError(
+            f"The strategy raised {type(error).__name__}: {error}",
+            hint="Mend the strategy, or choose another one with --strategy.",
+        ) from error
+
+
+def quantile(arm: Arm, share: float) -> float | None:
+    """Return the latency in seconds that this share of calls did not exceed, as a bucket's upper bound."""
+    total = sum(arm.latency)
+    if not total:
+        return None
+    seen = 0
+    for index, count in enumerate(arm.latency):
+        seen += count
+        if seen >= share * total:
+            return LATENCY_BOUNDS[min(index, len(LATENCY_BOUNDS) - 1)]
+    return LATENCY_BOUNDS[-1]
+
+
+def arm_summary(arm: Arm) -> Mapping[str, Any]:
+    """Return an arm as numbers for people and JSON: counts, and latencies in milliseconds."""
+    p50, p99 = quantile(arm, 0.5), quantile(arm, 0.99)
+    return {
+        "version": arm.version,
+        "calls": arm.calls,
+        "errors": arm.errors,
+        "in_flight": arm.in_flight,
+        "p50_ms": None if p50 is None else p50 * 1000,
+        "p99_ms": None if p99 is None else p99 * 1000,
+        "last_error": arm.last_error,
+    }
+
+
+def _report(seen: Observation) -> dict[str, Any]:
+    report: dict[str, Any] = {
+        "weight": seen.weight,
+        "harm": seen.harm,
+        "safe": seen.safe,
+        "starved": seen.starved,
+        "reasons": list(seen.reasons),
+        "evidence": dict(seen.evidence),
+    }
+    if seen.measured is not None:
+        report["old"] = arm_summary(seen.measured.old)
+        report["new"] = arm_summary(seen.measured.new)
+    return report

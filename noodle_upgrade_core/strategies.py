@@ -1,0 +1,79 @@
+"""The strategies that the core brings: generators of steps, without I/O or a clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import field, frozen
+
+from noodle_upgrade_core.errors import InvalidRequestError
+from noodle_upgrade_core.model import UpgradePlan
+from noodle_upgrade_core.staged import WEIGHTS
+from noodle_upgrade_core.steps import Judge, Observation, Probe, Revert, Rollout, Shift
+
+__all__ = ["Gradual", "Immediate"]
+
+
+def _seconds(_: Any, attribute: Any, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise InvalidRequestError(f"{attribute.name} must be a number of seconds, 0 or more, got {value!r}.")
+
+
+def _percentage(_: Any, attribute: Any, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 100:  # noqa: PLR2004 - per cent
+        raise InvalidRequestError(f"{attribute.name} must be above 0 and at most 100, got {value!r}.")
+
+
+@frozen(kw_only=True)
+class Immediate:
+    """All traffic at once; then the new version is asked whether it is well, and watched for `bake` seconds."""
+
+    bake: float = field(default=0.0, validator=_seconds)
+
+    def rollout(self, plan: UpgradePlan) -> Rollout:  # noqa: ARG002 - the same steps for every plan
+        """Shift, probe, watch."""
+        yield Shift(1.0)
+        seen = yield Probe()
+        if not seen.harm and self.bake:
+            seen = yield Judge(until="budget", budget=self.bake)
+        if seen.harm:
+            yield Revert(seen.reasons)
+
+
+@frozen(kw_only=True)
+class Gradual:
+    """Raise the share by `percentage` points at a time, as long as the judge sees no harm.
+
+    Each step is left as soon as the judge says safe, or after `bake` seconds when there is too little traffic to say
+    anything; with `require_evidence` such a step goes on until there is an answer or the request's time is over. A
+    swap that is all or nothing has one step.
+    """
+
+    percentage: float = field(default=10.0, validator=_percentage)
+    bake: float = field(default=2.0, validator=_seconds)
+    require_evidence: bool = False
+
+    def rollout(self, plan: UpgradePlan) -> Rollout:
+        """Shift, watch, shift further."""
+        weights = self.weights() if all(WEIGHTS in s.verdict.capabilities for s in plan.steps) else (1.0,)
+        probed = False
+        for weight in weights:
+            yield Shift(weight)
+            if not probed:
+                seen: Observation = yield Probe()
+                probed = True
+                if seen.harm:
+                    yield Revert(seen.reasons)
+                    return
+            seen = yield Judge(until="safe", budget=self.bake)
+            while self.require_evidence and not seen.safe and not seen.harm:
+                seen = yield Judge(until="safe", budget=max(self.bake, 1.0))
+            if seen.harm:
+                yield Revert(seen.reasons)
+                return
+
+    def weights(self) -> tuple[float, ...]:
+        """Return the shares from the first step to 1."""
+        count = int(100 // self.percentage)
+        shares = [min(1.0, step * self.percentage / 100) for step in range(1, count + 1)]
+        return (*shares, 1.0) if not shares or shares[-1] < 1.0 else tuple(shares)
