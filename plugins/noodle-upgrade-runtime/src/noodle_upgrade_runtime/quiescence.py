@@ -1,0 +1,114 @@
+"""An instant in which no thread is inside the code that changes.
+
+Operations are atomic, but a call that is half-way through the old code when they are made would go on in a mixture. So
+a change is made at a moment when no thread's stack holds a frame of the component: the check and the change happen
+within one time slice of the GIL, so that no thread can enter in between.
+
+This is about threads that run. A suspended generator or coroutine of the component is on no stack: it goes on in its
+own old code object, and calls the new functions; `Drain` finds those.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from attrs import frozen
+
+from noodle_upgrade_core.errors import DrainTimeoutError
+
+__all__ = ["Blocker", "at_quiescence", "blockers"]
+
+_SLICE_SECONDS = 1.0
+_PAUSE_SECONDS = 0.0005
+
+
+@frozen
+class Blocker:
+    """A thread that is inside the component: `where` is `file:line function`, innermost frame of the component."""
+
+    thread: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"thread {self.thread!r} in {self.where}"
+
+
+def blockers(top_levels: frozenset[str]) -> tuple[Blocker, ...]:
+    """Return the threads, other than this one, that are inside these packages now."""
+    me = threading.get_ident()
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    found = []
+    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - the one documented way to see other stacks
+        if ident != me and (inside := _inside(frame, top_levels)) is not None:
+            code = inside.f_code
+            where = f"{code.co_filename}:{inside.f_lineno} {code.co_qualname}"
+            found.append(Blocker(names.get(ident, str(ident)), where))
+    return tuple(found)
+
+
+def _inside(frame: FrameType | None, top_levels: frozenset[str]) -> FrameType | None:
+    while frame is not None:
+        name = frame.f_globals.get("__name__")
+        if isinstance(name, str) and name.partition(".")[0].partition("@")[0] in top_levels:
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _busy(top_levels: frozenset[str], me: int) -> bool:
+    frames = sys._current_frames()  # noqa: SLF001 - see above
+    return any(ident != me and _inside(frame, top_levels) is not None for ident, frame in frames.items())
+
+
+@contextlib.contextmanager
+def _long_slice() -> Iterator[None]:
+    """Nobody may take the GIL away while the check and the change are made.
+
+    A thread that waits for the GIL asks for it only after a whole interval without a switch; it reads the interval anew
+    in every round. So from a fresh slice on, this thread has at least the old interval left to set a longer one.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SLICE_SECONDS)
+    try:
+        yield
+    finally:
+        # Half a microsecond more: the interpreter cuts to whole ones, so that the interval would creep down.
+        sys.setswitchinterval(before + 5e-7)
+
+
+def at_quiescence(
+    change: Callable[[], None], top_levels: frozenset[str], *, within: float, force: bool = False
+) -> tuple[Blocker, ...]:
+    """Call `change` at an instant in which no other thread is inside these packages.
+
+    Tries for `within` seconds. Then, with `force`, it makes the change all the same and returns who was inside (nobody
+    otherwise); without it raises `DrainTimeoutError` that names them, and nothing has changed.
+    """
+    until = time.monotonic() + within
+    me = threading.get_ident()
+    while True:
+        # Sleeping gives the GIL away and gets it back: a fresh slice.
+        time.sleep(_PAUSE_SECONDS)
+        with _long_slice():
+            if not _busy(top_levels, me):
+                change()
+                return ()
+        if time.monotonic() >= until:
+            break
+    inside = blockers(top_levels)
+    if force:
+        change()
+        return inside
+    raise DrainTimeoutError(
+        f"For {within:g} s some thread was always inside the code that changes: "
+        + ("; ".join(str(blocker) for blocker in inside) or "a different one at each look")
+        + ".",
+        hint="Wait for the call to end, raise runtime.quiesce, or give runtime.on_busy=force: running calls then go on"
+        " in a mixture of old and new code.",
+        details={"blockers": [str(blocker) for blocker in inside]},
+    )

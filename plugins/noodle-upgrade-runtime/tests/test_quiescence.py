@@ -1,0 +1,85 @@
+import sys
+import threading
+import time
+import types
+
+import pytest
+
+from noodle_upgrade_core.errors import DrainTimeoutError
+from noodle_upgrade_runtime.quiescence import at_quiescence, blockers
+
+
+def make_module(name, source):
+    module = types.ModuleType(name)
+    exec(compile(source, f"{name}.py", "exec"), module.__dict__)
+    return module
+
+
+def test_a_thread_that_never_leaves_the_component_is_named_and_nothing_changes():
+    module = make_module("stayer", "def stay(inside, leave):\n    inside.set()\n    leave.wait()\n")
+    inside, leave, changed = threading.Event(), threading.Event(), []
+    thread = threading.Thread(target=module.stay, args=(inside, leave), name="worker-7")
+    thread.start()
+    try:
+        inside.wait()
+        assert [blocker.thread for blocker in blockers(frozenset({"stayer"}))] == ["worker-7"]
+        with pytest.raises(DrainTimeoutError, match=r"worker-7.*stay") as caught:
+            at_quiescence(lambda: changed.append(1), frozenset({"stayer"}), within=0.02)
+        assert not changed
+        assert "force" in caught.value.hint
+        forced = at_quiescence(lambda: changed.append(1), frozenset({"stayer"}), within=0.0, force=True)
+        assert [blocker.thread for blocker in forced] == ["worker-7"]
+        assert changed == [1]
+    finally:
+        leave.set()
+        thread.join()
+
+
+def test_no_call_sees_two_versions_when_the_change_is_made_at_quiescence():
+    # Each call reads the version many times while other threads push it off the processor: a change in the middle of a
+    # call shows as two different readings.
+    module = make_module(
+        "reader",
+        "version = 0\n"
+        "def call():\n"
+        "    first = version\n"
+        "    for _ in range(20000):\n"
+        "        if version != first:\n"
+        "            return 'torn'\n"
+        "    return first\n",
+    )
+    torn, stop, calls = [], threading.Event(), [0]
+
+    def work():
+        while not stop.is_set():
+            if module.call() == "torn":
+                torn.append(1)
+            calls[0] += 1
+            time.sleep(0)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    usual = sys.getswitchinterval()
+    before = 0.0001  # so that calls are pushed off the processor half-way
+    sys.setswitchinterval(before)
+    for thread in threads:
+        thread.start()
+    try:
+        for version in range(1, 31):
+            at_quiescence(lambda v=version: setattr(module, "version", v), frozenset({"reader"}), within=30)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        after = sys.getswitchinterval()
+        sys.setswitchinterval(usual)
+    assert module.version == 30
+    assert calls[0] > 0
+    assert not torn
+    assert after == pytest.approx(before)
+
+
+def test_the_thread_that_makes_the_change_does_not_block_itself():
+    module = make_module("own", "def run(change, go):\n    return go(change, frozenset({'own'}), within=0.0)\n")
+    changed = []
+    assert module.run(lambda: changed.append(1), at_quiescence) == ()
+    assert changed == [1]
