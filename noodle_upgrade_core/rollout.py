@@ -6,8 +6,9 @@ The strategy decides, the judge reads the evidence, and everything that has an e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from attrs import define, field, frozen
@@ -105,6 +106,11 @@ async def _no_findings() -> tuple[Finding, ...]:
     return ()
 
 
+@contextlib.asynccontextmanager
+async def _at_once() -> AsyncIterator[bool]:
+    yield True
+
+
 def _silent(_kind: str, **_: Any) -> None:
     """Tell nobody."""
 
@@ -115,7 +121,7 @@ class Conductor:
 
     `measure(at, weight)` gives counts where the staged swap itself has none. `probe` returns findings about the new
     version, errors are harm; `gate` asks people. `interval` is how often a judge looks, in seconds. `deadline` is on
-    the clock of this conductor.
+    the clock of this conductor. `quiet` gives a moment between calls for a change that is all or nothing.
     """
 
     staged: StagedSwap
@@ -127,6 +133,7 @@ class Conductor:
     probe: Callable[[], Awaitable[tuple[Finding, ...]]] = _no_findings
     measure: Callable[[float, float], Measurement | None] | None = None
     turned: Callable[[bool], None] | None = None
+    quiet: Callable[[], contextlib.AbstractAsyncContextManager[bool]] = _at_once
     call: Callable[..., Awaitable[Any]] | None = None
     interval: float = 0.1
     deadline: float = float("inf")
@@ -161,6 +168,10 @@ class Conductor:
             )
         return state.outcome(promoted=True)
 
+    async def watch(self, step: Judge, *, weight: float = 1.0) -> Observation:
+        """Watch with the judge while nothing moves: what a committed version does while it soaks."""
+        return await self._watch(step, _State(started=self.clock.now(), weight=weight))
+
     def _check(self, state: _State) -> None:
         if len(state.steps) >= MOST_STEPS:
             raise PluginBrokenError(f"The strategy yielded {MOST_STEPS} steps without coming to an end.")
@@ -194,13 +205,15 @@ class Conductor:
         target = weight if WEIGHTS in self.staged.capabilities or weight == 0.0 else 1.0
         if target == state.weight:
             return
-        if self.call is not None:
-            await self.call(self.staged.shift, target)
-        else:
-            await settle(self.staged.shift(target))
-        state.weight = target
-        if self.turned is not None:
-            self.turned(target > 0.0)
+        # With weights every call is routed, and stays where it began. Without, the change is made between calls.
+        async with self.quiet() if WEIGHTS not in self.staged.capabilities else _at_once():
+            if self.call is not None:
+                await self.call(self.staged.shift, target)
+            else:
+                await settle(self.staged.shift(target))
+            state.weight = target
+            if self.turned is not None:
+                self.turned(target > 0.0)
 
     def _measured(self, state: _State) -> Measurement | None:
         seen = self.staged.measure()

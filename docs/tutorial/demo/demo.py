@@ -1,0 +1,298 @@
+"""The demo: a library is upgraded inside a serving process, and everything is done to break it.
+
+A web service renders Markdown with markdown-it-py 2.2.0 while several clients ask without a pause and check every
+answer against what each version answers alone. Prints what it does and a table; writes build/demo.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from traffic import Clients, Tally
+from wheels import IMPORT_FAILS, RENDER_FAILS, altered, download
+
+HERE = pathlib.Path(__file__).resolve().parent
+BUILD = HERE.parents[2] / "build"
+COMPONENT = "markdown-it-py"
+OLD, NEW, UNIMPORTABLE, RAISING = "2.2.0", "3.0.0", "3.0.1", "3.0.2"
+TEXTS = [
+    "\\(c) and (c)",
+    '&quot;hello&quot; "world"',
+    "a\\--b -- c",
+    "1. one\n\n- \\(tm) two (tm)\n",
+    "|a|b|\n|-|-|\n|\\(r)|(r)|\n",
+    "# Title (c)\n\nsome \\(c) *text* `x`\n" * 20,
+]
+ALONE = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import service
+print(json.dumps({text: service.answer(text)["html"] for text in json.load(sys.stdin)}))
+"""
+
+
+def noodle(*arguments: str, state: pathlib.Path, check: bool = True) -> dict[str, Any]:
+    """Run the `noodle` command as a person would, with --json, and return what it says."""
+    command = ["noodle", *arguments, "--state", str(state), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    answer["exit_code"] = done.returncode
+    return answer
+
+
+def truth_of(wheel: pathlib.Path) -> dict[str, str]:
+    """Return what a version answers alone, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, str(wheel)],
+        input=json.dumps(TEXTS),
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers: dict[str, str] = json.loads(done.stdout)
+    return answers
+
+
+class Service:
+    """The process under `noodle run`."""
+
+    def __init__(self, state: pathlib.Path, port: int) -> None:
+        self.state = state
+        self.port = port
+        self.log = (state.parent / "service.log").open("a")
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.process = subprocess.Popen(
+            ["noodle", "run", "service:app", "--port", str(self.port), "--state", str(self.state)],
+            cwd=HERE,
+            stdout=self.log,
+            stderr=self.log,
+        )
+        until = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return
+            if self.process.poll() is not None or time.monotonic() > until:
+                raise SystemExit(f"the service did not start:\n{pathlib.Path(self.log.name).read_text()}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self.log.close()
+
+
+@contextlib.contextmanager
+def serving(state: pathlib.Path) -> Iterator[Service]:
+    """Run the service on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    service = Service(state, port)
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+class Story:
+    """The steps of the demo, told and recorded."""
+
+    def __init__(self, service: Service, clients: Clients, wheels: dict[str, pathlib.Path]) -> None:
+        self.service = service
+        self.clients = clients
+        self.wheels = wheels
+        self.steps: list[dict[str, Any]] = []
+        self.pid = service.process.pid
+        self.faults: list[str] = []
+
+    def running(self) -> str:
+        """Ask the process which version it runs."""
+        found = noodle("components", state=self.service.state)["components"]
+        version: str = next(one["version"] for one in found if one["name"] == COMPONENT)
+        return version
+
+    def step(self, title: str, before: str, *, expect: str, broken: bool = False) -> None:
+        """Let traffic flow a little longer, and record what the clients saw during this step."""
+        time.sleep(1.0)
+        tally = self.clients.take()
+        after = self.running()
+        row = {
+            "step": title,
+            "before": before,
+            "after": after,
+            "requests": tally.requests,
+            "failed": tally.failed,
+            "torn": tally.torn,
+            "failed_is_the_point": broken,
+            "longest_pause_ms": round(tally.longest * 1000, 1),
+        }
+        self.steps.append(row)
+        print(
+            f"  {title}: {before} -> {after}; {tally.requests} requests, {tally.failed} failed,"
+            f" {tally.torn} torn, longest {row['longest_pause_ms']} ms"
+        )
+        self._judge(row, tally, expect=expect)
+
+    def _judge(self, row: dict[str, Any], tally: Tally, *, expect: str) -> None:
+        if row["after"] != expect:
+            self.faults.append(f"{row['step']}: runs {row['after']}, expected {expect}")
+        if tally.torn or (tally.failed and not row["failed_is_the_point"]):
+            self.faults.append(f"{row['step']}: {tally.failures[:3]}")
+        if not tally.requests:
+            self.faults.append(f"{row['step']}: no traffic")
+
+
+def tell(text: str) -> None:
+    """Say what comes next."""
+    print(f"\n{text}", flush=True)
+
+
+def play(story: Story) -> bool:
+    """Go through the whole story; returns whether the counter in memory was kept through the live steps."""
+    state = story.service.state
+    tell(f"Traffic on {OLD}.")
+    story.step("serve", OLD, expect=OLD)
+
+    tell(f"Upgrade {COMPONENT} to {NEW} while it serves.")
+    print(noodle("plan", COMPONENT, NEW, state=state)["text"])
+    counter = story.clients.highest
+    noodle("upgrade", COMPONENT, NEW, "--yes", state=state)
+    story.step("upgrade live", OLD, expect=NEW)
+
+    tell(f"Try {UNIMPORTABLE}, whose import raises: it must be refused, and nothing may change.")
+    refused = noodle("upgrade", COMPONENT, str(story.wheels[UNIMPORTABLE]), "--yes", state=state, check=False)
+    print(f"  refused with exit code {refused['exit_code']}: {json.dumps(refused)[:300]}")
+    if refused["exit_code"] == 0:
+        story.faults.append("a version whose import raises was not refused")
+    story.step("refuse a broken version", NEW, expect=NEW)
+
+    tell(f"Try {RAISING}, which imports well and raises under traffic: it must be rolled back by itself.")
+    undone = noodle(
+        "upgrade", COMPONENT, str(story.wheels[RAISING]), "--strategy", "immediate", "--set", "bake=5", "--yes",
+        state=state, check=False,
+    )  # fmt: skip
+    print(f"  ended with exit code {undone['exit_code']}: {json.dumps(undone.get('error') or undone)[:300]}")
+    story.step("roll back by itself", NEW, expect=NEW, broken=True)
+    story.step("serve on", NEW, expect=NEW)
+    kept = story.clients.highest > counter and story.service.process.poll() is None
+
+    tell(f"Go back to {OLD} by hand, then forward again: and kill -9 in the middle of it.")
+    noodle("rollback", COMPONENT, "--yes", state=state)
+    story.step("roll back by hand", NEW, expect=OLD)
+    kill_in_the_middle(story, state)
+    return kept
+
+
+def kill_in_the_middle(story: Story, state: pathlib.Path) -> None:
+    """kill -9 while traffic is on the new version and not committed: a restart comes back on the old one."""
+    noodle("upgrade", COMPONENT, NEW, "--strategy", "immediate", "--set", "bake=60", "--yes", "--no-wait", state=state)
+    until = time.monotonic() + 60
+    while NEW not in story.clients.take().versions:
+        if time.monotonic() > until:
+            story.faults.append("the second upgrade never became visible")
+            break
+        time.sleep(0.02)
+    story.clients.pause()
+    story.service.kill()
+    story.service.start()
+    story.clients.take()
+    story.clients.go_on()
+    story.step("killed with -9 before the commit", f"{OLD}+{NEW}", expect=OLD)
+    found = noodle("doctor", state=state, check=False)
+    if found["exit_code"]:
+        story.faults.append(f"doctor: {json.dumps(found)[:500]}")
+    noodle("upgrade", COMPONENT, NEW, "--strategy", "immediate", "--set", "soak=60", "--yes", "--no-wait", state=state)
+    until = time.monotonic() + 60
+    while all(one["phase"] != "soaking" for one in noodle("status", state=state)["active"]):
+        if time.monotonic() > until:
+            story.faults.append("the third upgrade never soaked")
+            break
+    story.clients.pause()
+    story.service.kill()
+    story.service.start()
+    story.clients.take()
+    story.clients.go_on()
+    story.step("killed with -9 after the commit", f"{OLD}+{NEW}", expect=NEW)
+
+
+def report(story: Story, *, kept: bool) -> int:
+    """Print the table, write build/demo.json, and return the exit code."""
+    rows = story.steps
+    usual = [row for row in rows if not row["failed_is_the_point"]]
+    summary = {
+        "requests": sum(row["requests"] for row in rows),
+        "failed": sum(row["failed"] for row in usual),
+        "failed_by_the_broken_version": sum(row["failed"] for row in rows if row["failed_is_the_point"]),
+        "torn": sum(row["torn"] for row in rows),
+        "longest_pause_ms": max(row["longest_pause_ms"] for row in rows),
+        "pid_kept": kept,
+        "state_kept": kept,
+        "steps": rows,
+        "faults": story.faults,
+    }
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / "demo.json").write_text(json.dumps(summary, indent=2) + "\n")
+    print(f"\n{'step':38} {'before':>12} {'after':>7} {'requests':>9} {'failed':>7} {'torn':>5} {'longest ms':>11}")
+    for row in rows:
+        mark = " (the broken version's own)" if row["failed_is_the_point"] else ""
+        print(
+            f"{row['step']:38} {row['before']:>12} {row['after']:>7} {row['requests']:>9} {row['failed']:>7}"
+            f" {row['torn']:>5} {row['longest_pause_ms']:>11}{mark}"
+        )
+    print(
+        f"\n{summary['requests']} requests, {summary['failed']} failed, {summary['torn']} torn;"
+        f" process and counter kept: {'yes' if kept else 'NO'}; longest pause {summary['longest_pause_ms']} ms"
+    )
+    for fault in story.faults:
+        print(f"FAULT: {fault}")
+    return 1 if story.faults or not kept else 0
+
+
+def main() -> int:
+    """Play the story in a folder of its own."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="noodle-demo-"))
+    os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
+    try:
+        wheels = {version: download(f"{COMPONENT}=={version}", folder / "wheels") for version in (OLD, NEW)}
+        wheels[UNIMPORTABLE] = altered(wheels[NEW], UNIMPORTABLE, {"markdown_it/__init__.py": IMPORT_FAILS})
+        wheels[RAISING] = altered(wheels[NEW], RAISING, {"markdown_it/renderer.py": RENDER_FAILS})
+        truth = {version: truth_of(wheels[version]) for version in (OLD, NEW)}
+        if any(truth[OLD][text] == truth[NEW][text] for text in TEXTS):
+            raise SystemExit("the texts no longer tell the two versions apart")
+        with serving(folder / "state") as service, Clients(service.port, TEXTS, truth) as clients:
+            story = Story(service, clients, wheels)
+            kept = play(story)
+            return report(story, kept=kept and {story.pid} != set())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

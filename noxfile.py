@@ -1,0 +1,136 @@
+"""What can be run here: `nox -s tests`, `lint`, `typing`, `demo`, `bench`, `crash`, `docs`.
+
+Every distribution is built as a wheel and tested from the wheel, in an environment that holds only what the wheel itself
+declares: a dependency that was not declared fails here.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import sys
+
+import nox
+
+ROOT = pathlib.Path(__file__).parent
+BUILD = ROOT / "build"
+WHEELS = BUILD / "wheels"
+PLUGINS = sorted(path.name for path in (ROOT / "plugins").iterdir() if (path / "pyproject.toml").is_file())
+DISTRIBUTIONS = ["noodle-upgrade-core", *PLUGINS]
+TEST_TOOLS = ["pytest>=8", "hypothesis>=6.100"]
+# What the tests of a distribution need besides the distribution itself: always real things, never part of the wheel.
+EXTRA_TOOLS = {
+    "noodle-upgrade-server": ["httpx"],
+    "noodle-upgrade-cli": ["noodle-upgrade-server", "noodle-upgrade-runtime"],
+}
+
+nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["tests", "lint", "typing"]
+nox.options.reuse_existing_virtualenvs = True
+
+
+def source_of(distribution: str) -> pathlib.Path:
+    return ROOT if distribution == "noodle-upgrade-core" else ROOT / "plugins" / distribution
+
+
+def build_wheels(session: nox.Session) -> None:
+    """Build every distribution once per run of nox, without isolation: the backend is in the session already."""
+    marker = WHEELS / f".built-by-{os.getpid()}"
+    if marker.exists():
+        return
+    shutil.rmtree(WHEELS, ignore_errors=True)
+    WHEELS.mkdir(parents=True)
+    session.install("build", "hatchling")
+    for distribution in DISTRIBUTIONS:
+        session.run(
+            "python", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(WHEELS), str(source_of(distribution)),
+            silent=True,
+        )  # fmt: skip
+    marker.touch()
+
+
+def install_wheels(session: nox.Session, *names: str) -> None:
+    """Install our own distributions from their wheels, and what they need from the index."""
+    session.install("--force-reinstall", "--no-deps", *(str(_wheel(name)) for name in names))
+    session.install("--find-links", str(WHEELS), *(str(_wheel(name)) for name in names))
+
+
+def _wheel(name: str) -> pathlib.Path:
+    (wheel,) = WHEELS.glob(f"{name.replace('-', '_')}-*.whl")
+    return wheel
+
+
+def _closure(names: list[str]) -> list[str]:
+    """Our own distributions that these need: the core, always."""
+    return list(dict.fromkeys(["noodle-upgrade-core", *names]))
+
+
+@nox.session
+@nox.parametrize("distribution", [*DISTRIBUTIONS, "integration"])
+def tests(session: nox.Session, distribution: str) -> None:
+    """Run the tests of each distribution against its wheel, and those of the whole stack against all of them."""
+    build_wheels(session)
+    if distribution == "integration":
+        install_wheels(session, *DISTRIBUTIONS)
+        session.install(*TEST_TOOLS, "httpx", "build", "hatchling", "markdown-it-py==2.2.0")
+        session.run("pytest", str(ROOT / "tests" / "integration"), *session.posargs)
+        return
+    extra = EXTRA_TOOLS.get(distribution, [])
+    ours = [name for name in extra if name in DISTRIBUTIONS]
+    install_wheels(session, *_closure([distribution, *ours]))
+    session.install(*TEST_TOOLS, *(name for name in extra if name not in DISTRIBUTIONS))
+    folder = source_of(distribution) / "tests"
+    folders = [folder / "unit", folder / "crash"] if distribution == "noodle-upgrade-core" else [folder]
+    session.run("pytest", *(str(path) for path in folders), *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.install("ruff==0.17.6")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check types, strictly, of everything that is shipped."""
+    build_wheels(session)
+    install_wheels(session, *DISTRIBUTIONS)
+    session.install("mypy==2.4.1", *TEST_TOOLS)
+    for distribution in DISTRIBUTIONS:
+        package = distribution.replace("-", "_")
+        base = source_of(distribution)
+        session.run("mypy", str(base / package if base == ROOT else base / "src" / package))
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Upgrade a library inside a serving process, live, and try to break it; writes build/demo.json."""
+    build_wheels(session)
+    install_wheels(session, *DISTRIBUTIONS)
+    session.install("httpx", "markdown-it-py==2.2.0")
+    session.run("python", str(ROOT / "docs" / "tutorial" / "demo" / "demo.py"), *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure; prints a table and writes build/bench.json."""
+    build_wheels(session)
+    install_wheels(session, *DISTRIBUTIONS)
+    session.install("httpx", "jurigged", "gunicorn", "markdown-it-py==2.2.0")
+    session.run("python", str(ROOT / "tests" / "bench" / "bench.py"), *session.posargs)
+
+
+@nox.session
+def crash(session: nox.Session) -> None:
+    """Kill it at every fault point, also while it recovers; `-- --kills 10000` for a campaign."""
+    build_wheels(session)
+    install_wheels(session, "noodle-upgrade-core")
+    session.install(*TEST_TOOLS)
+    session.run("python", str(ROOT / "tests" / "crash" / "matrix.py"), *(session.posargs or ["--kills", "1000"]))
+
+
+if sys.version_info < (3, 11):  # noqa: UP036 - a helpful word for whoever runs nox on an old interpreter
+    raise SystemExit("Noodle Upgrade needs Python 3.11 or newer: run nox with it (python3.11 -m nox …).")

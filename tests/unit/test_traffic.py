@@ -1,0 +1,184 @@
+import asyncio
+import threading
+import time
+
+import pytest
+
+from noodle_upgrade_core.traffic import ArmCounter, Gauge
+
+
+def test_counts_from_many_threads_are_all_there():
+    counter = ArmCounter("1")
+
+    def work():
+        for index in range(1000):
+            started = counter.enter()
+            counter.leave(started, "bad" if index % 10 == 0 else "")
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    arm = counter.snapshot()
+    assert (arm.calls, arm.errors, arm.in_flight) == (4000, 400, 0)
+    assert sum(arm.latency) == 4000
+    assert arm.last_error == "bad"
+
+
+def test_nothing_is_counted_when_no_deployment_runs():
+    gauge = Gauge()
+    assert gauge.current is None
+    assert gauge.measure(0.0, 0.0) is None
+
+
+def test_calls_are_counted_for_the_version_that_was_live_when_they_began():
+    gauge = Gauge()
+    gauge.start("1", "2")
+    first = gauge.current
+    started = first.enter()
+    gauge.turn(to_new=True)
+    first.leave(started)
+    second = gauge.current
+    second.leave(second.enter(), "boom")
+    seen = gauge.measure(1.0, 1.0)
+    assert (seen.old.version, seen.old.calls, seen.old.errors) == ("1", 1, 0)
+    assert (seen.new.version, seen.new.calls, seen.new.errors) == ("2", 1, 1)
+    gauge.stop()
+    assert gauge.measure(2.0, 1.0) is None
+
+
+async def respond(status, send):
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def test_an_asgi_request_that_raises_or_answers_5xx_is_an_error():
+    gauge = Gauge()
+    gauge.start("1", "2")
+
+    async def app(scope, receive, send):
+        if scope["path"] == "/raise":
+            raise ValueError("broken")
+        await respond(503 if scope["path"] == "/503" else 404, send)
+
+    async def run():
+        wrapped = gauge.asgi(app)
+
+        async def send(message):
+            pass
+
+        await wrapped({"type": "http", "path": "/"}, None, send)
+        await wrapped({"type": "http", "path": "/503"}, None, send)
+        with pytest.raises(ValueError, match="broken"):
+            await wrapped({"type": "http", "path": "/raise"}, None, send)
+
+    asyncio.run(run())
+    arm = gauge.measure(0, 0).old
+    assert (arm.calls, arm.errors, arm.last_error) == (3, 2, "ValueError: broken")
+    assert gauge.under_way == 0
+
+
+def test_a_quiet_moment_has_no_request_half_way_and_holds_new_ones_back():
+    gauge = Gauge()
+    events = []
+
+    async def app(scope, receive, send):
+        events.append(f"begin {scope['path']}")
+        await asyncio.sleep(0.02)
+        events.append(f"end {scope['path']}")
+
+    async def run():
+        wrapped = gauge.asgi(app)
+        first = asyncio.create_task(wrapped({"type": "http", "path": "first"}, None, None))
+        await asyncio.sleep(0.005)
+        async with gauge.quiet(5.0) as reached:
+            assert reached
+            second = asyncio.create_task(wrapped({"type": "http", "path": "second"}, None, None))
+            await asyncio.sleep(0.01)
+            events.append("change")
+        await asyncio.gather(first, second)
+
+    asyncio.run(run())
+    assert events == ["begin first", "end first", "change", "begin second", "end second"]
+
+
+def test_a_request_that_does_not_end_does_not_hold_the_others_for_longer_than_allowed():
+    gauge = Gauge()
+
+    async def run():
+        leave = asyncio.Event()
+
+        async def app(scope, receive, send):
+            if scope["path"] == "slow":
+                await leave.wait()
+
+        wrapped = gauge.asgi(app)
+        slow = asyncio.create_task(wrapped({"type": "http", "path": "slow"}, None, None))
+        await asyncio.sleep(0)
+        async with gauge.quiet(0.01) as reached:
+            assert not reached
+            await asyncio.wait_for(wrapped({"type": "http", "path": "quick"}, None, None), 5)
+        leave.set()
+        await slow
+
+    asyncio.run(run())
+    assert gauge.under_way == 0
+
+
+def test_a_wsgi_request_ends_when_its_body_is_closed():
+    gauge = Gauge()
+    gauge.start("1", "2")
+
+    def app(environ, start_response):
+        start_response("500 Oops", [])
+        return iter([b"a", b"b"])
+
+    body = gauge.wsgi(app)({}, lambda status, headers: None)
+    assert gauge.under_way == 1
+    assert b"".join(body) == b"ab"
+    body.close()
+    body.close()
+    assert gauge.under_way == 0
+    arm = gauge.measure(0, 0).old
+    assert (arm.calls, arm.errors) == (1, 1)
+
+
+def test_a_wsgi_application_that_raises_leaves_nothing_under_way():
+    gauge = Gauge()
+
+    def app(environ, start_response):
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        gauge.wsgi(app)({}, lambda status, headers: None)
+    assert gauge.under_way == 0
+
+
+def test_wsgi_threads_wait_outside_a_quiet_moment():
+    gauge = Gauge()
+    order = []
+
+    def app(environ, start_response):
+        order.append("request")
+        return []
+
+    async def run():
+        async with gauge.quiet(1.0):
+            thread = threading.Thread(target=lambda: gauge.wsgi(app)({}, None).close())
+            thread.start()
+            await asyncio.sleep(0.02)
+            order.append("change")
+        return thread
+
+    asyncio.run(run()).join()
+    assert order == ["change", "request"]
+
+
+def test_a_call_measures_the_time_that_it_took():
+    counter = ArmCounter("1")
+    started = counter.enter()
+    counter.leave(started - 0.5)
+    slow = [index for index, count in enumerate(counter.snapshot().latency) if count]
+    counter.leave(time.perf_counter())
+    assert slow[0] > 18  # above a quarter of a second
