@@ -1,9 +1,9 @@
 """The unit of change: one C call with its inverse beside it, and the only code that carries lists of them out.
 
-`deque(starmap(operator.call, calls), maxlen=0)` runs no bytecode between the calls, so that under the GIL no other thread
-runs inside it: readers see everything before or everything after. That holds as long as every call is a C function that
-runs no Python code: `setattr` on a plain module or type, `dict.__setitem__`, `list.__setitem__`, a slot of a C type. The
-one who plans an operation answers for that.
+`deque(starmap(operator.call, calls), maxlen=0)` runs no bytecode between the calls, so that under the GIL no other
+thread runs inside it: readers see everything before or everything after. That holds as long as every call is a C
+function that runs no Python code: `setattr` on a plain module or type, `dict.__setitem__`, `list.__setitem__`, a slot
+of a C type. The one who plans an operation answers for that.
 """
 
 from __future__ import annotations
@@ -53,17 +53,8 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _run(calls: Sequence[Call], after: Sequence[Call] = ()) -> None:
-    """Make all calls in one go; when one raises, make `after[-n:]` for the n that were made, then raise."""
-    remaining = iter(calls)
-    with _collector_paused():
-        try:
-            collections.deque(itertools.starmap(operator.call, remaining), maxlen=0)
-        except BaseException:
-            done = len(calls) - operator.length_hint(remaining) - 1
-            if after and done > 0:
-                collections.deque(itertools.starmap(operator.call, after[len(after) - done :]), maxlen=0)
-            raise
+def _run(calls: Iterator[Call]) -> None:
+    collections.deque(itertools.starmap(operator.call, calls), maxlen=0)
 
 
 class Script:
@@ -87,17 +78,53 @@ class Script:
 
         When one raises, which a trial should have shown before, those before it are taken back and the error goes on.
         """
-        if not self._applied:
-            _run(self._forward, self._backward)
-            self._applied = True
+        if self._applied:
+            return
+        calls = iter(self._forward)
+        with _collector_paused():
+            try:
+                _run(calls)
+            except BaseException:
+                self._take_back(len(self._forward) - operator.length_hint(calls) - 1)
+                raise
+        self._applied = True
 
     def revert(self) -> None:
-        """Take all of them back, last first, in one atomic step; nothing when they are not in effect."""
-        if self._applied:
-            _run(self._backward)
-            self._applied = False
+        """Take all of them back, last first, in one atomic step; nothing when they are not in effect.
+
+        When one raises, the others are taken back all the same, and the error goes on.
+        """
+        if not self._applied:
+            return
+        with _collector_paused():
+            self._take_back(len(self._forward))
+        self._applied = False
 
     def trial(self) -> None:
         """Put them into effect and take them back within one atomic step, so that nobody sees it."""
-        if not self._applied:
-            _run([*self._forward, *self._backward], self._backward)
+        if self._applied:
+            return
+        calls = itertools.chain(forward := iter(self._forward), self._backward)
+        with _collector_paused():
+            try:
+                _run(calls)
+            except BaseException:
+                left = operator.length_hint(forward)
+                # With some left it failed on the way there: those that were made go back. With none left it may have
+                # failed on either way: every inverse is made again, which is harmless, since each sets a known value.
+                self._take_back(len(self._forward) - left - 1 if left else len(self._forward))
+                raise
+
+    def _take_back(self, made: int) -> None:
+        """Make the inverses of the first `made` operations, last first, past any that raise; then raise the first."""
+        first: BaseException | None = None
+        calls = iter(self._backward[len(self._backward) - made :] if made else [])
+        while True:
+            try:
+                _run(calls)
+            except BaseException as error:  # noqa: BLE001 - an undo goes on to its end
+                first = first or error
+            else:
+                break
+        if first is not None:
+            raise first
