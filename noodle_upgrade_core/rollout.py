@@ -117,14 +117,14 @@ def _silent(_kind: str, **_: Any) -> None:
 
 @frozen(kw_only=True)
 class Conductor:
-    """Carries out one rollout.
+    """Carries out one rollout, or only watches, with `staged` None: nothing can be shifted then.
 
     `measure(at, weight)` gives counts where the staged swap itself has none. `probe` returns findings about the new
     version, errors are harm; `gate` asks people. `interval` is how often a judge looks, in seconds. `deadline` is on
     the clock of this conductor. `quiet` gives a moment between calls for a change that is all or nothing.
     """
 
-    staged: StagedSwap
+    staged: StagedSwap | None
     judge: JudgeDriver
     clock: Clock = field(factory=RealClock)
     abort: Abort = field(factory=Abort)
@@ -201,22 +201,26 @@ class Conductor:
                 )
 
     async def _shift(self, weight: float, state: _State) -> None:
+        staged = self.staged
+        if staged is None:
+            raise PluginBrokenError("Nothing is staged that could be shifted.")
         # All or nothing: the first share above none is everything, and the rest has then nothing left to move.
-        target = weight if WEIGHTS in self.staged.capabilities or weight == 0.0 else 1.0
+        by_share = WEIGHTS in staged.capabilities
+        target = weight if by_share or weight == 0.0 else 1.0
         if target == state.weight:
             return
         # With weights every call is routed, and stays where it began. Without, the change is made between calls.
-        async with self.quiet() if WEIGHTS not in self.staged.capabilities else _at_once():
+        async with _at_once() if by_share else self.quiet():
             if self.call is not None:
-                await self.call(self.staged.shift, target)
+                await self.call(staged.shift, target)
             else:
-                await settle(self.staged.shift(target))
+                await settle(staged.shift(target))
             state.weight = target
             if self.turned is not None:
                 self.turned(target > 0.0)
 
     def _measured(self, state: _State) -> Measurement | None:
-        seen = self.staged.measure()
+        seen = None if self.staged is None else self.staged.measure()
         if seen is None and self.measure is not None:
             seen = self.measure(self.clock.now() - state.started, state.weight)
         return seen

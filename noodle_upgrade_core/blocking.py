@@ -1,0 +1,153 @@
+"""The blocking twin of the Upgrader, for programs with threads: its own event loop in its own thread.
+
+with BlockingUpgrader.open(settings) as upgrader:
+    plan = upgrader.plan(UpgradeRequest(component_name="markdown-it-py", target_version="3.0.0"))
+    upgrader.upgrade(plan, approved_by="alice").raise_for_error()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import Any, TypeVar
+
+from noodle_upgrade_core.config import Settings
+from noodle_upgrade_core.events import EventBus
+from noodle_upgrade_core.model import (
+    ComponentDescriptor,
+    FeasibilityResult,
+    Finding,
+    RollbackPoint,
+    UpgradePlan,
+    UpgradeRequest,
+    UpgradeResult,
+    UpgradeStatus,
+)
+from noodle_upgrade_core.traffic import Gauge
+from noodle_upgrade_core.upgrade import Upgrader
+
+__all__ = ["BlockingUpgrader"]
+
+T = TypeVar("T")
+
+
+class BlockingUpgrader:
+    """Every public method of `Upgrader`, callable from any thread; made by `BlockingUpgrader.open`.
+
+    The program's own threads and event loops are not used: a plugin that is slow delays upgrades, not requests.
+    """
+
+    def __init__(self, upgrader: Upgrader, loop: asyncio.AbstractEventLoop) -> None:
+        self.upgrader = upgrader
+        self.loop = loop
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, settings: Settings | None = None, **options: Any) -> Iterator[BlockingUpgrader]:
+        """Open an Upgrader on a loop of its own; takes what `Upgrader.open` takes, raises what it raises."""
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="noodle-upgrader", daemon=True)
+        thread.start()
+        try:
+            manager = Upgrader.open(settings, **options)
+            upgrader = asyncio.run_coroutine_threadsafe(manager.__aenter__(), loop).result()
+            try:
+                yield cls(upgrader, loop)
+            finally:
+                asyncio.run_coroutine_threadsafe(manager.__aexit__(None, None, None), loop).result()
+        finally:
+            asyncio.run_coroutine_threadsafe(_drain(loop), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine of the Upgrader on its loop and wait for it; never call it from that loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+
+    @property
+    def settings(self) -> Settings:
+        """The effective settings."""
+        return self.upgrader.settings
+
+    @property
+    def events(self) -> EventBus:
+        """What happens, as it happens."""
+        return self.upgrader.events
+
+    @property
+    def gauge(self) -> Gauge:
+        """Where calls that enter the program are counted while a deployment runs."""
+        return self.upgrader.gauge
+
+    def components(self) -> tuple[ComponentDescriptor, ...]:
+        """See `Upgrader.components`."""
+        return self.call(self.upgrader.components())
+
+    def plan(self, request: UpgradeRequest | Sequence[UpgradeRequest]) -> UpgradePlan:
+        """See `Upgrader.plan`."""
+        return self.call(self.upgrader.plan(request))
+
+    def analyze_upgrade_feasibility(self, request: UpgradeRequest) -> FeasibilityResult:
+        """See `Upgrader.analyze_upgrade_feasibility`."""
+        return self.call(self.upgrader.analyze_upgrade_feasibility(request))
+
+    def upgrade(self, plan: UpgradePlan | UpgradeRequest, *, approved_by: str = "") -> UpgradeResult:
+        """See `Upgrader.upgrade`."""
+        return self.call(self.upgrader.upgrade(plan, approved_by=approved_by))
+
+    def start(self, plan: UpgradePlan | UpgradeRequest, *, approved_by: str = "") -> str:
+        """See `Upgrader.start`."""
+        return self.call(self.upgrader.start(plan, approved_by=approved_by))
+
+    def result(self, upgrade_id: str) -> UpgradeResult:
+        """See `Upgrader.result`."""
+        return self.call(self.upgrader.result(upgrade_id))
+
+    def rollback(self, component_name: str, *, rollback_id: str = "", requested_by: str = "system") -> UpgradeResult:
+        """See `Upgrader.rollback`."""
+        return self.call(self.upgrader.rollback(component_name, rollback_id=rollback_id, requested_by=requested_by))
+
+    def approve(self, upgrade_id: str, *, by: str, plan_digest: str = "") -> None:
+        """See `Upgrader.approve`."""
+        self.call(self.upgrader.approve(upgrade_id, by=by, plan_digest=plan_digest))
+
+    def cancel_upgrade(self, upgrade_id: str, *, by: str = "") -> UpgradeStatus:
+        """See `Upgrader.cancel_upgrade`."""
+        return self.call(self.upgrader.cancel_upgrade(upgrade_id, by=by))
+
+    def get_upgrade_status(self, upgrade_id: str = "") -> dict[str, Any]:
+        """See `Upgrader.get_upgrade_status`."""
+
+        async def ask() -> dict[str, Any]:
+            return self.upgrader.get_upgrade_status(upgrade_id)
+
+        return self.call(ask())
+
+    def get_upgrade_history(self, limit: int = 50, *, component_name: str = "") -> tuple[dict[str, Any], ...]:
+        """See `Upgrader.get_upgrade_history`."""
+
+        async def ask() -> tuple[dict[str, Any], ...]:
+            return self.upgrader.get_upgrade_history(limit, component_name=component_name)
+
+        return self.call(ask())
+
+    def list_rollback_points(self, component_name: str = "") -> tuple[RollbackPoint, ...]:
+        """See `Upgrader.list_rollback_points`."""
+
+        async def ask() -> tuple[RollbackPoint, ...]:
+            return self.upgrader.list_rollback_points(component_name)
+
+        return self.call(ask())
+
+    def doctor(self) -> tuple[Finding, ...]:
+        """See `Upgrader.doctor`."""
+        return self.call(self.upgrader.doctor())
+
+
+async def _drain(loop: asyncio.AbstractEventLoop) -> None:
+    """Let what the loop still holds come to its end, so that nothing is destroyed while it is pending."""
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()

@@ -1,0 +1,107 @@
+"""Calls into other people's code that can neither hang nor end the host, and errors that name who failed."""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+from noodle_upgrade_core.errors import PluginBrokenError, PluginTimeoutError, UpgradeError
+
+__all__ = ["Attempt", "attempt", "blame", "in_text", "in_words", "overdue"]
+
+_LONGEST_TEXT = 2000
+
+
+@frozen(kw_only=True)
+class Attempt:
+    """How a call ended: with a value, with whatever it raised, or not at all within its time (`hung`)."""
+
+    value: Any = None
+    error: BaseException | None = None
+    hung: bool = False
+
+
+def attempt(function: Callable[[], Any], *, limit: float, name: str) -> Attempt:
+    """Call in a daemon thread of its own and wait at most `limit` seconds; never raises.
+
+    A call that hangs is left behind in its thread, which `name` names. It does not keep the interpreter from exiting.
+    """
+    ended = threading.Event()
+    result = Attempt(hung=True)
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        nonlocal result
+        try:
+            result = Attempt(value=context.run(function))
+        except BaseException as error:  # noqa: BLE001 - also SystemExit: the caller says what becomes of it
+            result = Attempt(error=error)
+        ended.set()
+
+    threading.Thread(target=work, name=name, daemon=True).start()
+    return result if ended.wait(limit) else Attempt(hung=True)
+
+
+def in_words(error: BaseException) -> str:
+    """Return `ValueError: what it says`; holds also for an exception whose own text cannot be made."""
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 - the text is the plugin's own code
+        said = "(its message cannot be printed)"
+    return f"{type(error).__name__}: {said[:_LONGEST_TEXT]}" if said else type(error).__name__
+
+
+def blame(error: BaseException, *, plugin: str, doing: str) -> UpgradeError:
+    """Return what a plugin raised as an error that names the plugin and what it was doing.
+
+    An `UpgradeError` goes through as it is, with `details["plugin"]` and `details["hook"]` added.
+    """
+    if isinstance(error, UpgradeError) and _well_formed(error):
+        named = {"plugin": plugin, "hook": doing, **error.details}
+        # Details cross the journal and the control API: what is no JSON value becomes its text here.
+        error.details = json.loads(json.dumps(named, default=in_text, skipkeys=True))
+        return error
+    broken = PluginBrokenError(
+        f"The plugin {plugin!r} failed in {doing}: {in_words(error)}",
+        hint=f"Update {plugin!r}, or switch it off in the settings (runtime_upgrade.plugins.disabled).",
+        details={"plugin": plugin, "hook": doing, "exception": type(error).__name__, "where": _where(error)},
+    )
+    broken.__cause__ = error
+    return broken
+
+
+def overdue(*, plugin: str, doing: str, limit: float) -> PluginTimeoutError:
+    """Return the error of a plugin that was still busy at its time limit, in seconds."""
+    return PluginTimeoutError(
+        f"The plugin {plugin!r} was still busy in {doing} after {limit:g} s; it was left behind.",
+        hint="Raise the time limit (runtime_upgrade.plugins.hook_timeout), or switch the plugin off.",
+        details={"plugin": plugin, "hook": doing, "limit": limit},
+    )
+
+
+def in_text(value: object) -> str:
+    """Return a value as text, also when its own `__repr__` fails."""
+    try:
+        return repr(value)[:_LONGEST_TEXT]
+    except Exception:  # noqa: BLE001 - the text is the plugin's own code
+        return f"<{type(value).__name__}>"
+
+
+def _well_formed(error: UpgradeError) -> bool:
+    """A subclass may have skipped the constructor; nothing that reads the error later must trip over that."""
+    texts = (getattr(error, name, None) for name in ("message", "hint", "safe"))
+    return all(isinstance(text, str) for text in texts) and isinstance(getattr(error, "details", None), dict)
+
+
+def _where(error: BaseException) -> str:
+    trace = error.__traceback__
+    if trace is None:
+        return ""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

@@ -1,0 +1,144 @@
+"""Putting an Upgrader together from its settings: journal, store, drivers, plugins, sources."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noodle_upgrade_core import __version__
+from noodle_upgrade_core import plugins as plugin_sets
+from noodle_upgrade_core.config import Settings
+from noodle_upgrade_core.drivers import Drivers
+from noodle_upgrade_core.events import EventBus, EventKind
+from noodle_upgrade_core.hookspecs import Host
+from noodle_upgrade_core.journal import Journal
+from noodle_upgrade_core.phases import Runner
+from noodle_upgrade_core.plugins import PluginInfo, PluginSet
+from noodle_upgrade_core.sources import InstalledSource, Sources
+from noodle_upgrade_core.store import ContentStore
+from noodle_upgrade_core.traffic import Gauge
+
+if TYPE_CHECKING:
+    from noodle_upgrade_core.upgrade import Upgrader
+
+__all__ = ["assemble", "open_journal", "open_store"]
+
+
+LEASE_SECONDS = 30.0
+
+
+def open_store(settings: Settings, directory: Path) -> ContentStore:
+    """Return the content store of a state directory, with the settings' limits."""
+    limits = settings.runtime_upgrade.limits
+    return ContentStore(
+        directory / "store",
+        max_bytes=limits.max_artifact_bytes,
+        max_unpacked_bytes=limits.max_unpacked_bytes,
+        max_files=limits.max_files,
+    )
+
+
+def open_journal(settings: Settings, directory: Path, drivers: Drivers) -> Journal:
+    """Open the journal of a state directory, without a lease: enough for looking."""
+    journal: Journal = drivers.make("journals", settings.drivers.journal, path=directory / "journal.db")
+    return journal.open()
+
+
+async def assemble(
+    made: type[Upgrader],
+    settings: Settings,
+    plugins: Mapping[str, object],
+    drivers: Mapping[str, Mapping[str, Any]],
+    directory: Path | None,
+) -> Upgrader:
+    """Make an Upgrader; on failure everything that was opened is closed again."""
+    place = Path(directory or settings.runtime_upgrade.state_directory).absolute()  # noqa: ASYNC240 - no I/O but the cwd
+    await asyncio.to_thread(place.mkdir, mode=0o700, parents=True, exist_ok=True)
+    known = Drivers(extra=drivers)
+    events, store = EventBus(), open_store(settings, place)
+    journal = await asyncio.to_thread(open_journal, settings, place, known)
+    try:
+        await asyncio.to_thread(partial(journal.acquire_lease, ttl=LEASE_SECONDS))
+        gatherer = _Gatherer(settings=settings, place=place, store=store, drivers=known, events=events)
+        plugin_set = await asyncio.to_thread(gatherer.load, plugins)
+        runner = Runner(plugin_set, time_limit=settings.runtime_upgrade.plugins.hook_timeout, emit=events.emit)
+        events.subscribe(runner.tell)
+        for failure in plugin_set.failures:
+            events.emit(EventKind.PLUGIN_FAILED, message=failure.error.message, data=failure.error.to_wire())
+        return made(
+            settings=gatherer.settings,
+            directory=place,
+            journal=journal,
+            store=store,
+            drivers=known,
+            plugins=plugin_set,
+            sources=_sources(settings, store, known),
+            runner=runner,
+            events=events,
+            gauge=Gauge(),
+        )
+    except BaseException:
+        await asyncio.to_thread(journal.close)
+        raise
+
+
+class _Gatherer:
+    """Loads plugins, each with its section of the settings."""
+
+    def __init__(
+        self, *, settings: Settings, place: Path, store: ContentStore, drivers: Drivers, events: EventBus
+    ) -> None:
+        self.settings = settings
+        self.place = place
+        self.store = store
+        self.drivers = drivers
+        self.events = events
+
+    def load(self, extra: Mapping[str, object]) -> PluginSet:
+        """Import what the settings let in, read its settings, and make it."""
+        chosen = self.settings.runtime_upgrade.plugins
+        candidates = plugin_sets.collect(
+            plugin_sets.index(),
+            enabled=chosen.enabled,
+            disabled=chosen.disabled,
+            required=chosen.required,
+            core_version=__version__,
+            extra=extra,
+        )
+        self.settings = self.settings.claim(candidates.sections)
+        return candidates.make(self.host)
+
+    def host(self, info: PluginInfo, section: str, settings_class: type[Any] | None) -> Host:
+        """Return what a plugin is made with."""
+        folder = self.place / "plugins" / info.name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Host(
+            settings=None if settings_class is None else self.settings.section(section),
+            core=self.settings.runtime_upgrade,
+            directory=folder,
+            store=self.store.root,
+            drivers=self.drivers,
+            emit=self.events.emit,
+        )
+
+
+def _sources(settings: Settings, store: ContentStore, drivers: Drivers) -> Sources:
+    """Make the configured sources; what is installed is asked last, and is what rollback points are captured from."""
+    core = settings.runtime_upgrade
+    wheel = core.sources.wheel
+    made = [
+        drivers.make(
+            "sources",
+            name,
+            store=store,
+            locations=wheel.locations,
+            index=wheel.index,
+            pip_timeout=wheel.pip_timeout,
+            registry_path=core.components.registry_path,
+        )
+        for name in core.sources.order
+    ]
+    return Sources((*made, InstalledSource(store=store)))

@@ -1,0 +1,340 @@
+"""The runner: asks the plugins, each within its time and on its own, whether it is plain or `async`.
+
+Plain implementations run in a daemon thread each, so that one that hangs is left behind; `async` ones run on the
+runner's loop, where what they await lives. Overhead, as measured on one machine: see `tests/bench`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import dis
+import inspect
+import threading
+import time
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from functools import partial
+from typing import Any
+
+from attrs import define, frozen
+
+from noodle_upgrade_core import answers
+from noodle_upgrade_core.errors import UpgradeError
+from noodle_upgrade_core.events import Event, EventKind
+from noodle_upgrade_core.implementations import Implementation, hook_arguments
+from noodle_upgrade_core.isolation import Attempt, blame, overdue
+from noodle_upgrade_core.observers import Observer
+from noodle_upgrade_core.plugins import PluginSet
+from noodle_upgrade_core.watchdog import Watchdog
+
+__all__ = ["Account", "Reply", "Runner"]
+
+GRACE_SECONDS = 1.0
+"""How long a cancelled `async` implementation may clean up, and an observer finish, before it is left behind."""
+
+
+@frozen(kw_only=True)
+class Reply:
+    """One implementation's answer; `value` is a tuple where the hook answers with an iterable.
+
+    `error` is set instead when it failed or was late. `seconds` is how long it took.
+    """
+
+    plugin: str
+    value: Any = None
+    error: UpgradeError | None = None
+    seconds: float = 0.0
+
+
+@define(kw_only=True)
+class Account:
+    """What one plugin cost so far: how often it was asked, how often it failed, seconds in all and at most."""
+
+    calls: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+
+
+@frozen(kw_only=True)
+class _Call:
+    """One call into foreign code: `doing` is the hook or the method, `finish` turns what it returns into an answer."""
+
+    plugin: str
+    doing: str
+    function: Callable[[], Any]
+    asynchronous: bool
+    limit: float
+    finish: Callable[[Any], Any]
+    gather: Callable[[AsyncIterable[Any]], Awaitable[Any]] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"noodle {self.plugin}.{self.doing}"
+
+
+def _silent(_kind: str, **_: Any) -> None:
+    """Tell nobody."""
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+class Runner:
+    """Asks the plugins of one set. Belongs to one event loop; `tell` may be called from any thread.
+
+    `time_limit` is in seconds and for each call, unless a call names its own. `emit(kind, message=…, data=…)` is told
+    of every plugin that fails.
+    """
+
+    def __init__(self, plugin_set: PluginSet, *, time_limit: float, emit: Callable[..., Any] = _silent) -> None:
+        self.plugin_set = plugin_set
+        self.time_limit = time_limit
+        self.accounts: dict[str, Account] = {}
+        self._emit = emit
+        self._left_behind: list[threading.Thread] = []
+        self._tasks: set[asyncio.Task[Attempt]] = set()
+        self._watchdog = Watchdog(self._report)
+        self._observers = tuple(
+            Observer(one.plugin_name, _observing(one), report=self._report)
+            for one in plugin_set.implementations("observe")
+        )
+
+    # --- asking --------------------------------------------------------------------------------------------------
+
+    async def ask(
+        self, hook: str, /, *, limit: float | None = None, last_first: bool = False, **arguments: Any
+    ) -> tuple[Reply, ...]:
+        """Ask every implementation, one after the other in order; a failure is a reply like any other.
+
+        Raises `TypeError` when an argument of the hook is not given.
+        """
+        ones = self._implementations(hook, arguments)
+        return tuple([await self._ask(one, arguments, limit) for one in (reversed(ones) if last_first else ones)])
+
+    async def ask_first(self, hook: str, /, *, limit: float | None = None, **arguments: Any) -> Reply | None:
+        """Ask in order until one answers with something, and return that reply; None when nobody does.
+
+        A failure ends the search: its reply is returned, with the error.
+        """
+        for one in self._implementations(hook, arguments):
+            reply = await self._ask(one, arguments, limit)
+            if reply.error is not None or reply.value not in (None, ()):
+                return reply
+        return None
+
+    async def ask_only(
+        self, plugin_name: str, hook: str, /, *, limit: float | None = None, **arguments: Any
+    ) -> Reply | None:
+        """Ask one plugin; None when it does not implement the hook."""
+        for one in self._implementations(hook, arguments):
+            if one.plugin_name == plugin_name:
+                return await self._ask(one, arguments, limit)
+        return None
+
+    async def call(self, name: str, function: Callable[..., Any], /, *args: Any, limit: float | None = None) -> Any:
+        """Call a method of what a plugin gave us, plain or `async`, within a time limit, and return its value.
+
+        `name` is the plugin's name, or the hook's that the object came from. Raises the plugin's `UpgradeError`,
+        `PluginTimeoutError`, or `PluginBrokenError` for anything else that it raises.
+        """
+        doing = getattr(function, "__name__", type(function).__name__)
+        call = _Call(
+            plugin=name,
+            doing=doing,
+            function=partial(function, *args),
+            asynchronous=inspect.iscoroutinefunction(function),
+            limit=self.time_limit if limit is None else limit,
+            finish=_as_it_is,
+        )
+        value, error = await self._account(call)
+        if error is not None:
+            raise error
+        return value
+
+    # --- telling -------------------------------------------------------------------------------------------------
+
+    def tell(self, event: Event) -> None:
+        """Hand an event to every observer; never waits, never raises."""
+        for observer in self._observers:
+            observer.put(event)
+
+    @property
+    def left_behind(self) -> tuple[str, ...]:
+        """The names of the threads that were left behind and still run."""
+        self._left_behind = [thread for thread in self._left_behind if thread.is_alive()]
+        return tuple(thread.name for thread in self._left_behind)
+
+    async def close(self) -> None:
+        """Cancel what is left of `async` implementations, and let observers finish for a moment."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=GRACE_SECONDS)
+        until = time.monotonic() + GRACE_SECONDS
+        await asyncio.to_thread(_close_all, self._observers, until)
+        self._watchdog.close()
+
+    # --- one call ------------------------------------------------------------------------------------------------
+
+    def _implementations(self, hook: str, arguments: dict[str, Any]) -> tuple[Implementation, ...]:
+        found = self.plugin_set.implementations(hook)
+        if missing := [name for name in hook_arguments()[hook] if name not in arguments]:
+            raise TypeError(f"the hook {hook!r} must be given {', '.join(missing)}")
+        return found
+
+    async def _ask(self, one: Implementation, arguments: dict[str, Any], limit: float | None) -> Reply:
+        chosen = {name: arguments[name] for name in one.argnames}
+        call = _Call(
+            plugin=one.plugin_name,
+            doing=one.hook,
+            function=partial(one.function, **chosen),
+            asynchronous=one.asynchronous,
+            limit=self.time_limit if limit is None else limit,
+            finish=partial(answers.checked, one.hook),
+            gather=partial(answers.gathered, one.hook),
+        )
+        started = time.perf_counter()
+        value, error = await self._account(call)
+        return Reply(plugin=one.plugin_name, value=value, error=error, seconds=time.perf_counter() - started)
+
+    async def _account(self, call: _Call) -> tuple[Any, UpgradeError | None]:
+        """Make the call, book its time, and turn how it ended into a value or an error."""
+        started = time.perf_counter()
+        tried = await self._made(call)
+        seconds = time.perf_counter() - started
+        account = self.accounts.setdefault(call.plugin, Account())
+        account.calls += 1
+        account.seconds += seconds
+        account.longest = max(account.longest, seconds)
+        if tried.hung:
+            error: UpgradeError = overdue(plugin=call.plugin, doing=call.doing, limit=call.limit)
+        elif tried.error is not None:
+            error = blame(tried.error, plugin=call.plugin, doing=call.doing)
+        else:
+            return tried.value, None
+        account.failures += 1
+        self._report(error.message, **error.to_wire())
+        return None, error
+
+    async def _made(self, call: _Call) -> Attempt:
+        if call.asynchronous:
+            return await self._on_loop(call, None, call.limit)
+        started = time.perf_counter()
+        tried = await self._in_thread(call)
+        value = tried.value
+        if inspect.isawaitable(value) or (call.gather is not None and isinstance(value, AsyncIterable)):
+            # A plain function that returns a coroutine means the same as an `async` one.
+            left = max(0.001, call.limit - (time.perf_counter() - started))
+            return await self._on_loop(call, value, left)
+        return tried
+
+    async def _in_thread(self, call: _Call) -> Attempt:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[Attempt] = loop.create_future()
+        context = contextvars.copy_context()
+
+        def settle(tried: Attempt) -> None:
+            if not ended.done():
+                ended.set_result(tried)
+
+        def work() -> None:
+            tried = context.run(_plainly, call)
+            # Too late, after the limit, the loop may be closed: then nobody waits for the answer.
+            if not loop.is_closed():
+                try:
+                    loop.call_soon_threadsafe(settle, tried)
+                except RuntimeError:
+                    if not loop.is_closed():
+                        raise
+
+        thread = threading.Thread(target=work, name=call.name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # The system gives no more threads: that is a failure of this call, not of whoever asks.
+            return Attempt(error=error)
+        late = loop.call_later(call.limit, settle, Attempt(hung=True))
+        try:
+            tried = await ended
+        except asyncio.CancelledError:
+            self._left_behind.append(thread)
+            raise
+        finally:
+            late.cancel()
+        if tried.hung:
+            self._left_behind.append(thread)
+        return tried
+
+    async def _on_loop(self, call: _Call, value: Any, limit: float) -> Attempt:
+        """Run on this loop, in a task of its own: a `CancelledError` that the plugin raises is not our own."""
+        task = asyncio.get_running_loop().create_task(self._asynchronously(call, value), name=call.name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            done, _ = await asyncio.wait((task,), timeout=limit)
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait((task,), timeout=GRACE_SECONDS)
+            raise
+        if done:
+            return task.result()
+        task.cancel()
+        await asyncio.wait((task,), timeout=GRACE_SECONDS)
+        return Attempt(hung=True)
+
+    async def _asynchronously(self, call: _Call, value: Any) -> Attempt:
+        try:
+            answer = await self._watchdog.watched(_awaited(call, value), plugin=call.plugin, hook=call.doing)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not _raised_by_code(error):
+                raise
+            return Attempt(error=error)
+        return Attempt(value=answer)
+
+    def _report(self, message: str, **data: Any) -> None:
+        self._emit(EventKind.PLUGIN_FAILED, message=message, data=data)
+
+
+async def _awaited(call: _Call, value: Any) -> Any:
+    """Call, unless a thread has done so already; await what comes until it is an answer."""
+    value = call.function() if value is None else value
+    while inspect.isawaitable(value):
+        value = await value
+    if call.gather is not None and isinstance(value, AsyncIterable):
+        return await call.gather(value)
+    return call.finish(value)
+
+
+def _plainly(call: _Call) -> Attempt:
+    try:
+        value = call.function()
+        if inspect.isawaitable(value) or (call.gather is not None and isinstance(value, AsyncIterable)):
+            return Attempt(value=value)
+        return Attempt(value=call.finish(value))
+    except BaseException as error:  # noqa: BLE001 - SystemExit of a plugin is not the end of the host
+        return Attempt(error=error)
+
+
+def _observing(one: Implementation) -> Callable[[Event], object]:
+    function = one.function
+    return (lambda event: function(event=event)) if one.argnames else (lambda _event: function())
+
+
+def _close_all(observers: Iterable[Observer], until: float) -> None:
+    for observer in observers:
+        observer.close(max(0.0, until - time.monotonic()))
+
+
+def _raised_by_code(error: BaseException) -> bool:
+    """Whether a `raise` in the plugin's own code made this, rather than a person's Ctrl-C between two instructions."""
+    trace = error.__traceback__
+    if trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    code, frame = trace.tb_frame.f_code, trace.tb_frame
+    raised = dis.opname[code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"
+    # asyncio's own handler of the signal is Python code that raises.
+    return raised and frame.f_globals.get("__name__") != "asyncio.runners"

@@ -1,0 +1,259 @@
+"""From requests to a plan: what would happen, in which order, how, and what cannot be done. Nothing is changed here."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+from collections.abc import Callable, Mapping, Sequence
+
+from attrs import evolve, frozen
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from noodle_upgrade_core import versions
+from noodle_upgrade_core.drivers import Drivers
+from noodle_upgrade_core.errors import (
+    InvalidRequestError,
+    UpgradeError,
+    VersionMismatchError,
+)
+from noodle_upgrade_core.hookspecs import Stage, UpgradeContext
+from noodle_upgrade_core.model import (
+    ComponentDescriptor,
+    FeasibilityResult,
+    Finding,
+    PlanCost,
+    PlanStep,
+    Severity,
+    UpgradePlan,
+    UpgradeRequest,
+    Verdict,
+)
+from noodle_upgrade_core.phases import Reply, Runner
+from noodle_upgrade_core.registry import Registry
+from noodle_upgrade_core.sources import Sources
+from noodle_upgrade_core.staged import WEIGHTS
+from noodle_upgrade_core.strategies import strategy_for
+
+__all__ = ["Planner", "finding_of"]
+
+
+def finding_of(error: UpgradeError, *, subject: str = "", source: str = "") -> Finding:
+    """Return an error as a finding that stops."""
+    return Finding(
+        severity=Severity.ERROR,
+        code=error.code,
+        message=error.message,
+        subject=subject,
+        hint=error.hint,
+        source=source,
+    )
+
+
+@frozen(kw_only=True)
+class Planner:
+    """Makes plans from what runs now (`discover`), what could run (`sources`) and who can change it (`assess`)."""
+
+    runner: Runner
+    sources: Sources
+    drivers: Drivers
+    context: Callable[[UpgradeRequest], UpgradeContext]
+
+    async def registry(self) -> tuple[Registry, tuple[Finding, ...]]:
+        """Ask every plugin what runs now; a plugin that fails is a finding."""
+        replies = await self.runner.ask("discover")
+        findings = [finding_of(reply.error, source=reply.plugin) for reply in replies if reply.error is not None]
+        registry = Registry.of([component for reply in replies for component in (reply.value or ())])
+        return registry, (*findings, *registry.findings)
+
+    async def feasibility(self, request: UpgradeRequest) -> FeasibilityResult:
+        """Say whether there is a way to the target, without fetching or staging anything."""
+        try:
+            registry, _ = await self.registry()
+            component, target = await self._target(registry, request)
+            path = await self._path(component, target)
+            order = registry.resolve_dependencies([component.name])
+        except UpgradeError as error:
+            return FeasibilityResult(
+                feasible=False, reasons=(error.hint,) if error.hint else (), blockers=(str(error),)
+            )
+        broken = [f.message for f in registry.check({component.name: target}) if f.severity is Severity.ERROR]
+        reasons = [f"{component.name} {component.version} runs; {' -> '.join(path)} is open"]
+        reasons += [f"needs {name}" for name in order if name != component.name]
+        return FeasibilityResult(feasible=not broken, reasons=tuple(reasons), blockers=tuple(broken), path=path)
+
+    async def plan(self, requests: Sequence[UpgradeRequest]) -> UpgradePlan:
+        """Return the whole plan; what cannot be done at all (no such component, version, way) raises its typed error."""
+        _same_gate(requests)
+        # A strategy that is not there, or a parameter that it does not have, is known before anything is fetched.
+        strategy_for(requests[0], self.drivers, {})
+        registry, findings = await self.registry()
+        wanted = {}
+        for request in requests:
+            component, target = await self._target(registry, request)
+            if component.name in wanted:
+                raise InvalidRequestError(f"{component.name} is asked for twice in one set.")
+            wanted[component.name] = (request, component, target)
+        order = [name for name in registry.resolve_dependencies(list(wanted)) if name in wanted]
+        targets = {name: wanted[name][2] for name in order}
+        steps = [await self._step(*wanted[name]) for name in order]
+        steps = [await self._assess(step, wanted[step.name][0]) for step in steps]
+        plan = UpgradePlan(
+            requests=tuple(wanted[name][0] for name in order),
+            steps=tuple(steps),
+            findings=(
+                *[f for f in findings if f.subject in wanted or f.severity is Severity.ERROR],
+                *registry.check(targets),
+                *_requirements(steps, registry, targets),
+                *_strategy_notes(steps, requests[0]),
+            ),
+            cost=PlanCost(
+                seconds=sum(step.verdict.expected_seconds for step in steps),
+                pause_seconds=sum(step.verdict.pause_seconds for step in steps),
+                download_bytes=sum(artifact.size for step in steps for artifact in step.artifacts),
+            ),
+            dependents=tuple(dict.fromkeys(d for name in order for d in registry.dependents(name) if d not in wanted)),
+        )
+        found = await self.validate(plan, "before", self.context(requests[0]))
+        return evolve(plan, findings=(*plan.findings, *found))
+
+    async def validate(self, plan: UpgradePlan, stage: Stage, context: UpgradeContext) -> tuple[Finding, ...]:
+        """Ask every plugin; one that fails is an error finding in its name."""
+        replies = await self.runner.ask("validate", plan=plan, stage=stage, context=context)
+        return tuple(finding for reply in replies for finding in _findings(reply))
+
+    async def _target(self, registry: Registry, request: UpgradeRequest) -> tuple[ComponentDescriptor, str]:
+        component = registry.get_component(request.component_name)
+        if request.current_version is not None and versions.compare(request.current_version, component.version) != 0:
+            raise VersionMismatchError(
+                f"{component.name} runs {component.version}, the request says {request.current_version}.",
+                hint="Look at `noodle components`, then ask again.",
+                details={"running": component.version, "requested": request.current_version},
+            )
+        target = await asyncio.to_thread(self.sources.resolve, component, request.target_version)
+        if versions.compare(component.version, target) == 0:
+            raise InvalidRequestError(
+                f"{component.name} runs {component.version} already.", details={"running": component.version}
+            )
+        versions.validate_constraints(target, request.constraints)
+        return component, target
+
+    async def _path(self, component: ComponentDescriptor, target: str) -> tuple[str, ...]:
+        # Sources list only what they can list cheaply; the target was resolved, so it exists.
+        listed = await asyncio.to_thread(self.sources.versions, component)
+        return versions.get_upgrade_path(
+            component.version,
+            target,
+            tuple(dict.fromkeys((*listed, *component.upgrade_path, component.version, target))),
+            must_pass=component.upgrade_path,
+            matrix=component.compatibility_matrix,
+        )
+
+    async def _step(self, request: UpgradeRequest, component: ComponentDescriptor, target: str) -> PlanStep:
+        path = await self._path(component, target)
+        # A request may name a file: then that file is fetched, not whatever else has the same version.
+        last = request.target_version if request.target_version.endswith(".whl") else target
+        artifacts = [
+            await asyncio.to_thread(self.sources.fetch, component, last if version == target else version)
+            for version in path[1:]
+        ]
+        return PlanStep(
+            component=component,
+            from_version=component.version,
+            to_version=target,
+            path=path,
+            artifacts=tuple(artifacts),
+            verdict=Verdict(feasible=False, mechanism="none"),
+        )
+
+    async def _assess(self, step: PlanStep, request: UpgradeRequest) -> PlanStep:
+        reply = await self.runner.ask_first("assess", step=step, context=self.context(request))
+        if reply is None:
+            blocker = f"no installed plugin can change a component of type {step.component.component_type}"
+            verdict = Verdict(feasible=False, mechanism="none", blockers=(blocker,))
+            return evolve(step, verdict=verdict)
+        if reply.error is not None:
+            verdict = Verdict(feasible=False, mechanism="none", blockers=(str(reply.error),))
+            return evolve(step, verdict=verdict, plugin=reply.plugin)
+        return evolve(step, verdict=reply.value, plugin=reply.plugin)
+
+
+def _same_gate(requests: Sequence[UpgradeRequest]) -> None:
+    """A set has one strategy and one gate; two of them in one commit would make either meaningless."""
+    if not requests:
+        raise InvalidRequestError("a plan needs at least one request.")
+    first = requests[0]
+    for other in requests[1:]:
+        for name in ("strategy", "parameters", "validation_level", "rollback_enabled", "timeout_seconds"):
+            if getattr(other, name) != getattr(first, name):
+                raise InvalidRequestError(
+                    f"the requests of one set differ in {name}: {getattr(first, name)!r} and {getattr(other, name)!r}.",
+                    hint="Give all of them the same, or upgrade them one after the other.",
+                )
+
+
+def _findings(reply: Reply) -> tuple[Finding, ...]:
+    if reply.error is not None:
+        return (finding_of(reply.error, source=reply.plugin),)
+    return tuple(evolve(finding, source=finding.source or reply.plugin) for finding in (reply.value or ()))
+
+
+def _strategy_notes(steps: Sequence[PlanStep], request: UpgradeRequest) -> list[Finding]:
+    whole = [step.name for step in steps if step.verdict.feasible and WEIGHTS not in step.verdict.capabilities]
+    if not whole or request.strategy == "immediate":
+        return []
+    return [
+        Finding(
+            severity=Severity.INFO,
+            code="strategy.all_or_nothing",
+            subject=whole[0],
+            message=f"{', '.join(whole)} changes all at once: {request.strategy!r} has one step.",
+            hint="Put it behind a handle to move traffic by shares.",
+        )
+    ]
+
+
+def _requirements(steps: Sequence[PlanStep], registry: Registry, targets: Mapping[str, str]) -> list[Finding]:
+    """Check what the new versions say they need against what will run, and else against what is installed."""
+    coming = {canonicalize_name(name): version for name, version in targets.items()}
+    running = {canonicalize_name(name): registry.get_component(name).version for name in registry.names}
+    found: list[Finding] = []
+    for step in steps:
+        for text in step.artifact.requirements:
+            try:
+                requirement = Requirement(text)
+            except InvalidRequirement as error:
+                message = f"{step.name} {step.to_version} has a requirement that cannot be read: {error}"
+                found.append(Finding(severity=Severity.WARNING, code="requirement.unreadable", message=message))
+                continue
+            if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+                continue
+            name = canonicalize_name(requirement.name)
+            have = coming.get(name) or running.get(name) or _installed(requirement.name)
+            if finding := _unmet(step, requirement, have):
+                found.append(finding)
+    return found
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _unmet(step: PlanStep, requirement: Requirement, have: str | None) -> Finding | None:
+    if have is not None and requirement.specifier.contains(have, prereleases=True):
+        return None
+    state = "is not installed" if have is None else f"is {have}"
+    return Finding(
+        severity=Severity.ERROR,
+        code="dependency.missing" if have is None else "constraint.unmet",
+        subject=step.name,
+        message=f"{step.name} {step.to_version} needs {requirement.name}{requirement.specifier}, which {state}.",
+        hint=(
+            f"Install it first: pip install '{requirement.name}{requirement.specifier}'."
+            if have is None
+            else f"Upgrade both in one plan: `noodle plan {step.name}=={step.to_version} {requirement.name}==…`."
+        ),
+    )

@@ -1,0 +1,289 @@
+"""What happens to an upgrade after its process, or its pipeline, has ended: going back, and soaking on.
+
+Going back is warm by one flip while the old version is still there, and else cold by a swap in the other direction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+from attrs import define, evolve, field
+
+from noodle_upgrade_core.errors import (
+    NotChangedError,
+    RollbackFailedError,
+    RollbackUnavailableError,
+    SwapRefusedError,
+    UpgradeError,
+)
+from noodle_upgrade_core.events import EventKind
+from noodle_upgrade_core.hookspecs import UpgradeContext
+from noodle_upgrade_core.journal import Journal, PointerMove, UpgradeRecord
+from noodle_upgrade_core.model import (
+    Phase,
+    PlanStep,
+    RollbackPoint,
+    UpgradePlan,
+    UpgradeRequest,
+    UpgradeResult,
+    UpgradeStatus,
+    Verdict,
+    now,
+)
+from noodle_upgrade_core.pipeline import Services
+from noodle_upgrade_core.rollout import Conductor
+from noodle_upgrade_core.staged import StagedSwap, SwapSet
+from noodle_upgrade_core.steps import Judge
+
+__all__ = ["ResumedSoak", "Reversal"]
+
+
+@define(kw_only=True)
+class Reversal:
+    """Takes one finished upgrade back, all its components together."""
+
+    services: Services
+    journal: Journal
+    points: tuple[RollbackPoint, ...]
+    warm: StagedSwap | None
+    requested_by: str
+    why: str = "asked for"
+    started_at: datetime = field(factory=now)
+    operations: list[str] = field(factory=list)
+    phase: Phase = Phase.DONE
+    _began: float = field(factory=time.monotonic)
+
+    @property
+    def upgrade_id(self) -> str:
+        """The upgrade that is taken back."""
+        return self.points[0].upgrade_id
+
+    async def run(self) -> UpgradeResult:
+        """Go back; a failure is a result with an error, and says what runs."""
+        error: UpgradeError | None = None
+        try:
+            plan = await self._backward_plan()
+            staged = self.warm if self.warm is not None else await self._stage(plan)
+            await self._turn(plan, staged)
+        except UpgradeError as failed:
+            error = failed
+            self._emit(EventKind.UPGRADE_FAILED, f"{self._title()}: {failed.message}")
+        first = self.points[0]
+        return UpgradeResult(
+            request_id=f"rollback-{first.rollback_id}",
+            upgrade_id=self.upgrade_id,
+            success=error is None,
+            component_name=first.component_name,
+            from_version=first.to_version,
+            to_version=first.from_version,
+            status=UpgradeStatus.ROLLED_BACK if error is None else UpgradeStatus.FAILED,
+            phase=self.phase,
+            operations=tuple(self.operations),
+            rollback_point=first,
+            metrics={"seconds": time.monotonic() - self._began, "warm": float(self.warm is not None)},
+            error=error,
+            started_at=self.started_at,
+            completed_at=now(),
+            components=tuple(point.component_name for point in self.points),
+        )
+
+    async def _backward_plan(self) -> UpgradePlan:
+        registry, _ = await self.services.planner.registry()
+        steps = []
+        for point in self.points:
+            component = registry.get_component(point.component_name)
+            steps.append(
+                PlanStep(
+                    component=component,
+                    from_version=point.to_version,
+                    to_version=point.from_version,
+                    path=(point.to_version, point.from_version),
+                    artifacts=() if point.artifact is None else (point.artifact,),
+                    verdict=Verdict(feasible=False, mechanism="none"),
+                )
+            )
+        request = UpgradeRequest(
+            component_name=self.points[0].component_name,
+            target_version=self.points[0].from_version,
+            strategy="immediate",
+            requested_by=self.requested_by,
+        )
+        return UpgradePlan(requests=(request,), steps=tuple(steps))
+
+    async def _stage(self, plan: UpgradePlan) -> StagedSwap:
+        """Stage the old version beside the one that runs, with no visible effect."""
+        runner, context = self.services.runner, self._context()
+        assessed = []
+        for step in plan.steps:
+            if not step.artifacts:
+                raise RollbackUnavailableError(
+                    f"{step.name} {step.to_version} is not warm any more, and its bytes were not kept.",
+                    hint=f"Install it again, or upgrade to it: `noodle upgrade {step.name} {step.to_version}`.",
+                )
+            reply = await runner.ask_first("assess", step=step, context=context)
+            if reply is not None and reply.error is not None:
+                raise reply.error
+            if reply is None or not reply.value.feasible:
+                blockers = () if reply is None else reply.value.blockers
+                raise SwapRefusedError(
+                    f"{step.name} cannot be changed back while it runs: {'; '.join(blockers) or 'no mechanism fits'}.",
+                    hint=f"Restart the program with {step.name} {step.to_version}.",
+                    details={"blockers": list(blockers)},
+                )
+            assessed.append(evolve(step, verdict=reply.value, plugin=reply.plugin))
+        whole = evolve(plan, steps=tuple(assessed))
+        parts = []
+        for plugin in dict.fromkeys(step.plugin for step in assessed):
+            steps = tuple(step for step in assessed if step.plugin == plugin)
+            reply = await runner.ask_only(plugin, "swap", steps=steps, plan=whole, context=context)
+            if reply is not None and reply.error is not None:
+                raise reply.error
+            if reply is None or reply.value is None:
+                raise SwapRefusedError(f"The plugin {plugin!r} assessed the change, but did not stage it.")
+            parts.append(reply.value)
+        return parts[0] if len(parts) == 1 else SwapSet(tuple(parts))
+
+    async def _turn(self, plan: UpgradePlan, staged: StagedSwap) -> None:
+        """Intent, effect, proof, commit point."""
+        runner = self.services.runner
+        await self._write(self.journal.rolling_back, why=self.why, becomes=Phase.ROLLING_BACK)
+        try:
+            async with self.services.quiet():
+                if self.warm is not None:
+                    await runner.call("swap", staged.revert, limit=None)
+                else:
+                    await runner.call("swap", staged.shift, 1.0, limit=None)
+            await self._check(plan)
+            failures = await self._undo(plan)
+        except UpgradeError as error:
+            await self._stuck(error)
+            raise
+        moves = tuple(
+            PointerMove(
+                component_name=point.component_name,
+                version=point.from_version,
+                artifact=point.artifact,
+                state_digest=point.state_digest,
+                expected_version=point.to_version,
+            )
+            for point in self.points
+        )
+        await self._write(self.journal.rolled_back, moves, why=self.why, becomes=Phase.ROLLED_BACK)
+        if self.warm is None:
+            await runner.call("swap", staged.commit, limit=None)
+        self.operations.append(f"{'flipped' if self.warm is not None else 'swapped'} back: {self._title()}")
+        self._emit(EventKind.UPGRADE_ROLLED_BACK, f"{self._title()} was rolled back by {self.requested_by}")
+        if failures:
+            raise RollbackFailedError(
+                f"The old version runs again, but {len(failures)} plugin(s) could not undo their part.",
+                safe="The old version serves.",
+                details={"errors": failures},
+            )
+
+    async def _check(self, plan: UpgradePlan) -> None:
+        registry, _ = await self.services.planner.registry()
+        wrong = {
+            step.name: registry.get_component(step.name).version
+            for step in plan.steps
+            if registry.get_component(step.name).version != step.to_version
+        }
+        if wrong:
+            raise NotChangedError(
+                "Went back, but " + ", ".join(f"{name} runs {version}" for name, version in wrong.items()) + ".",
+                details={"running": wrong},
+            )
+
+    async def _undo(self, plan: UpgradePlan) -> list[str]:
+        failures = []
+        for reply in await self.services.runner.ask(
+            "rollback", plan=plan, reached=Phase.DONE, context=self._context(), last_first=True
+        ):
+            if reply.error is not None:
+                failures.append(f"{reply.plugin}: {reply.error.message}")
+            elif reply.value is not None:
+                self.operations += [f"{reply.plugin} undid {what}" for what in reply.value.undone]
+        return failures
+
+    async def _stuck(self, error: UpgradeError) -> None:
+        await self._write(self.journal.finish, Phase.STUCK, why=error.message, becomes=Phase.STUCK, error=error)
+
+    async def _write(self, function: Callable[..., Any], *args: Any, why: str, becomes: Phase, **kwargs: Any) -> None:
+        write = asyncio.ensure_future(
+            asyncio.to_thread(function, self.upgrade_id, *args, who=self.requested_by, why=why, **kwargs)
+        )
+        try:
+            await asyncio.shield(write)
+        finally:
+            if not write.done():
+                await asyncio.wait([write])
+        before, self.phase = self.phase, becomes
+        self._emit(
+            EventKind.PHASE_CHANGED,
+            f"{self._title()}: {becomes}",
+            {"from": before, "to": becomes, "who": self.requested_by, "why": why},
+        )
+
+    def _context(self) -> UpgradeContext:
+        return self.services.context(upgrade_id=self.upgrade_id, parameters={})
+
+    def _emit(self, kind: str, message: str, data: dict[str, Any] | None = None) -> None:
+        self.services.events.emit(
+            kind,
+            upgrade_id=self.upgrade_id,
+            component_name=self.points[0].component_name,
+            message=message,
+            data=data,
+        )
+
+    def _title(self) -> str:
+        return ", ".join(f"{p.component_name} {p.to_version} -> {p.from_version}" for p in self.points)
+
+
+@define(kw_only=True)
+class ResumedSoak:
+    """Watches a version that was committed before a restart, for the time that its soak still has."""
+
+    services: Services
+    journal: Journal
+    record: UpgradeRecord
+    reverse: Callable[[str], Awaitable[UpgradeResult]]
+
+    async def run(self) -> UpgradeResult:
+        """Finish the upgrade when the time is over; on harm go back, and say why."""
+        record, services = self.record, self.services
+        began = now()
+        left = (record.soak_deadline - began).total_seconds() if record.soak_deadline else 0.0
+        name = record.components[0]
+        old, new = record.from_versions[name], record.to_versions[name]
+        services.gauge.start(old, new)
+        services.gauge.turn(to_new=True)
+        try:
+            judge = services.drivers.make("judges", services.judge)
+            conductor = Conductor(staged=None, judge=judge, measure=services.gauge.measure)
+            seen = await conductor.watch(Judge(until="budget", budget=max(0.0, left)))
+        finally:
+            services.gauge.stop()
+        if seen.harm:
+            return await self.reverse("; ".join(seen.reasons))
+        await asyncio.to_thread(
+            self.journal.finish, record.upgrade_id, Phase.DONE, who="recovery", why="the soak ended well"
+        )
+        services.events.emit(
+            EventKind.UPGRADE_COMPLETED, upgrade_id=record.upgrade_id, message=f"{name} {old} -> {new} is done"
+        )
+        return UpgradeResult(
+            request_id=record.nonces[0] if record.nonces else "",
+            upgrade_id=record.upgrade_id,
+            success=True,
+            component_name=name,
+            from_version=old,
+            to_version=new,
+            status=UpgradeStatus.COMPLETED,
+            started_at=record.created_at,
+            completed_at=now(),
+            components=record.components,
+        )

@@ -1,0 +1,123 @@
+"""Moving pointers inside a transaction: compare, then set, and say what was there before."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from noodle_upgrade_core.errors import InvalidRequestError, VersionMismatchError
+from noodle_upgrade_core.hookspecs import ActiveVersion
+from noodle_upgrade_core.journal import PointerMove, UpgradeRecord
+from noodle_upgrade_core.sqlite_rows import ACTIVE, active_from, artifact_from, pack, unpack
+from noodle_upgrade_core.wire import to_wire
+
+__all__ = ["befores", "check_set", "first_sight", "grow", "keep_before", "move", "pointer", "same_version"]
+
+
+def same_version(one: str, other: str) -> bool:
+    """Whether two texts mean one version: `2.0` and `2.0.0` do."""
+    if one == other:
+        return True
+    from packaging.utils import canonicalize_version  # noqa: PLC0415 - only where the texts differ
+
+    return canonicalize_version(one) == canonicalize_version(other)
+
+
+def pointer(connection: sqlite3.Connection, component_name: str) -> ActiveVersion | None:
+    """Return one pointer as this transaction sees it."""
+    query = f"SELECT {ACTIVE} FROM pointers WHERE component_name = ?"  # noqa: S608 - a constant
+    row = connection.execute(query, (component_name,)).fetchone()
+    return None if row is None else active_from(row)
+
+
+def first_sight(connection: sqlite3.Connection, component_name: str, version: str) -> None:
+    """Make the pointer of a component that was never seen: generation 0, no artefact."""
+    connection.execute("INSERT INTO pointers VALUES (?, ?, 0, NULL, '', '')", (component_name, version))
+
+
+def check_set(record: UpgradeRecord, moves: Sequence[PointerMove]) -> None:
+    """Refuse moves that are not exactly those of the plan: a set commits whole, from and to what it said."""
+    named = [move.component_name for move in moves]
+    if sorted(named) != sorted(record.components):
+        raise InvalidRequestError(
+            f"{record.upgrade_id} is about {', '.join(record.components)}, the moves are of {', '.join(named) or 'none'}."
+        )
+    for one in moves:
+        name = one.component_name
+        expected = one.expected_version or record.from_versions[name]
+        if not same_version(one.version, record.to_versions[name]) or not same_version(
+            expected, record.from_versions[name]
+        ):
+            raise InvalidRequestError(
+                f"{record.upgrade_id} takes {name} from {record.from_versions[name]} to {record.to_versions[name]},"
+                f" the move goes from {expected} to {one.version}."
+            )
+
+
+def move(connection: sqlite3.Connection, to: PointerMove, *, upgrade_id: str) -> tuple[ActiveVersion, dict[str, Any]]:
+    """Move one pointer if it is where it is expected; return what was there, and the move for the audit."""
+    before = pointer(connection, to.component_name)
+    if before is None or (to.expected_version and not same_version(before.version, to.expected_version)):
+        found = "nothing" if before is None else before.version
+        raise VersionMismatchError(
+            f"The journal has {to.component_name} at {found}, and {to.expected_version} was expected.",
+            hint="Plan again: another upgrade came between.",
+            details={"component_name": to.component_name, "found": found, "expected": to.expected_version},
+        )
+    connection.execute(
+        "UPDATE pointers SET version = ?, generation = generation + 1, artifact = ?, upgrade_id = ?, state_digest = ?"
+        " WHERE component_name = ?",
+        (
+            to.version,
+            None if to.artifact is None else pack(to_wire(to.artifact)),
+            upgrade_id,
+            to.state_digest,
+            to.component_name,
+        ),
+    )
+    return before, _moved(before, to.version)
+
+
+def grow(connection: sqlite3.Connection, component_name: str) -> dict[str, Any] | None:
+    """Add 1 to a generation whose version stays: traffic came back that had begun to move."""
+    before = pointer(connection, component_name)
+    if before is None:
+        return None
+    connection.execute("UPDATE pointers SET generation = generation + 1 WHERE component_name = ?", (component_name,))
+    return _moved(before, before.version)
+
+
+def befores(connection: sqlite3.Connection, upgrade_id: str) -> Mapping[str, PointerMove] | None:
+    """Return the moves that undo an upgrade's commit, by component; None when it has not committed."""
+    query = "SELECT component_name, before FROM members WHERE upgrade_id = ? ORDER BY position"
+    rows = connection.execute(query, (upgrade_id,)).fetchall()
+    if any(before is None for _, before in rows):
+        return None
+    return {name: _undo(name, unpack(before)) for name, before in rows}
+
+
+def keep_before(connection: sqlite3.Connection, upgrade_id: str, before: Iterable[ActiveVersion]) -> None:
+    """Keep what a commit replaced, for a restart that has to go back."""
+    connection.executemany(
+        "UPDATE members SET before = ? WHERE upgrade_id = ? AND component_name = ?",
+        [(pack(to_wire(one)), upgrade_id, one.component_name) for one in before],
+    )
+
+
+def _undo(component_name: str, before: Mapping[str, Any]) -> PointerMove:
+    return PointerMove(
+        component_name=component_name,
+        version=before["version"],
+        artifact=artifact_from(before["artifact"]),
+        state_digest=before["state_digest"],
+    )
+
+
+def _moved(before: ActiveVersion, version: str) -> dict[str, Any]:
+    return {
+        "component_name": before.component_name,
+        "from_version": before.version,
+        "version": version,
+        "generation": before.generation + 1,
+    }

@@ -1,0 +1,137 @@
+"""The tables of the SQLite journal. What can be made impossible by the schema is: see the comments, by invariant."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from noodle_upgrade_core.model import Phase
+
+__all__ = ["APPLICATION_ID", "SCHEMA", "SCHEMA_VERSION"]
+
+SCHEMA_VERSION: Final = 1
+APPLICATION_ID: Final = 0x4E6F6F64
+"""Written into the file's header, so that another program's database is never taken for a journal."""
+
+_PHASES: Final = ", ".join(f"'{phase}'" for phase in Phase)
+_REPEATED: Final = f"'{Phase.ROLLING_BACK}', '{Phase.STUCK}'"
+
+SCHEMA: Final[tuple[str, ...]] = (
+    # `plan` is last: what scans the table does not read over it.
+    f"""CREATE TABLE upgrades (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        upgrade_id TEXT NOT NULL UNIQUE CHECK (upgrade_id <> ''),
+        phase TEXT NOT NULL CHECK (phase IN ({_PHASES})),
+        created_at TEXT NOT NULL,
+        updated_at TEXT NOT NULL,
+        fence INTEGER NOT NULL,
+        soak_deadline TEXT,
+        soak_tries INTEGER NOT NULL DEFAULT 0 CHECK (soak_tries >= 0),
+        plan_digest TEXT NOT NULL,
+        error TEXT,
+        decision TEXT,
+        result TEXT,
+        evidence TEXT NOT NULL,
+        plan TEXT NOT NULL
+    ) STRICT""",
+    # `before` is the pointer that the commit replaced: what a restart goes back to.
+    """CREATE TABLE members (
+        upgrade_id TEXT NOT NULL REFERENCES upgrades (upgrade_id),
+        position INTEGER NOT NULL,
+        component_name TEXT NOT NULL CHECK (component_name <> ''),
+        from_version TEXT NOT NULL,
+        to_version TEXT NOT NULL,
+        open INTEGER NOT NULL CHECK (open IN (0, 1)),
+        before TEXT,
+        PRIMARY KEY (upgrade_id, position)
+    ) STRICT, WITHOUT ROWID""",
+    # I4: one open upgrade per component.
+    "CREATE UNIQUE INDEX one_open ON members (component_name) WHERE open = 1",
+    # I1: one row per component.
+    """CREATE TABLE pointers (
+        component_name TEXT NOT NULL PRIMARY KEY CHECK (component_name <> ''),
+        version TEXT NOT NULL CHECK (version <> ''),
+        generation INTEGER NOT NULL CHECK (generation >= 0),
+        artifact TEXT,
+        upgrade_id TEXT NOT NULL,
+        state_digest TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE audit (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        upgrade_id TEXT NOT NULL,
+        phase_from TEXT,
+        phase TEXT,
+        at TEXT NOT NULL,
+        who TEXT NOT NULL,
+        why TEXT NOT NULL,
+        fence INTEGER NOT NULL,
+        evidence TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX audit_of ON audit (upgrade_id, sequence)",
+    # I12: no phase is written twice, but for those that a person may try again.
+    f"""CREATE UNIQUE INDEX once ON audit (upgrade_id, phase)
+        WHERE phase IS NOT NULL AND phase NOT IN ({_REPEATED})""",
+    """CREATE TABLE rollback_points (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        rollback_id TEXT NOT NULL UNIQUE,
+        upgrade_id TEXT NOT NULL REFERENCES upgrades (upgrade_id),
+        component_name TEXT NOT NULL,
+        expired INTEGER NOT NULL DEFAULT 0 CHECK (expired IN (0, 1)),
+        expires_at TEXT,
+        point TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX points_kept ON rollback_points (component_name) WHERE expired = 0",
+    """CREATE TABLE approvals (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        upgrade_id TEXT NOT NULL REFERENCES upgrades (upgrade_id),
+        plan_digest TEXT NOT NULL,
+        who TEXT NOT NULL CHECK (who <> ''),
+        at TEXT NOT NULL,
+        nonce TEXT NOT NULL UNIQUE,
+        UNIQUE (upgrade_id, who, plan_digest)
+    ) STRICT""",
+    # I8: a nonce is used once.
+    """CREATE TABLE nonces (
+        nonce TEXT NOT NULL PRIMARY KEY,
+        upgrade_id TEXT NOT NULL REFERENCES upgrades (upgrade_id),
+        at TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE lease (
+        resource TEXT NOT NULL PRIMARY KEY CHECK (resource = 'journal'),
+        number INTEGER NOT NULL CHECK (number >= 0),
+        holder TEXT NOT NULL,
+        expires TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    "INSERT INTO lease VALUES ('journal', 0, '', '')",
+    # I7: a number that another controller has passed is not written with.
+    """CREATE TRIGGER lease_grows BEFORE UPDATE ON lease WHEN NEW.number < OLD.number
+        BEGIN SELECT RAISE(ABORT, 'I7: the fencing number only grows'); END""",
+    """CREATE TRIGGER audit_fenced BEFORE INSERT ON audit WHEN NEW.fence <> (SELECT number FROM lease)
+        BEGIN SELECT RAISE(ABORT, 'I7: an old fencing number'); END""",
+    # I6: the audit says how each upgrade came to its phase, without a gap, and is never rewritten.
+    """CREATE TRIGGER audit_chained BEFORE INSERT ON audit WHEN NEW.upgrade_id <> '' AND NEW.phase_from IS NOT
+        (SELECT phase FROM audit WHERE upgrade_id = NEW.upgrade_id ORDER BY sequence DESC LIMIT 1)
+        BEGIN SELECT RAISE(ABORT, 'I6: the audit has a gap'); END""",
+    """CREATE TRIGGER audit_kept BEFORE UPDATE ON audit
+        BEGIN SELECT RAISE(ABORT, 'I6: the audit is only added to'); END""",
+    """CREATE TRIGGER audit_whole BEFORE DELETE ON audit
+        BEGIN SELECT RAISE(ABORT, 'I6: the audit is only added to'); END""",
+    """CREATE TRIGGER begun_audited BEFORE INSERT ON upgrades WHEN NEW.phase IS NOT
+        (SELECT phase FROM audit WHERE upgrade_id = NEW.upgrade_id ORDER BY sequence DESC LIMIT 1)
+        BEGIN SELECT RAISE(ABORT, 'I6: a phase without its audit row'); END""",
+    """CREATE TRIGGER phase_audited BEFORE UPDATE OF phase ON upgrades WHEN NEW.phase IS NOT
+        (SELECT phase FROM audit WHERE upgrade_id = NEW.upgrade_id ORDER BY sequence DESC LIMIT 1)
+        BEGIN SELECT RAISE(ABORT, 'I6: a phase without its audit row'); END""",
+    # I5: the generation grows whenever the pointer moves.
+    """CREATE TRIGGER generation_grows BEFORE UPDATE ON pointers WHEN NEW.generation <= OLD.generation
+        BEGIN SELECT RAISE(ABORT, 'I5: the generation only grows'); END""",
+    """CREATE TRIGGER pointer_kept BEFORE DELETE ON pointers
+        BEGIN SELECT RAISE(ABORT, 'I1: a pointer is never taken away'); END""",
+    # I11: what an open upgrade may go back to is kept.
+    """CREATE TRIGGER point_kept BEFORE UPDATE OF expired ON rollback_points WHEN NEW.expired = 1 AND
+        EXISTS (SELECT 1 FROM members WHERE upgrade_id = NEW.upgrade_id AND open = 1)
+        BEGIN SELECT RAISE(ABORT, 'I11: the upgrade is still open'); END""",
+    """CREATE TRIGGER point_whole BEFORE DELETE ON rollback_points
+        BEGIN SELECT RAISE(ABORT, 'I11: rollback points expire, they are not deleted'); END""",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)

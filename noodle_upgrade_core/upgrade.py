@@ -1,0 +1,522 @@
+"""The Upgrader: an object that a program makes and closes, and that changes the program's parts meanwhile.
+
+async with Upgrader.open(settings) as upgrader:
+    plan = await upgrader.plan(UpgradeRequest(component_name="markdown-it-py", target_version="3.0.0"))
+    print(plan)
+    result = await upgrader.upgrade(plan, approved_by="alice")
+    await upgrader.rollback("markdown-it-py")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from noodle_upgrade_core import doctor
+from noodle_upgrade_core.config import Settings, load_settings
+from noodle_upgrade_core.drivers import Drivers
+from noodle_upgrade_core.errors import (
+    ApprovalRequiredError,
+    InvalidRequestError,
+    LeaseLostError,
+    RollbackUnavailableError,
+    UpgradeBusyError,
+    UpgradeDisabledError,
+    UpgradeError,
+    UpgradeUnknownError,
+)
+from noodle_upgrade_core.events import EventBus
+from noodle_upgrade_core.hookspecs import UpgradeContext
+from noodle_upgrade_core.journal import Journal
+from noodle_upgrade_core.model import (
+    ComponentDescriptor,
+    FeasibilityResult,
+    Finding,
+    Phase,
+    RollbackPoint,
+    UpgradePlan,
+    UpgradeRequest,
+    UpgradeResult,
+    UpgradeStatus,
+    new_id,
+    now,
+)
+from noodle_upgrade_core.phases import Runner
+from noodle_upgrade_core.pipeline import Services, UpgradeRun
+from noodle_upgrade_core.planning import Planner
+from noodle_upgrade_core.plugins import PluginSet
+from noodle_upgrade_core.points import RollbackPoints
+from noodle_upgrade_core.recovery import ResumedSoak, Reversal
+from noodle_upgrade_core.rollout import arm_summary
+from noodle_upgrade_core.sources import Sources
+from noodle_upgrade_core.staged import StagedSwap
+from noodle_upgrade_core.store import ContentStore
+from noodle_upgrade_core.traffic import Gauge
+from noodle_upgrade_core.wire import to_wire
+
+__all__ = ["Upgrader"]
+
+LEASE_SECONDS = 30.0
+"""How long a controller that has died without a word keeps others out, where its death cannot be seen."""
+
+
+class Upgrader:
+    """Plans and carries out upgrades of the program that it lives in.
+
+    Made by `Upgrader.open`. All methods belong to the event loop that it was opened on; `BlockingUpgrader` is the twin
+    for programs with threads. One Upgrader at a time manages a state directory.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        directory: Path,
+        journal: Journal,
+        store: ContentStore,
+        drivers: Drivers,
+        plugins: PluginSet,
+        sources: Sources,
+        runner: Runner,
+        events: EventBus,
+        gauge: Gauge,
+    ) -> None:
+        self.settings = settings
+        self.directory = directory
+        self.journal = journal
+        self.store = store
+        self.drivers = drivers
+        self.plugins = plugins
+        self.events = events
+        self.gauge = gauge
+        self._runner = runner
+        self._sources = sources
+        self._planner = Planner(runner=runner, sources=sources, drivers=drivers, context=self._plan_context)
+        self._points = RollbackPoints(journal=journal, store=store, sources=sources, settings=settings)
+        self._runs: dict[str, UpgradeRun] = {}
+        self._tasks: dict[str, asyncio.Task[UpgradeResult]] = {}
+        self._held: dict[str, str] = {}
+        self._warm: dict[str, tuple[str, StagedSwap]] = {}
+        self._results: dict[str, UpgradeResult] = {}
+
+    # --- opening and closing -------------------------------------------------------------------------------------
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(
+        cls,
+        settings: Settings | None = None,
+        *,
+        plugins: Mapping[str, object] | None = None,
+        drivers: Mapping[str, Mapping[str, Any]] | None = None,
+        directory: Path | None = None,
+    ) -> AsyncIterator[Upgrader]:
+        """Load the plugins, recover what a crash left behind, and make this process run what the journal says.
+
+        `plugins` and `drivers` add to the installed ones: `{"audit": AuditPlugin()}`,
+        `{"strategies": {"careful": Careful}}`. `directory` overrides the settings' state directory.
+        Raises `LeaseHeldError` when another program manages the same state directory.
+        """
+        from noodle_upgrade_core.opening import assemble  # noqa: PLC0415 - the assembly imports this class's parts
+
+        upgrader = await assemble(cls, settings or load_settings(), plugins or {}, drivers or {}, directory)
+        lease = asyncio.create_task(upgrader.keep_lease(), name="noodle-lease")
+        try:
+            await upgrader.resume()
+            yield upgrader
+        finally:
+            lease.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await lease
+            await upgrader.close()
+
+    async def resume(self) -> tuple[Finding, ...]:
+        """Bring the journal and this process into step after a start: idempotent, also when it is killed itself.
+
+        Unfinished upgrades end as the journal's last durable word says; every plugin is then asked to `restore` the
+        active versions, and what the environment provides is noted. Returns what plugins found.
+        """
+        recovered = await asyncio.to_thread(self.journal.recover, self._who())
+        for one in recovered:
+            self.events.emit(
+                "upgrade.recovered",
+                upgrade_id=one.upgrade_id,
+                message=f"found {one.found}, became {one.became}",
+                data={"from": one.found, "to": one.became},
+            )
+        active = await asyncio.to_thread(self.journal.active)
+        context = self._context(upgrade_id="", parameters={})
+        replies = await self._runner.ask("restore", active=active, context=context)
+        findings = [finding for reply in replies for finding in (reply.value or ())]
+        registry, found = await self._planner.registry()
+        for name in registry.names:
+            component = registry.get_component(name)
+            await asyncio.to_thread(self.journal.observe_active, component.name, component.version)
+        for record in await asyncio.to_thread(self.journal.open_upgrades):
+            if record.phase is Phase.SOAKING:
+                soak = ResumedSoak(
+                    services=self._services(),
+                    journal=self.journal,
+                    record=record,
+                    reverse=partial(self._reverse, record.components[0]),
+                )
+                self._launch(soak, record.components, soak.run, key=record.upgrade_id)
+        return (*findings, *found)
+
+    async def _reverse(self, component_name: str, why: str) -> UpgradeResult:
+        points = await asyncio.to_thread(self._points.choose, component_name, "")
+        return await Reversal(
+            services=self._services(),
+            journal=self.journal,
+            points=points,
+            warm=None,
+            requested_by="recovery",
+            why=why,
+        ).run()
+
+    async def close(self) -> None:
+        """End what runs (an upgrade in flight goes back), release the lease, close the plugins and the journal."""
+        for task in tuple(self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._runner.close()
+        await asyncio.to_thread(self.plugins.close)
+        await asyncio.to_thread(self.journal.close)
+
+    # --- looking -------------------------------------------------------------------------------------------------
+
+    async def components(self) -> tuple[ComponentDescriptor, ...]:
+        """Return what runs now, in upgrade order where there is one, by name otherwise."""
+        registry, _ = await self._planner.registry()
+        return tuple(registry.get_component(name) for name in registry.names)
+
+    async def plan(self, request: UpgradeRequest | Sequence[UpgradeRequest]) -> UpgradePlan:
+        """Say what would happen, in which order, how, and what cannot be done; changes nothing that runs.
+
+        Several requests make one plan, committed whole or not at all. What cannot be planned at all (an unknown
+        component or version, a wrong current version, an unmet constraint, a cycle) raises its typed error.
+        """
+        self._check_enabled()
+        requests = (request,) if isinstance(request, UpgradeRequest) else tuple(request)
+        return await self._planner.plan(requests)
+
+    async def analyze_upgrade_feasibility(self, request: UpgradeRequest) -> FeasibilityResult:
+        """Say whether there is a way from the running version to the target, without fetching anything."""
+        return await self._planner.feasibility(request)
+
+    def get_upgrade_status(self, upgrade_id: str = "") -> dict[str, Any]:
+        """Return one upgrade, or all active ones with counts and statistics; JSON values only.
+
+        Raises `UpgradeUnknownError`.
+        """
+        if upgrade_id:
+            return self._one(upgrade_id)
+        statistics = self.journal.statistics()
+        enabled, origin = self.settings.enabled
+        return {
+            "enabled": enabled,
+            "enabled_origin": origin,
+            "active": [_shown(run) for run in self._runs.values() if run.result is None],
+            **statistics,
+        }
+
+    def get_upgrade_history(self, limit: int = 50, *, component_name: str = "") -> tuple[dict[str, Any], ...]:
+        """Return past and present upgrades, newest first, each with its phases, who and why."""
+        rows = self.journal.history(limit, component_name=component_name)
+        return tuple({**to_wire(row), "audit": to_wire(self.journal.audit(row.upgrade_id))} for row in rows)
+
+    def list_rollback_points(self, component_name: str = "") -> tuple[RollbackPoint, ...]:
+        """Return what can be gone back to, newest first."""
+        return self.journal.rollback_points(component_name)
+
+    async def verify_rollback_point(self, rollback_id: str) -> tuple[Finding, ...]:
+        """Check that a rollback point's bytes are all there; no finding means that it can be used."""
+        return await asyncio.to_thread(self._points.verify, rollback_id)
+
+    async def expire_rollback_points(self) -> int:
+        """Drop the points beyond `max_rollback_points` and `rollback_retention_days`; returns how many."""
+        return await asyncio.to_thread(self._points.expire)
+
+    async def doctor(self) -> tuple[Finding, ...]:
+        """Check the invariants of the durable state, and that what runs is what the journal says."""
+        found = await asyncio.to_thread(doctor.check, self.journal, self.store)
+        registry, _ = await self._planner.registry()
+        running = {name: registry.get_component(name).version for name in registry.names}
+        return (*found, *doctor.compare(self.journal, running))
+
+    # --- changing ------------------------------------------------------------------------------------------------
+
+    async def upgrade(self, plan: UpgradePlan | UpgradeRequest, *, approved_by: str = "") -> UpgradeResult:
+        """Carry a plan out and return how it ended: a failed upgrade is a result with an `error`, not an exception.
+
+        `approved_by` names the person who approves this plan; without one the upgrade waits for `approve` where the
+        settings ask for approval. What keeps it from beginning (switched off, busy) raises.
+        """
+        upgrade_id = await self.start(plan, approved_by=approved_by)
+        try:
+            return await self.result(upgrade_id)
+        except asyncio.CancelledError:
+            # Whoever waited for it has given up: so has the upgrade.
+            run = self._runs.get(upgrade_id)
+            if run is not None:
+                run.cancel("the caller gave up")
+                await asyncio.wait([self._tasks[upgrade_id]])
+            raise
+
+    async def start(self, plan: UpgradePlan | UpgradeRequest, *, approved_by: str = "") -> str:
+        """Begin to carry a plan out and return its upgrade id at once."""
+        self._check_enabled()
+        if isinstance(plan, UpgradeRequest):
+            plan = await self.plan(plan)
+        await self._check_current(plan)
+        run = UpgradeRun(
+            services=self._services(),
+            plan=plan,
+            upgrade_id=new_id("up"),
+            requested_by=plan.request.requested_by,
+            approvals=[approved_by] if approved_by else [],
+        )
+        return self._launch(run, plan.component_names, run.run, key=run.upgrade_id)
+
+    async def result(self, upgrade_id: str) -> UpgradeResult:
+        """Wait for an upgrade's end; raises `UpgradeUnknownError`."""
+        if upgrade_id in self._results:
+            return self._results[upgrade_id]
+        task = self._tasks.get(upgrade_id)
+        if task is None:
+            raise _unknown(upgrade_id)
+        return await asyncio.shield(task)
+
+    async def approve(self, upgrade_id: str, *, by: str, plan_digest: str = "") -> None:
+        """Approve an upgrade that waits; `plan_digest`, when given, must be that of its plan.
+
+        Raises `UpgradeUnknownError`, and `ApprovalRequiredError` for another plan's digest.
+        """
+        run = self._running(upgrade_id)
+        digest = run.plan.digest
+        if plan_digest and plan_digest != digest:
+            raise ApprovalRequiredError(
+                "This approval is for another plan.",
+                hint="Look at the plan again: `noodle status`, then approve that one.",
+                details={"upgrade_id": upgrade_id, "plan_digest": digest},
+            )
+        if not by.strip():
+            raise InvalidRequestError("An approval needs the name of who gives it.")
+        await asyncio.to_thread(
+            self.journal.record_approval, upgrade_id, digest, who=by, at=now(), nonce=new_id("approval")
+        )
+        run.approve(by)
+
+    async def cancel_upgrade(self, upgrade_id: str, *, by: str = "") -> UpgradeStatus:
+        """Stop an upgrade, wherever it is, and return what became of it.
+
+        Before `SHIFTING` nothing had happened: it ends as aborted. From then on until `DONE`, also while it soaks, the
+        old version comes back. One that has ended cannot be cancelled: `InvalidRequestError` says to roll back.
+        """
+        if upgrade_id in self._results or self._is_past(upgrade_id):
+            raise InvalidRequestError(
+                f"{upgrade_id} has ended.", hint="Use `noodle rollback` to go back to the version before it."
+            )
+        run = self._running(upgrade_id)
+        run.cancel(f"by {by or 'a caller'}")
+        result = await self.result(upgrade_id)
+        return result.status
+
+    async def rollback(
+        self, component_name: str, *, rollback_id: str = "", requested_by: str = "system"
+    ) -> UpgradeResult:
+        """Go back to the version before the last upgrade of a component, or to an older rollback point.
+
+        All components of that upgrade go back together. It is one flip while the old version is still warm, and an
+        upgrade in the other direction otherwise. Raises `RollbackUnavailableError`.
+        """
+        if not self.settings.runtime_upgrade.rollback.enabled:
+            raise RollbackUnavailableError(
+                "Rollback is switched off.", hint="Set runtime_upgrade.rollback.enabled, or NOODLE_ROLLBACK_ENABLED=1."
+            )
+        points = await asyncio.to_thread(self._points.choose, component_name, rollback_id)
+        upgrade_id = points[0].upgrade_id
+        warm = self._warm.get(points[0].component_name)
+        reversal = Reversal(
+            services=self._services(),
+            journal=self.journal,
+            points=points,
+            warm=warm[1] if warm is not None and warm[0] == upgrade_id else None,
+            requested_by=requested_by or "system",
+        )
+        names = tuple(point.component_name for point in points)
+        task_id = self._launch(reversal, names, reversal.run, key=f"{upgrade_id}/rollback")
+        return await self.result(task_id)
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _launch(self, run: Any, names: tuple[str, ...], go: Callable[[], Any], *, key: str = "") -> str:
+        busy = {name: self._held[name] for name in names if name in self._held}
+        if busy:
+            raise UpgradeBusyError(
+                f"{', '.join(busy)} is being changed by {', '.join(sorted(set(busy.values())))}.",
+                hint="Wait for it, or cancel it: `noodle status`, `noodle cancel`.",
+                details={"busy": busy},
+            )
+        core = self.settings.runtime_upgrade
+        most = min(core.max_concurrent_upgrades, core.hot_swap.max_concurrent_swaps)
+        if len(set(self._held.values())) >= most:
+            raise UpgradeBusyError(
+                f"{most} upgrades run already, and no more may at once.",
+                hint="Wait, or raise max_concurrent_upgrades and hot_swap.max_concurrent_swaps.",
+            )
+        self._held.update(dict.fromkeys(names, key))
+        if isinstance(run, UpgradeRun):
+            self._runs[key] = run
+        self._results.pop(key, None)
+        self._tasks[key] = asyncio.create_task(self._carry(key, run, names, go), name=f"noodle {key}")
+        return key
+
+    async def _carry(self, key: str, run: object, names: tuple[str, ...], go: Callable[[], Any]) -> UpgradeResult:
+        try:
+            result: UpgradeResult = await go()
+            self._results[key] = result
+            while len(self._results) > 200:  # noqa: PLR2004 - older ones are in the journal
+                self._results.pop(next(iter(self._results)))
+            if isinstance(run, UpgradeRun) and result.success and run.staged is not None:
+                self._warm.update(dict.fromkeys(names, (run.upgrade_id, run.staged)))
+            elif isinstance(run, Reversal) and result.success:
+                for name in names:
+                    self._warm.pop(name, None)
+            await self.expire_rollback_points()
+            return result
+        finally:
+            for name in names:
+                self._held.pop(name, None)
+            self._tasks.pop(key, None)
+            self._runs.pop(key, None)
+
+    async def _check_current(self, plan: UpgradePlan) -> None:
+        """A plan is for the versions that ran when it was made."""
+        registry, _ = await self._planner.registry()
+        for step in plan.steps:
+            running = registry.get_component(step.name).version
+            if running != step.from_version:
+                raise InvalidRequestError(
+                    f"The plan is for {step.name} {step.from_version}, and {running} runs by now.",
+                    hint="Plan again.",
+                    details={"running": running, "planned": step.from_version},
+                )
+
+    def _check_enabled(self) -> None:
+        enabled, origin = self.settings.enabled
+        if not enabled:
+            raise UpgradeDisabledError(
+                "Upgrades are switched off.",
+                hint=f"runtime_upgrade.enabled is false; it was set by: {origin}.",
+                details={"setting": "runtime_upgrade.enabled", "origin": origin},
+            )
+
+    def _services(self) -> Services:
+        core = self.settings.runtime_upgrade
+        drivers = self.settings.drivers
+        return Services(
+            runner=self._runner,
+            planner=self._planner,
+            journal=self.journal,
+            drivers=self.drivers,
+            events=self.events,
+            gauge=self.gauge,
+            decider=drivers.decider,
+            judge=drivers.judge,
+            soak_seconds=core.soak.seconds,
+            soak_tries=core.soak.tries,
+            post_validation=core.validation.post_upgrade_validation,
+            strategy_defaults={"gradual": {"percentage": core.gradual_rollout_percentage}},
+            rollback_points=self._points.create,
+            context=self._context,
+        )
+
+    def _context(self, *, upgrade_id: str, parameters: Mapping[str, Any], **asked: Any) -> UpgradeContext:
+        return UpgradeContext(
+            upgrade_id=upgrade_id,
+            store=self.store.root,
+            drivers=self.drivers,
+            emit=partial(self.events.emit, upgrade_id=upgrade_id),
+            parameters=parameters,
+            remaining=asked.pop("remaining", lambda: self.settings.runtime_upgrade.upgrade_timeout),
+            cancelled=asked.pop("cancelled", lambda: False),
+            **asked,
+        )
+
+    def _plan_context(self, request: UpgradeRequest) -> UpgradeContext:
+        return self._context(upgrade_id="", parameters=request.parameters)
+
+    def _running(self, upgrade_id: str) -> UpgradeRun:
+        run = self._runs.get(upgrade_id)
+        if run is None:
+            raise _unknown(upgrade_id)
+        return run
+
+    def _is_past(self, upgrade_id: str) -> bool:
+        return upgrade_id not in self._runs and self.journal.record(upgrade_id) is not None
+
+    def _one(self, upgrade_id: str) -> dict[str, Any]:
+        run = self._runs.get(upgrade_id)
+        if run is not None:
+            return _shown(run)
+        record = self.journal.record(upgrade_id)
+        if record is None:
+            raise _unknown(upgrade_id)
+        result = self._results.get(upgrade_id)
+        return {
+            **to_wire(record),
+            "status": record.phase.status,
+            "audit": to_wire(self.journal.audit(upgrade_id)),
+            "result": None if result is None else to_wire(result),
+        }
+
+    async def keep_lease(self) -> None:
+        """Renew the lease for ever; when it is lost, end what runs."""
+        while True:
+            await asyncio.sleep(LEASE_SECONDS / 3)
+            try:
+                await asyncio.to_thread(self.journal.renew_lease)
+            except LeaseLostError as lost:
+                # Another controller manages this state by now: what runs here may not go on.
+                for run in tuple(self._runs.values()):
+                    run.cancel(lost.message)
+            except UpgradeError as error:
+                self.events.emit("journal.failed", message=error.message, data=error.to_wire())
+
+    def _who(self) -> str:
+        return f"recovery of process {os.getpid()}"
+
+
+def _unknown(upgrade_id: str) -> UpgradeUnknownError:
+    return UpgradeUnknownError(
+        f"No upgrade has the id {upgrade_id!r}.", hint="`noodle status` and `noodle history` list them."
+    )
+
+
+def _shown(run: UpgradeRun) -> dict[str, Any]:
+    measured = run.measured
+    return {
+        "upgrade_id": run.upgrade_id,
+        "phase": run.phase,
+        "status": run.phase.status,
+        "components": list(run.plan.component_names),
+        "plan": to_wire(run.plan),
+        "plan_digest": run.plan.digest,
+        "decision": None if run.decision is None else to_wire(run.decision),
+        "awaits": run.decision.awaits if run.decision is not None and run.phase is Phase.VALIDATED else "",
+        "approvals": list(run.approvals),
+        "weight": run.weight,
+        "measured": None
+        if measured is None
+        else {"old": dict(arm_summary(measured.old)), "new": dict(arm_summary(measured.new))},
+        "error": None if run.error is None else run.error.to_wire(),
+        "started_at": run.started_at.isoformat(),
+        "operations": list(run.operations),
+        "result": None if run.result is None else to_wire(run.result),
+    }

@@ -1,0 +1,683 @@
+import asyncio
+import contextlib
+import json
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from noodle_upgrade_core import (
+    BlockingUpgrader,
+    ComponentDescriptor,
+    Dependency,
+    Judge,
+    Phase,
+    Shift,
+    Upgrader,
+    UpgradeRequest,
+    UpgradeStatus,
+    hookimpl,
+    load_settings,
+)
+from noodle_upgrade_core import errors as e
+
+sys.path.insert(0, str(Path(__file__).parent))
+from shelf import Shelf, ShelfSwap
+
+VERSIONS = ("0.9", "1.0", "1.1", "2.0", "13.0")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("lamp", "book", "desk"):
+        place = tmp_path / "components" / name
+        place.mkdir(parents=True)
+        for version in VERSIONS:
+            (place / f"{version}.py").write_text(f"__version__ = {version!r}\n")
+    return tmp_path
+
+
+@contextlib.asynccontextmanager
+async def opened(folder, shelf=None, *, drivers=None, environ=None, **overrides):
+    values = {
+        "runtime_upgrade.components.registry_path": str(folder / "components"),
+        "runtime_upgrade.sources.order": ["directory"],
+        "runtime_upgrade.state_directory": str(folder / "state"),
+        "runtime_upgrade.approval.automatic": True,
+        "runtime_upgrade.drivers.strategy": "immediate",
+        **{key.replace("__", "."): value for key, value in overrides.items()},
+    }
+    settings = load_settings([], environ=environ or {}, overrides=values)
+    shelf = shelf or Shelf(lamp="1.0", book="1.0")
+    async with Upgrader.open(settings, plugins={"shelf": shelf}, drivers=drivers) as upgrader:
+        upgrader.shelf = shelf
+        yield upgrader
+
+
+def ask(version="1.1", name="lamp", **changes):
+    changes.setdefault("strategy", "immediate")
+    return UpgradeRequest(component_name=name, target_version=version, **changes)
+
+
+def run(coroutine):
+    return asyncio.run(coroutine)
+
+
+async def phases(upgrader, upgrade_id):
+    return [row.phase for row in upgrader.journal.audit(upgrade_id)]
+
+
+# --- the way there ---------------------------------------------------------------------------------------------------
+
+
+def test_an_upgrade_goes_through_every_phase_and_the_running_version_has_changed(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            plan = await upgrader.plan(ask())
+            assert plan.feasible
+            assert upgrader.shelf.versions["lamp"] == "1.0"
+            result = await upgrader.upgrade(plan)
+            assert result.raise_for_error().success
+            assert (result.from_version, result.to_version) == ("1.0", "1.1")
+            assert result.status is UpgradeStatus.COMPLETED
+            assert result.rollback_point.created_at <= result.completed_at
+            assert upgrader.shelf.versions == {"lamp": "1.1", "book": "1.0"}
+            assert upgrader.journal.active_of("lamp").version == "1.1"
+            assert await phases(upgrader, result.upgrade_id) == [
+                Phase.RECEIVED,
+                Phase.VALIDATED,
+                Phase.APPROVED,
+                Phase.STAGED,
+                Phase.SHIFTING,
+                Phase.COMMITTED,
+                Phase.DONE,
+            ]
+            assert not await upgrader.doctor()
+
+    run(story())
+
+
+def test_planning_changes_nothing_and_leaves_nothing_in_the_journal(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            await upgrader.plan(ask())
+            assert upgrader.get_upgrade_history() == ()
+            assert upgrader.shelf.swaps == []
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        (ask(name="lump"), e.ComponentUnknownError),
+        (ask("7.0"), e.VersionUnknownError),
+        (ask("not a version"), e.VersionInvalidError),
+        (ask(current_version="0.9"), e.VersionMismatchError),
+        (ask(constraints=["<1.1"]), e.ConstraintUnmetError),
+        (ask("1.0"), e.InvalidRequestError),
+        (ask(strategy="canry"), e.DriverUnknownError),
+        (ask(parameters={"bakee": 1}), e.InvalidRequestError),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_cannot_be_planned_is_a_typed_error_with_a_hint(folder, request_, error):
+    async def story():
+        async with opened(folder) as upgrader:
+            with pytest.raises(error) as caught:
+                await upgrader.plan(request_)
+            assert type(caught.value) is error
+            assert upgrader.shelf.versions == {"lamp": "1.0", "book": "1.0"}
+
+    run(story())
+
+
+def test_a_verdict_against_it_refuses_the_upgrade_before_anything_happens(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            plan = await upgrader.plan(ask("13.0"))
+            assert not plan.feasible
+            assert "bad luck" in str(plan)
+            result = await upgrader.upgrade(plan)
+            assert isinstance(result.error, e.SwapRefusedError)
+            assert result.phase is Phase.ABORTED
+            assert upgrader.shelf.swaps == []
+
+    run(story())
+
+
+def test_a_component_that_no_plugin_can_change_is_refused_with_the_reason(folder):
+    class Describer:
+        @hookimpl
+        def discover(self):
+            return [ComponentDescriptor(name="desk", version="1.0")]
+
+    async def story():
+        settings = load_settings(
+            [],
+            environ={},
+            overrides={
+                "runtime_upgrade.components.registry_path": str(folder / "components"),
+                "runtime_upgrade.sources.order": ["directory"],
+                "runtime_upgrade.state_directory": str(folder / "state"),
+            },
+        )
+        async with Upgrader.open(settings, plugins={"describer": Describer()}) as upgrader:
+            plan = await upgrader.plan(ask(name="desk"))
+            assert "no installed plugin can change" in str(plan)
+
+    run(story())
+
+
+# --- gates -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("severity", "level", "critical", "stopped"),
+    [
+        ("error", "strict", False, True),
+        ("warning", "strict", False, True),
+        ("info", "strict", False, False),
+        ("error", "normal", False, True),
+        ("warning", "normal", False, False),
+        ("error", "permissive", False, False),
+        ("error", "permissive", True, True),
+    ],
+)
+def test_the_validation_level_says_which_findings_stop(folder, severity, level, critical, stopped):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        shelf.findings = [("before", severity, "it wobbles", "lamp")]
+        shelf.critical = {"lamp"} if critical else set()
+        async with opened(folder, shelf) as upgrader:
+            result = await upgrader.upgrade(await upgrader.plan(ask(validation_level=level)))
+            assert result.success is not stopped
+            if stopped:
+                assert isinstance(result.error, e.ValidationFailedError)
+                assert "it wobbles" in result.error.message
+                assert result.phase is Phase.REJECTED
+
+    run(story())
+
+
+def test_a_validation_that_fails_after_the_swap_takes_it_back(folder):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        shelf.findings = [("after", "error", "it flickers", "lamp")]
+        async with opened(folder, shelf) as upgrader:
+            result = await upgrader.upgrade(await upgrader.plan(ask()))
+            assert result.phase is Phase.ROLLED_BACK
+            assert result.status is UpgradeStatus.ROLLED_BACK
+            assert "it flickers" in result.error.message
+            assert shelf.versions["lamp"] == "1.0"
+
+    run(story())
+
+
+def test_one_vote_against_rejects_with_its_reasons(folder):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        shelf.vote = {"ballot": "reject", "reasons": ("not on a Monday",)}
+        async with opened(folder, shelf) as upgrader:
+            result = await upgrader.upgrade(await upgrader.plan(ask()))
+            assert isinstance(result.error, e.UpgradeRejectedError)
+            assert "not on a Monday" in result.error.message
+            assert result.phase is Phase.REJECTED
+            assert shelf.swaps == []
+
+    run(story())
+
+
+def test_a_vote_that_raises_counts_as_a_veto(folder):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        shelf.fail["decide"] = RuntimeError("no idea")
+        async with opened(folder, shelf) as upgrader:
+            result = await upgrader.upgrade(await upgrader.plan(ask()))
+            assert isinstance(result.error, e.UpgradeRejectedError)
+            assert "no idea" in result.error.message
+
+    run(story())
+
+
+def test_without_an_approval_an_upgrade_waits_until_a_person_gives_it(folder):
+    async def story():
+        async with opened(folder, runtime_upgrade__approval__automatic=False) as upgrader:
+            plan = await upgrader.plan(ask())
+            upgrade_id = await upgrader.start(plan)
+            while not upgrader.get_upgrade_status(upgrade_id)["awaits"]:
+                await asyncio.sleep(0.005)
+            assert upgrader.shelf.versions["lamp"] == "1.0"
+            with pytest.raises(e.ApprovalRequiredError):
+                await upgrader.approve(upgrade_id, by="mallory", plan_digest="0" * 64)
+            await upgrader.approve(upgrade_id, by="alice", plan_digest=plan.digest)
+            result = await upgrader.result(upgrade_id)
+            assert result.success
+            assert upgrader.journal.approvals(upgrade_id) == ("alice",)
+
+    run(story())
+
+
+def test_an_approval_that_does_not_come_in_time_ends_in_a_typed_error(folder):
+    async def story():
+        async with opened(folder, runtime_upgrade__approval__automatic=False) as upgrader:
+            result = await upgrader.upgrade(await upgrader.plan(ask(timeout_seconds=0.2)))
+            assert isinstance(result.error, e.ApprovalRequiredError)
+            assert upgrader.shelf.versions["lamp"] == "1.0"
+
+    run(story())
+
+
+def test_the_kill_switch_stops_plans_and_upgrades_and_names_what_set_it(folder):
+    async def story():
+        async with opened(folder, environ={"NOODLE_RUNTIME_UPGRADE_ENABLED": "0"}) as upgrader:
+            with pytest.raises(e.UpgradeDisabledError) as caught:
+                await upgrader.plan(ask())
+            assert "NOODLE_RUNTIME_UPGRADE_ENABLED" in str(caught.value)
+
+    run(story())
+
+
+# --- the way back ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["swap", "recompile"])
+def test_a_failure_before_anything_is_visible_aborts(folder, place):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        shelf.fail[place] = RuntimeError("clumsy")
+        async with opened(folder, shelf) as upgrader:
+            result = await upgrader.upgrade(await upgrader.plan(ask()))
+            assert isinstance(result.error, e.PluginBrokenError)
+            assert "clumsy" in result.error.message
+            assert result.phase is Phase.ABORTED
+            assert shelf.versions["lamp"] == "1.0"
+            shelf.fail.clear()
+            assert (await upgrader.upgrade(await upgrader.plan(ask()))).success
+
+    run(story())
+
+
+@pytest.mark.parametrize("place", ["shift", "validate after", "commit"])
+def test_a_failure_once_traffic_moves_rolls_back_and_the_same_upgrade_can_be_tried_again(folder, place):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        shelf.fail[place] = RuntimeError("clumsy")
+        async with opened(folder, shelf) as upgrader:
+            result = await upgrader.upgrade(await upgrader.plan(ask()))
+            assert result.phase is Phase.ROLLED_BACK
+            assert not result.success
+            assert shelf.versions["lamp"] == "1.0"
+            assert upgrader.journal.active_of("lamp").version == "1.0"
+            assert not await upgrader.doctor()
+            shelf.fail.clear()
+            assert (await upgrader.upgrade(await upgrader.plan(ask()))).success
+
+    run(story())
+
+
+def test_an_undo_that_fails_is_stuck_and_says_all_that_failed(folder):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        shelf.fail = {
+            "shift": RuntimeError("clumsy"),
+            "revert": RuntimeError("glued"),
+            "rollback": RuntimeError("lost"),
+        }
+        async with opened(folder, shelf) as upgrader:
+            result = await upgrader.upgrade(await upgrader.plan(ask()))
+            assert isinstance(result.error, e.RollbackFailedError)
+            assert result.phase is Phase.STUCK
+            assert "glued" in str(result.error.details)
+            assert "lost" in str(result.error.details)
+
+    run(story())
+
+
+def test_success_is_only_claimed_when_the_component_says_so(folder):
+    class Liar(Shelf):
+        @hookimpl
+        def swap(self, steps):
+            made = ShelfSwap(self, steps)
+            made.shift = lambda weight: None
+            return made
+
+    async def story():
+        async with opened(folder, Liar(lamp="1.0")) as upgrader:
+            result = await upgrader.upgrade(await upgrader.plan(ask()))
+            assert isinstance(result.error, e.NotChangedError)
+            assert "lamp still runs 1.0" in result.error.message
+            assert result.phase is Phase.ROLLED_BACK
+
+    run(story())
+
+
+def test_the_requests_time_limit_takes_everything_back(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            request = ask(timeout_seconds=0.5, parameters={"bake": 60})
+            result = await upgrader.upgrade(await upgrader.plan(request))
+            assert isinstance(result.error, e.UpgradeTimeoutError)
+            assert result.phase is Phase.ROLLED_BACK
+            assert upgrader.shelf.versions["lamp"] == "1.0"
+
+    run(story())
+
+
+def test_a_strategy_of_ones_own_needs_no_entry_point(folder):
+    seen = []
+
+    class Careful:
+        def rollout(self, plan):
+            yield Shift(1.0)
+            seen.append((yield Judge(until="budget", budget=0.01)))
+
+    async def story():
+        async with opened(folder, drivers={"strategies": {"careful": Careful}}) as upgrader:
+            assert (await upgrader.upgrade(await upgrader.plan(ask(strategy="careful")))).success
+
+    run(story())
+    assert seen[0].starved
+
+
+# --- cancelling, in every state --------------------------------------------------------------------------------------
+
+
+def gate_at(shelf, place):
+    entered, go_on = threading.Event(), threading.Event()
+    shelf.wait[place] = (entered, go_on)
+    return entered, go_on
+
+
+@pytest.mark.parametrize(
+    ("place", "ends"),
+    [
+        ("decide", Phase.ABORTED),
+        ("swap", Phase.ABORTED),
+        ("shift", Phase.ROLLED_BACK),
+        ("validate after", Phase.ROLLED_BACK),
+    ],
+)
+def test_cancelling_leaves_the_old_version_wherever_the_upgrade_is(folder, place, ends):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        async with opened(folder, shelf) as upgrader:
+            plan = await upgrader.plan(ask())
+            entered, go_on = gate_at(shelf, place)
+            upgrade_id = await upgrader.start(plan)
+            await asyncio.to_thread(entered.wait, 10)
+            cancelling = asyncio.create_task(upgrader.cancel_upgrade(upgrade_id, by="alice"))
+            await asyncio.sleep(0.01)
+            go_on.set()
+            assert await cancelling is UpgradeStatus.CANCELLED
+            result = await upgrader.result(upgrade_id)
+            assert result.phase is ends
+            assert "alice" in result.error.message
+            assert shelf.versions["lamp"] == "1.0"
+
+    run(story())
+
+
+def test_cancelling_while_it_soaks_goes_back(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            upgrade_id = await upgrader.start(await upgrader.plan(ask(parameters={"soak": 60})))
+            while upgrader.get_upgrade_status(upgrade_id)["phase"] is not Phase.SOAKING:
+                await asyncio.sleep(0.005)
+            assert upgrader.journal.active_of("lamp").version == "1.1"
+            assert await upgrader.cancel_upgrade(upgrade_id, by="alice") is UpgradeStatus.CANCELLED
+            assert upgrader.shelf.versions["lamp"] == "1.0"
+            assert upgrader.journal.active_of("lamp").version == "1.0"
+
+    run(story())
+
+
+def test_what_has_ended_cannot_be_cancelled_and_the_error_says_to_roll_back(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            result = await upgrader.upgrade(await upgrader.plan(ask()))
+            with pytest.raises(e.InvalidRequestError, match="rollback"):
+                await upgrader.cancel_upgrade(result.upgrade_id)
+            with pytest.raises(e.UpgradeUnknownError):
+                await upgrader.cancel_upgrade("up-none")
+
+    run(story())
+
+
+# --- several at once -------------------------------------------------------------------------------------------------
+
+
+def test_a_second_upgrade_of_the_same_component_is_refused_while_the_first_runs(folder):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        async with opened(folder, shelf) as upgrader:
+            first, second = await upgrader.plan(ask()), await upgrader.plan(ask("2.0"))
+            entered, go_on = gate_at(shelf, "swap")
+            upgrade_id = await upgrader.start(first)
+            await asyncio.to_thread(entered.wait, 10)
+            with pytest.raises(e.UpgradeBusyError, match="lamp"):
+                await upgrader.start(second)
+            go_on.set()
+            assert (await upgrader.result(upgrade_id)).success
+
+    run(story())
+
+
+def test_no_more_upgrades_run_at_once_than_the_settings_allow(folder):
+    async def story():
+        shelf = Shelf(lamp="1.0", book="1.0")
+        async with opened(folder, shelf, runtime_upgrade__max_concurrent_upgrades=1) as upgrader:
+            first, second = await upgrader.plan(ask()), await upgrader.plan(ask(name="book"))
+            entered, go_on = gate_at(shelf, "swap")
+            upgrade_id = await upgrader.start(first)
+            await asyncio.to_thread(entered.wait, 10)
+            with pytest.raises(e.UpgradeBusyError, match="1 upgrades run already"):
+                await upgrader.start(second)
+            go_on.set()
+            await upgrader.result(upgrade_id)
+            del shelf.wait["swap"]
+            assert (await upgrader.upgrade(second)).success
+
+    run(story())
+
+
+def test_a_plan_that_others_have_overtaken_is_refused(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            late = await upgrader.plan(ask("2.0"))
+            await upgrader.upgrade(await upgrader.plan(ask("1.1")))
+            with pytest.raises(e.InvalidRequestError, match=r"1\.1 runs by now"):
+                await upgrader.upgrade(late)
+
+    run(story())
+
+
+def test_a_set_commits_whole_with_dependencies_first(folder):
+    async def story():
+        shelf = Shelf(lamp="1.0", desk="1.0")
+        shelf.dependencies["lamp"] = (Dependency("desk"),)
+        async with opened(folder, shelf) as upgrader:
+            plan = await upgrader.plan([ask("2.0"), ask("2.0", "desk")])
+            assert plan.component_names == ("desk", "lamp")
+            result = await upgrader.upgrade(plan)
+            assert result.success
+            assert shelf.versions == {"lamp": "2.0", "desk": "2.0"}
+            assert len(shelf.swaps) == 1
+            back = await upgrader.rollback("desk")
+            assert back.success
+            assert shelf.versions == {"lamp": "1.0", "desk": "1.0"}
+
+    run(story())
+
+
+def test_a_change_that_breaks_a_dependent_is_found_in_the_plan(folder):
+    async def story():
+        shelf = Shelf(lamp="1.0", desk="1.0")
+        shelf.dependencies["lamp"] = (Dependency("desk", "<2"),)
+        async with opened(folder, shelf) as upgrader:
+            plan = await upgrader.plan(ask("2.0", "desk"))
+            assert not plan.feasible
+            assert any("lamp" in finding.message for finding in plan.stoppers)
+
+    run(story())
+
+
+# --- rollback --------------------------------------------------------------------------------------------------------
+
+
+def test_rollback_goes_back_warm_and_the_generation_grows(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            await upgrader.upgrade(await upgrader.plan(ask()))
+            before = upgrader.journal.active_of("lamp").generation
+            result = await upgrader.rollback("lamp", requested_by="alice")
+            assert result.success
+            assert result.metrics["warm"] == 1.0
+            assert upgrader.shelf.versions["lamp"] == "1.0"
+            assert upgrader.journal.active_of("lamp").generation == before + 1
+            assert Phase.DONE in upgrader.shelf.undone
+            assert not await upgrader.doctor()
+            with pytest.raises(e.RollbackUnavailableError):
+                await upgrader.rollback("lamp")
+
+    run(story())
+
+
+def test_rollback_works_after_a_restart_from_the_bytes_in_the_store(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            await upgrader.upgrade(await upgrader.plan(ask("1.1")))
+            await upgrader.upgrade(await upgrader.plan(ask("2.0")))
+        async with opened(folder, Shelf(lamp="1.0")) as upgrader:
+            assert upgrader.shelf.versions["lamp"] == "2.0"
+            result = await upgrader.rollback("lamp")
+            assert result.raise_for_error().success
+            assert result.metrics["warm"] == 0.0
+            assert upgrader.shelf.versions["lamp"] == "1.1"
+        async with opened(folder, Shelf(lamp="1.0")) as upgrader:
+            assert upgrader.shelf.versions["lamp"] == "1.1"
+
+    run(story())
+
+
+def test_rollback_can_be_switched_off(folder):
+    async def story():
+        async with opened(folder, runtime_upgrade__rollback__enabled=False) as upgrader:
+            await upgrader.upgrade(await upgrader.plan(ask()))
+            with pytest.raises(e.RollbackUnavailableError, match="switched off"):
+                await upgrader.rollback("lamp")
+
+    run(story())
+
+
+def test_no_more_rollback_points_are_kept_than_configured(folder):
+    async def story():
+        async with opened(folder, runtime_upgrade__rollback__max_rollback_points=2) as upgrader:
+            for version in ("1.1", "2.0", "1.0", "1.1"):
+                assert (await upgrader.upgrade(await upgrader.plan(ask(version)))).success
+            assert len(upgrader.list_rollback_points("lamp")) == 2
+
+    run(story())
+
+
+# --- restarts --------------------------------------------------------------------------------------------------------
+
+
+def test_two_controllers_never_manage_one_state_directory(folder):
+    async def story():
+        async with opened(folder):
+            with pytest.raises(e.LeaseHeldError):
+                async with opened(folder, Shelf(lamp="1.0")):
+                    pass
+
+    run(story())
+
+
+def test_closing_in_the_middle_of_an_upgrade_goes_back(folder):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        async with opened(folder, shelf) as upgrader:
+            upgrade_id = await upgrader.start(await upgrader.plan(ask(parameters={"bake": 60})))
+            while shelf.versions["lamp"] != "1.1":
+                await asyncio.sleep(0.005)
+        assert shelf.versions["lamp"] == "1.0"
+        async with opened(folder, Shelf(lamp="1.0")) as upgrader:
+            assert upgrader.journal.record(upgrade_id).phase is Phase.ROLLED_BACK
+            assert not await upgrader.doctor()
+
+    run(story())
+
+
+def test_a_soak_that_a_restart_interrupted_goes_on_and_ends(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            upgrade_id = await upgrader.start(await upgrader.plan(ask(parameters={"soak": 1.0})))
+            while upgrader.get_upgrade_status(upgrade_id)["phase"] is not Phase.SOAKING:
+                await asyncio.sleep(0.005)
+            # The process dies here: nothing of it is told to stop.
+            upgrader.journal.release_lease()
+            async with opened(folder, Shelf(lamp="1.0")) as second:
+                assert second.shelf.versions["lamp"] == "1.1"
+                assert (await second.result(upgrade_id)).success
+                assert second.journal.record(upgrade_id).phase is Phase.DONE
+
+    run(story())
+
+
+# --- looking ---------------------------------------------------------------------------------------------------------
+
+
+def test_events_tell_the_whole_story_in_order(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            await upgrader.upgrade(await upgrader.plan(ask()))
+            kinds = [event.kind for event in upgrader.events.recent()]
+            named = [k for k in kinds if k in {"upgrade_requested", "upgrade_started", "upgrade_completed"}]
+            assert named == ["upgrade_requested", "upgrade_started", "upgrade_completed"]
+            assert kinds.count("upgrade.phase") == 6
+
+    run(story())
+
+
+def test_status_and_history_hold_json_values_only(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            result = await upgrader.upgrade(await upgrader.plan(ask()))
+            json.dumps(upgrader.get_upgrade_status())
+            json.dumps(upgrader.get_upgrade_status(result.upgrade_id))
+            history = upgrader.get_upgrade_history()
+            json.dumps(history)
+            assert history[0]["upgrade_id"] == result.upgrade_id
+
+    run(story())
+
+
+def test_feasibility_says_why_not_without_fetching(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            assert (await upgrader.analyze_upgrade_feasibility(ask())).feasible
+            answer = await upgrader.analyze_upgrade_feasibility(ask(constraints=["<1"]))
+            assert not answer.feasible
+            assert answer.blockers
+
+    run(story())
+
+
+def test_the_blocking_twin_does_the_same_from_any_thread(folder):
+    values = {
+        "runtime_upgrade.components.registry_path": str(folder / "components"),
+        "runtime_upgrade.sources.order": ["directory"],
+        "runtime_upgrade.state_directory": str(folder / "state"),
+    }
+    shelf = Shelf(lamp="1.0")
+    settings = load_settings([], environ={}, overrides=values)
+    with BlockingUpgrader.open(settings, plugins={"shelf": shelf}) as upgrader:
+        assert [component.name for component in upgrader.components()] == ["lamp"]
+        result = upgrader.upgrade(upgrader.plan(ask()), approved_by="alice")
+        assert result.raise_for_error().success
+        assert upgrader.rollback("lamp").success
+        assert upgrader.get_upgrade_status()["active"] == []
+        assert len(upgrader.get_upgrade_history()) == 1
+        assert not upgrader.doctor()
+    assert shelf.versions["lamp"] == "1.0"
