@@ -1,0 +1,5 @@
+"""`python -m noodle_upgrade_cli` is `noodle`."""
+
+from noodle_upgrade_cli.main import main
+
+main()

@@ -1,0 +1,122 @@
+"""`noodle upgrade`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from noodle_upgrade_cli.client import ControlClient
+from noodle_upgrade_cli.display import plan_view, result_view
+from noodle_upgrade_cli.exits import Exit, exit_of_upgrade
+from noodle_upgrade_cli.following import follow_upgrade, has_ended, waits_for_approval
+from noodle_upgrade_cli.options import OwnCommand
+from noodle_upgrade_cli.progress import Progress
+from noodle_upgrade_cli.session import Session, with_session
+from noodle_upgrade_cli.targets import request_options, requests_of
+from noodle_upgrade_core.errors import SwapRefusedError, UpgradeError, ValidationFailedError
+
+__all__ = ["upgrade"]
+
+
+@click.command(cls=OwnCommand)
+@request_options
+@click.option("-y", "--yes", is_flag=True, help="Approve the plan without a question.")
+@click.option("--wait/--no-wait", default=None, help="Stay until it has ended (the default), or only start it.")
+@with_session
+def upgrade(session: Session, targets: tuple[str, ...], yes: bool, wait: bool | None, **asked: Any) -> int:
+    """Upgrade components of the running program, and stay until that has ended.
+
+    Targets are as for `noodle plan`. On a terminal the plan is shown and a question asked, which --yes answers. Without
+    a terminal and without --yes the upgrade is started and waits for somebody else's `noodle approve`: the command
+    then ends with 5 as soon as it waits, or stays with --wait. Where the settings approve by themselves it goes on.
+
+    Ctrl-C leaves the upgrade running; `noodle watch` and `noodle cancel` take its id.
+    """
+    requests = requests_of(targets, asked)
+    with session.connected() as client:
+        answer = client.plan(requests)
+        if not answer.get("feasible"):
+            return _refused(session, answer)
+        approved = yes
+        if not yes and session.out.asks:
+            session.out.show(plan_view(answer))
+            if not session.out.confirm("Upgrade the running program now?"):
+                session.out.note("Nothing was started.")
+                return Exit.INTERRUPTED
+            approved = True
+        upgrade_id = client.start(str((answer.get("plan") or {}).get("plan_id", "")), approve=approved)
+        return _stay(session, client, upgrade_id, approved=approved, wait=wait)
+
+
+def _refused(session: Session, answer: Mapping[str, Any]) -> int:
+    """Say why a plan is not even started: here nothing can have changed."""
+    plan = answer.get("plan") or {}
+    blockers = [b for step in plan.get("steps") or () for b in (step.get("verdict") or {}).get("blockers") or ()]
+    findings = [f"{f.get('severity')}: {f.get('message')}" for f in plan.get("findings") or ()]
+    error: UpgradeError
+    if blockers:
+        error = SwapRefusedError(
+            "This change cannot be made safely.",
+            hint="See `noodle plan` for each reason; restart the program on the new version, or change what is named.",
+            details={"blockers": blockers},
+        )
+    else:
+        error = ValidationFailedError(
+            "Findings stop this upgrade.",
+            hint="Mend what they name, or lower --level after reading them.",
+            details={"findings": findings},
+        )
+    if session.out.json:
+        session.out.document({"upgrade_id": None, **answer, "result": None, "error": error.to_wire()})
+        return Exit.REFUSED
+    session.out.show(plan_view(answer))
+    raise error
+
+
+def _stay(session: Session, client: ControlClient, upgrade_id: str, *, approved: bool, wait: bool | None) -> int:
+    if wait is False and approved:
+        _finish(session, {"upgrade_id": upgrade_id, "phase": "received"}, waiting=False)
+        return Exit.OK
+
+    def enough(state: Mapping[str, Any]) -> bool:
+        # Nobody here can approve: whoever waits for the exit code must be told so, not kept.
+        if waits_for_approval(state) and not approved and wait is not True:
+            return True
+        return wait is False and str(state.get("phase")) not in {"received", "validated"}
+
+    try:
+        with Progress(session.out) as progress:
+            state = follow_upgrade(client, upgrade_id, on_event=progress.take, stop=enough)
+    except KeyboardInterrupt:
+        session.out.note(
+            f"The upgrade goes on. `noodle watch {upgrade_id}` follows it, `noodle cancel {upgrade_id}` stops it.",
+            "yellow",
+        )
+        raise
+    waiting = waits_for_approval(state)
+    _finish(session, {"upgrade_id": upgrade_id, **state}, waiting=waiting)
+    if has_ended(state):
+        return exit_of_upgrade(state.get("result") or state)
+    return Exit.WAITING if waiting else Exit.OK
+
+
+def _finish(session: Session, state: Mapping[str, Any], *, waiting: bool) -> None:
+    upgrade_id = state["upgrade_id"]
+    if session.out.json:
+        result = state.get("result")
+        error = (result or {}).get("error") or state.get("error")
+        document = {
+            "upgrade_id": upgrade_id,
+            "phase": state.get("phase"),
+            "waiting_for_approval": waiting,
+            "result": result,
+        }
+        session.out.document(document | ({"error": error} if error else {}))
+    elif waiting:
+        session.out.show(f"{upgrade_id} waits for approval: noodle approve {upgrade_id}")
+    elif has_ended(state):
+        session.out.show(result_view(state))
+    else:
+        session.out.show(f"{upgrade_id} has started: noodle watch {upgrade_id}")

@@ -1,0 +1,235 @@
+"""Look at a stack from inside: imports its plugins, so it is only ever run in a process of its own.
+
+`python -c` with `main()` reads a request from its arguments and writes a report to a pipe; a plugin that prints,
+hangs, exits or crashes spoils neither the report of the others nor the command that asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from noodle_upgrade_core import __version__ as core_version
+from noodle_upgrade_core import plugins as plugin_sets
+from noodle_upgrade_core.config import Settings, load_settings
+from noodle_upgrade_core.drivers import Drivers
+from noodle_upgrade_core.errors import SettingsError, UpgradeError
+from noodle_upgrade_core.hookspecs import Host
+from noodle_upgrade_core.installed import canonical
+from noodle_upgrade_core.model import Finding, Severity
+from noodle_upgrade_core.planning import finding_of
+from noodle_upgrade_core.plugins import Candidates, PluginInfo, PluginSet
+from noodle_upgrade_core.settings import meta_of
+from noodle_upgrade_core.wire import to_wire
+
+__all__ = ["examine", "main"]
+
+_METHODS: Mapping[str, tuple[str, ...]] = {
+    "deciders": ("combine",),
+    "journals": ("open", "active", "begin", "commit", "recover"),
+    "judges": ("observe",),
+    "sources": ("fetch", "resolve", "versions"),
+    "strategies": ("rollout",),
+}
+_MADE_WITHOUT_ARGUMENTS = ("deciders", "judges")
+
+
+def examine(files: Sequence[str], *, only: Sequence[str] = (), make: bool = True, drivers: bool = True) -> dict[str, Any]:
+    """Load what these settings files say, and report: JSON values only.
+
+    `only` names the plugins to look at, whatever the settings say. Without `make` plugins are imported, for their
+    settings classes, and not made. The report has `plugins`, `drivers`, `findings`, `settings` and `problems`.
+    """
+    report: dict[str, Any] = {"plugins": [], "drivers": [], "findings": [], "settings": [], "problems": []}
+    findings: list[Finding] = []
+    try:
+        settings = load_settings(files)
+    except SettingsError as error:
+        report["findings"] = to_wire([finding_of(error, subject=", ".join(files))])
+        report["problems"] = _errors(error)
+        return report
+    started = time.perf_counter()
+    candidates = _collected(settings, only)
+    seconds = time.perf_counter() - started
+    try:
+        settings = load_settings(files, sections=candidates.sections)
+    except SettingsError as error:
+        findings.append(finding_of(error, subject=", ".join(files)))
+        report["problems"] = _errors(error)
+    else:
+        report["problems"] = [{**one.to_wire(), "severity": one.severity.value} for one in settings.problems()]
+    if make:
+        chosen = _made(candidates, settings)
+        required = settings.runtime_upgrade.plugins.required
+        findings += _plugin_findings(chosen, required)
+        findings += [] if only else _gaps(chosen)
+        report["plugins"] = [_plugin(chosen, info, seconds) for info in _infos(chosen)]
+        chosen.close()
+    else:
+        findings += [finding_of(failure.error, subject=failure.info.name) for failure in candidates.failures]
+    if drivers and not only:
+        report["drivers"], found = _drivers(settings)
+        findings += found
+    report["settings"] = [attrs.asdict(row) for row in settings.explain()]
+    report["digest"] = settings.digest()
+    report["findings"] = to_wire(findings)
+    return report
+
+
+def _errors(error: SettingsError) -> list[dict[str, Any]]:
+    return [{**problem, "severity": "error"} for problem in error.details["problems"]]
+
+
+def _collected(settings: Settings, only: Sequence[str]) -> Candidates:
+    chosen = settings.runtime_upgrade.plugins
+    return plugin_sets.collect(
+        plugin_sets.index(),
+        enabled=only or (*chosen.enabled, *(chosen.required if chosen.enabled else ())),
+        disabled=() if only else chosen.disabled,
+        core_version=core_version,
+    )
+
+
+def _made(candidates: Candidates, settings: Settings) -> PluginSet:
+    def host(place: Path, info: PluginInfo, section: str, cls: type[Any] | None) -> Host:
+        folder = place / info.name
+        folder.mkdir(parents=True, exist_ok=True)
+        # Where the section itself is wrong that has been found already: the plugin is looked at with its defaults.
+        own = None if cls is None else settings.sections.get(section) or cls()
+        return Host(
+            settings=own,
+            core=settings.runtime_upgrade,
+            directory=folder,
+            store=place,
+            drivers=Drivers(),
+            emit=lambda *_, **__: None,
+        )
+
+    with tempfile.TemporaryDirectory(prefix="noodle-check-") as place:
+        return candidates.make(partial(host, Path(place)))
+
+
+def _infos(chosen: PluginSet) -> Iterable[PluginInfo]:
+    seen = {plugin.info.name: plugin.info for plugin in chosen.plugins}
+    return [*seen.values(), *(f.info for f in chosen.failures if f.info.name not in seen)]
+
+
+def _plugin_findings(chosen: PluginSet, required: Sequence[str]) -> list[Finding]:
+    must = {canonical(name) for name in required}
+    found = []
+    for failure in chosen.failures:
+        finding = finding_of(failure.error, subject=failure.info.name)
+        if canonical(failure.info.name) in must:
+            finding = attrs.evolve(finding, message=f"(required) {finding.message}")
+        found.append(finding)
+    return found
+
+
+def _gaps(chosen: PluginSet) -> list[Finding]:
+    """Say what this set can never do: nothing is broken, and nothing would work."""
+    gaps = {
+        "discover": "finds components, so there is nothing to upgrade",
+        "assess": "can say how a component would be changed, so every plan is refused",
+        "swap": "can change a component, so every upgrade is refused",
+    }
+    return [
+        Finding(
+            severity=Severity.WARNING,
+            code=f"stack.no_{hook}",
+            message=f"No plugin of this set {words}.",
+            hint="Add one that does, such as noodle-upgrade-runtime.",
+        )
+        for hook, words in gaps.items()
+        if not chosen.implementations(hook)
+    ]
+
+
+def _plugin(chosen: PluginSet, info: PluginInfo, seconds: float) -> dict[str, Any]:
+    loaded = next((plugin for plugin in chosen.plugins if plugin.info.name == info.name), None)
+    failure = next((f for f in chosen.failures if f.info.name == info.name), None)
+    row: dict[str, Any] = {
+        "name": info.name,
+        "distribution": info.distribution,
+        "version": info.version,
+        "value": info.value,
+        "requires_core": info.requires_core,
+        "seconds": round(seconds, 4),
+        "error": failure.error.to_wire() if failure else None,
+    }
+    if loaded is None:
+        return row
+    return row | {
+        "hooks": list(chosen.hooks_of(info.name)),
+        "before": list(getattr(loaded.object, "before", ())),
+        "after": list(getattr(loaded.object, "after", ())),
+        "section": loaded.section if loaded.settings is not None else "",
+        "settings": [] if loaded.settings is None else _settings_of(loaded.settings),
+        "summary": (getattr(loaded.object, "__doc__", "") or "").strip().partition("\n")[0],
+    }
+
+
+def _settings_of(cls: type[Any]) -> list[dict[str, Any]]:
+    rows = []
+    for attribute in attrs.fields(cls):
+        meta = meta_of(attribute)
+        rows.append({"key": attribute.name, "variables": list(meta.variables), "help": meta.help})
+    return rows
+
+
+def _drivers(settings: Settings) -> tuple[list[dict[str, str]], list[Finding]]:
+    named = settings.drivers
+    wanted = [
+        ("deciders", named.decider),
+        ("judges", named.judge),
+        ("journals", named.journal),
+        ("strategies", named.strategy),
+        *(("sources", name) for name in settings.runtime_upgrade.sources.order),
+    ]
+    installed, rows, findings = Drivers(), [], []
+    for group, name in wanted:
+        try:
+            rows.append(attrs.asdict(installed.info(group, name)))
+            driver = installed.get(group, name)
+            if group in _MADE_WITHOUT_ARGUMENTS:
+                installed.make(group, name)
+        except UpgradeError as error:
+            findings.append(finding_of(error, subject=f"{group}: {name}"))
+            continue
+        missing = [method for method in _METHODS[group] if not callable(getattr(driver, method, None))]
+        if missing and isinstance(driver, type):
+            findings.append(
+                Finding(
+                    severity=Severity.ERROR,
+                    code="driver.unfit",
+                    subject=f"{group}: {name}",
+                    message=f"{driver.__module__}:{driver.__qualname__} has no {', '.join(missing)}.",
+                    hint=f"A driver of {group} needs {', '.join(_METHODS[group])}.",
+                )
+            )
+    return rows, findings
+
+
+def main() -> None:
+    """Examine as the arguments say, and write the report to the pipe that they name."""
+    request = json.loads(sys.argv[1])
+    # What the asking process sees is what is looked at, also where it was started in a special way.
+    sys.path[:] = request.pop("path")
+    descriptor = request.pop("pipe")
+    try:
+        report = examine(**request)
+    except UpgradeError as error:
+        report = {"error": error.to_wire()}
+    with os.fdopen(descriptor, "w", encoding="utf-8") as pipe:
+        json.dump(report, pipe, default=str)
+    sys.stdout.flush()
+    # A plugin's thread that never ends must not keep this process.
+    os._exit(0)

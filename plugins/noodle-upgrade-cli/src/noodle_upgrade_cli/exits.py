@@ -1,0 +1,85 @@
+"""The exit codes of `noodle`: one table, for people and for scripts."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["MEANINGS", "Exit", "exit_of", "exit_of_upgrade"]
+
+
+class Exit(enum.IntEnum):
+    """What the command's exit code says; `MEANINGS` has the words."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_RUNNING = 3
+    REFUSED = 4
+    WAITING = 5
+    PROBLEMS = 6
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+MEANINGS: Mapping[Exit, str] = {
+    Exit.OK: "done",
+    Exit.FAILED: "the upgrade or rollback failed, was cancelled, or was rolled back",
+    Exit.USAGE: "wrong usage, an unknown name, or wrong settings",
+    Exit.NOT_RUNNING: "no running program was found, or it cannot be reached",
+    Exit.REFUSED: "refused before anything changed: validation, verdict, decision, busy, switched off",
+    Exit.WAITING: "started, and waits for `noodle approve`",
+    Exit.PROBLEMS: "a check (doctor, plugins doctor, stack check) found problems",
+    Exit.INTERRUPTED: "interrupted, or the question was answered with no",
+    Exit.BROKEN_PIPE: "whoever read the output went away",
+}
+
+# The longest prefix of an error's code decides.
+_BY_CODE: Mapping[str, Exit] = {
+    "artifact": Exit.REFUSED,
+    "component.unknown": Exit.USAGE,
+    "constraint": Exit.REFUSED,
+    "control": Exit.NOT_RUNNING,
+    "control.refused": Exit.REFUSED,
+    "decision.approval_required": Exit.WAITING,
+    "decision": Exit.REFUSED,
+    "dependency": Exit.REFUSED,
+    "driver": Exit.USAGE,
+    "plugin": Exit.USAGE,
+    "request": Exit.USAGE,
+    "rollback.unavailable": Exit.REFUSED,
+    "settings": Exit.USAGE,
+    "swap": Exit.REFUSED,
+    "upgrade.busy": Exit.REFUSED,
+    "upgrade.disabled": Exit.REFUSED,
+    "upgrade.unknown": Exit.USAGE,
+    "usage": Exit.USAGE,
+    "validation": Exit.REFUSED,
+    "version": Exit.USAGE,
+    "version.mismatch": Exit.REFUSED,
+}
+
+
+def exit_of(code: str) -> Exit:
+    """Return the exit code for an error's code; one that the table does not know is a failure."""
+    while code:
+        if code in _BY_CODE:
+            return _BY_CODE[code]
+        code = code.rpartition(".")[0]
+    return Exit.FAILED
+
+
+def exit_of_upgrade(state: Mapping[str, Any]) -> Exit:
+    """Return the exit code for an upgrade that has ended, from the API's `phase` and `error`.
+
+    Refused is only what nobody could see: an upgrade that was rejected or that stopped while it was staged because
+    the change is not safe. What had moved traffic, and came back, has failed.
+    """
+    phase = str(state.get("phase", ""))
+    if phase in {"done", "committed", "soaking"} and not state.get("error"):
+        return Exit.OK
+    code = str((state.get("error") or {}).get("code", ""))
+    if phase in {"rejected", "aborted"} and exit_of(code) in {Exit.REFUSED, Exit.WAITING, Exit.USAGE}:
+        return Exit.REFUSED
+    return Exit.FAILED

@@ -1,0 +1,156 @@
+"""Errors in words and in JSON: what went wrong, what is safe, what to do, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from noodle_upgrade_cli import catalogue
+from noodle_upgrade_cli.exits import Exit, exit_of
+from noodle_upgrade_cli.options import Options
+from noodle_upgrade_cli.text import clean, clean_lines
+from noodle_upgrade_core.errors import UpgradeError
+
+__all__ = [
+    "ConnectionLostError",
+    "ControlError",
+    "ControlRefusedError",
+    "NotRunningError",
+    "ProtocolError",
+    "UsageMistakeError",
+    "report",
+    "speaks_json",
+]
+
+
+class UsageMistakeError(UpgradeError):
+    """Arguments that parse, and make no sense."""
+
+    code = "usage"
+    default_safe = ""
+
+
+class ControlError(UpgradeError):
+    """Something between this command and the running program."""
+
+    code = "control.failed"
+    default_safe = ""
+
+
+class NotRunningError(ControlError):
+    """No running program was found, or it does not answer."""
+
+    code = "control.not_running"
+
+
+class ControlRefusedError(ControlError):
+    """The program, or the system, does not let this user in."""
+
+    code = "control.refused"
+
+
+class ConnectionLostError(ControlError):
+    """The connection broke while an answer was due: what was asked for may have happened."""
+
+    code = "control.lost"
+    default_safe = "What was asked for may have happened all the same; the program's journal knows."
+
+
+class ProtocolError(ControlError):
+    """The other side does not speak this control API."""
+
+    code = "control.protocol"
+
+
+def speaks_json(options: Options, args: Sequence[str]) -> bool:
+    """Return whether errors go out as JSON, also when the arguments could not even be parsed.
+
+    What follows the name of a plugin's command belongs to that command.
+    """
+    if options.json:
+        return True
+    takes_value = {"--state", "--url", "--token-file", "--config"}
+    own, skip, found = catalogue.own_commands(), False, False
+    for word in args:
+        if skip:
+            skip = False
+        elif word == "--":
+            return False
+        elif word == "--json":
+            return True
+        elif word in takes_value:
+            skip = True
+        elif not word.startswith("-") and not found:
+            if word not in own:
+                return False
+            found = True
+    return False
+
+
+def report(error: Exception, *, options: Options, args: Sequence[str]) -> int:
+    """Print an error where it belongs and return the exit code."""
+    wire, code = _described(error)
+    if options.verbose and not isinstance(error, click.ClickException | click.Abort):
+        sys.stderr.write("".join(traceback.format_exception(error)))
+    if speaks_json(options, args):
+        click.echo(json.dumps({"error": wire}, indent=2, default=str))
+        return int(code)
+    color = None if options.color and not os.environ.get("NO_COLOR") else False
+    usage = _usage(error)
+    if usage:
+        click.echo(usage, err=True)
+    if code is Exit.INTERRUPTED:
+        click.echo(clean(wire["message"]), err=True)
+        return int(code)
+    click.echo(click.style("Error: ", fg="red", bold=True) + clean_lines(wire["message"]), err=True, color=color)
+    for line in _details(wire["details"]):
+        click.echo(f"  - {line}", err=True)
+    if wire["safe"]:
+        click.echo(click.style("Safe:  ", fg="green") + clean_lines(wire["safe"]), err=True, color=color)
+    if wire["hint"]:
+        click.echo(click.style("Do:    ", fg="cyan") + clean_lines(wire["hint"]), err=True, color=color)
+    return int(code)
+
+
+def _described(error: Exception) -> tuple[dict[str, Any], Exit]:
+    if isinstance(error, UpgradeError):
+        wire = error.to_wire()
+        # An error of a newer program keeps the code that this version has no class for.
+        wire["code"] = str(error.details.get("code", wire["code"])) if type(error) is UpgradeError else wire["code"]
+        return wire, exit_of(str(wire["code"]))
+    if isinstance(error, click.Abort):
+        return _wire("interrupted", "Interrupted."), Exit.INTERRUPTED
+    if isinstance(error, click.ClickException):
+        return _wire("usage", error.format_message()), Exit.USAGE
+    message = f"An error inside noodle itself: {type(error).__name__}: {error}"
+    return _wire("internal", message, hint="Run it again with -v and report what it prints."), Exit.FAILED
+
+
+def _wire(code: str, message: str, *, hint: str = "") -> dict[str, Any]:
+    return {"code": code, "message": message, "hint": hint, "safe": "", "details": {}}
+
+
+def _usage(error: Exception) -> str:
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return ""
+    return f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help'."
+
+
+def _details(details: Mapping[str, Any]) -> list[str]:
+    """Return the lists among an error's details, a line each: they are what the message has no room for."""
+    lines: list[str] = []
+    for key in ("problems", "blockers", "findings", "conflicts", "errors", "violations", "reasons"):
+        rows = details.get(key)
+        for row in rows if isinstance(rows, list | tuple) else ():
+            if isinstance(row, Mapping):
+                parts = [str(row[k]) for k in ("key", "problem", "message", "hint", "origin") if row.get(k)]
+                lines.append(clean(": ".join(parts)))
+            else:
+                lines.append(clean(row))
+    return lines[:50]

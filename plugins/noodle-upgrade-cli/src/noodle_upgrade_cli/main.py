@@ -1,0 +1,182 @@
+"""The command line's root: finds a command by name and imports it only when it is called."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from noodle_upgrade_cli import catalogue
+from noodle_upgrade_cli.exits import MEANINGS, Exit
+from noodle_upgrade_cli.options import Options, common_options
+
+__all__ = ["LazyGroup", "cli", "execute", "main"]
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are named by the catalogue; listing them, help included, imports none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return our commands in the catalogue's order, then those of plugins."""
+        return [*catalogue.own_commands(), *sorted(catalogue.foreign_commands())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command; what cannot be imported is an error of this command only."""
+        own = catalogue.own_commands().get(cmd_name)
+        if own is not None:
+            return _imported(own.target)
+        foreign = catalogue.foreign_commands().get(cmd_name) or catalogue.slow_lookup(cmd_name)
+        return None if foreign is None else _adopted(ctx, foreign)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say what was probably meant and what has to be installed."""
+        name = args[0]
+        command = self.get_command(ctx, name)
+        if command is not None:
+            return name, command, args[1:]
+        if ctx.resilient_parsing:
+            return None, None, args[1:]
+        if name in catalogue.SERVED_BY:
+            wanted = catalogue.SERVED_BY[name]
+            raise click.UsageError(f"`noodle {name}` needs {wanted}: pip install {wanted}")
+        import difflib  # noqa: PLC0415 - only a wrong name pays for it
+
+        close = difflib.get_close_matches(name, [*self.list_commands(ctx), *catalogue.SERVED_BY], n=1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        raise click.UsageError(f"There is no command {name!r}.{meant}", ctx)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        """Write our commands by purpose, then those of plugins with the distribution that brings them."""
+        for title, entries in catalogue.OWN.items():
+            with formatter.section(title):
+                formatter.write_dl([(entry.name, entry.help) for entry in entries])
+        foreign = catalogue.foreign_commands()
+        rows = [
+            (name, f"from {found.distribution} {found.version}".rstrip()) for name, found in sorted(foreign.items())
+        ]
+        rows += [(n, f"needs {d}: pip install {d}") for n, d in catalogue.SERVED_BY.items() if n not in foreign]
+        with formatter.section("From plugins"):
+            formatter.write_dl([(_shown(name), _shown(text)) for name, text in rows])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        """Write the exit codes."""
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(int(code)), words) for code, words in MEANINGS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """Complete a command's name from the catalogue, without importing any command."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only completion pays for it
+
+        words = {entry.name: entry.help for entries in catalogue.OWN.values() for entry in entries}
+        words |= {name: f"from {found.distribution}" for name, found in catalogue.foreign_commands().items()}
+        items: list[Any] = [
+            CompletionItem(name, help=text) for name, text in words.items() if name.startswith(incomplete)
+        ]
+        return items + (click.Command.shell_complete(self, ctx, incomplete) if incomplete.startswith("-") else [])
+
+
+def _imported(target: str) -> click.Command:
+    import importlib  # noqa: PLC0415 - next to free, and kept with its use
+
+    module, _, name = target.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    if not isinstance(found, click.Command):
+        raise TypeError(f"{target} is a {type(found).__name__}, not a click command")
+    return found
+
+
+def _adopted(ctx: click.Context, foreign: catalogue.Foreign) -> click.Command:
+    """Import a plugin's command and hand it what was said before its name, as the defaults of its own options."""
+    try:
+        command = _imported(foreign.target)
+    except (Exception, SystemExit) as error:
+        source = f"{foreign.distribution} {foreign.version}".strip()
+        raise click.UsageError(
+            f"The command {foreign.name!r} of {source} could not be loaded: {type(error).__name__}: {error}\n"
+            f"Reinstall or remove it: pip install --force-reinstall {foreign.distribution}",
+        ) from error
+    said = ctx.find_object(Options) or Options()
+    defaults: dict[str, Any] = {}
+    for parameter in command.params:
+        for option, value in (("--state", said.state), ("--config", said.config), ("--json", said.json)):
+            if value and option in parameter.opts and parameter.name:
+                defaults[parameter.name] = value
+    if defaults:
+        ctx.default_map = {**(ctx.default_map or {}), foreign.name: defaults}
+    return command
+
+
+def _shown(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - 35 ms
+
+    for name in ("noodle-upgrade-cli", "noodle-upgrade-core"):
+        try:
+            click.echo(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            click.echo(f"{name} (not installed as a distribution)")
+    ctx.exit()
+
+
+@click.command(
+    cls=LazyGroup,
+    params=[
+        *common_options(),
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_print_version,
+            help="Print versions.",
+        ),
+    ],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Change any part of a running Python program live, gated and reversible.
+
+    A running program is found by its state directory: --state, NOODLE_STATE_DIRECTORY, or ./.noodle.
+    """
+    ctx.ensure_object(Options)
+
+
+def execute(args: Sequence[str]) -> int:
+    """Run the command line and return its exit code; errors are printed, never raised."""
+    options = Options()
+    try:
+        answer = cli.main(args=list(args), prog_name="noodle", standalone_mode=False, obj=options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain once more while it ends.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.BROKEN_PIPE)
+    except Exception as error:  # noqa: BLE001 - the last frame: every error becomes words and an exit code
+        from noodle_upgrade_cli.failures import report  # noqa: PLC0415 - only a failure pays for it
+
+        return report(error, options=options, args=args)
+    return answer if isinstance(answer, int) else 0
+
+
+def main() -> None:
+    """Run `noodle` with the arguments of this process."""
+    sys.exit(execute(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

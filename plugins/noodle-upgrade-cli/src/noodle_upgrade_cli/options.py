@@ -1,0 +1,80 @@
+"""The options that every command has, before or after the command's name; only click and the standard library here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+__all__ = ["Options", "OwnCommand", "OwnGroup", "common_options"]
+
+
+class Options:
+    """What the common options said, one per run of the command; commands read it through a `Session`."""
+
+    __slots__ = ("color", "config", "json", "state", "token_file", "url", "verbose")
+
+    def __init__(self) -> None:
+        self.state: str = ""
+        self.url: str = ""
+        self.token_file: str = ""
+        self.config: tuple[str, ...] = ()
+        self.json: bool = False
+        self.color: bool = True
+        self.verbose: int = 0
+
+
+def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    def keep(ctx: click.Context, _: click.Parameter, value: Any) -> Any:
+        # A default must not undo what was said before the command's name.
+        if value not in (None, (), False, 0, ""):
+            options = ctx.ensure_object(Options)
+            if name == "color":
+                options.color = False
+            elif name == "config":
+                options.config = (*options.config, *value)
+            else:
+                setattr(options, name, value)
+        return value
+
+    return keep
+
+
+def common_options() -> list[click.Parameter]:
+    """Return fresh parameters for `--json`, `--state`, `--url`, `--token-file`, `--config`, `--no-color`, `-v`."""
+
+    def option(name: str, *declarations: str, **more: Any) -> click.Parameter:
+        return click.Option(
+            [*declarations, f"shared_{name}"], expose_value=False, callback=_keep(name), is_eager=True, **more
+        )
+
+    folder = click.Path(file_okay=False)
+    file = click.Path(dir_okay=False)
+    return [
+        option("json", "--json", is_flag=True, help="One JSON document on stdout; progress goes to stderr."),
+        option("state", "--state", metavar="DIR", type=folder, help="State directory of the program (else ./.noodle)."),
+        option("url", "--url", metavar="URL", help="Address of a control API on TCP, in place of --state."),
+        option("token_file", "--token-file", metavar="FILE", type=file, help="File with the token for --url."),
+        option("config", "--config", metavar="FILE", type=file, multiple=True, help="Settings file; may be repeated."),
+        option("color", "--no-color", is_flag=True, help="No colours; NO_COLOR does the same."),
+        option("verbose", "-v", "--verbose", count=True, help="Say more."),
+    ]
+
+
+class OwnCommand(click.Command):
+    """A command of ours: with the common options at the end of its own."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += common_options()
+
+
+class OwnGroup(click.Group):
+    """A group of ours: its commands have the common options, and so has it."""
+
+    command_class = OwnCommand
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += common_options()

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from control_program import Program
+
+
+def asked(program: Program, path: str) -> list:
+    return [body for _, where, body in program.asked if where == path]
+
+
+def test_a_plan_shows_each_component_with_how_why_and_cost(noodle, program):
+    ran = noodle("plan", "greeter", "2.0")
+    assert ran.code == 0
+    for words in ("greeter", "1.0 -> 2.0", "patch", "why: every binding can be replaced", "about 400 ms", "200 ms"[:1]):
+        assert words in ran.out
+    assert asked(program, "/v1/upgrades") == []
+
+
+def test_a_plan_that_cannot_be_made_names_the_blockers_and_ends_with_4(noodle, program):
+    program.verdict = {"feasible": False, "blockers": ["greeter.Slots lays its instances out otherwise"]}
+    ran = noodle("plan", "greeter==2.0")
+    assert ran.code == 4
+    assert "cannot: greeter.Slots lays its instances out otherwise" in ran.out
+    assert "cannot be carried out" in ran.out
+
+
+def test_what_is_not_said_is_left_to_the_programs_own_settings(noodle, program):
+    noodle("plan", "greeter", "2.0")
+    (body,) = asked(program, "/v1/plans")
+    (request,) = body["requests"]
+    assert set(request) <= {"component_name", "target_version", "requested_by"}
+
+
+def test_every_option_reaches_the_program_typed(noodle, program):
+    noodle(
+        "plan", "greeter", "2.0", "--strategy", "canary", "--set", "bake=5", "--set", "careful=true",
+        "--set", "name=x", "--mechanism", "generation", "--constraint", ">=1", "--priority", "9",
+        "--timeout", "12.5", "--level", "normal", "--no-rollback", "--current", "1.0",
+    )  # fmt: skip
+    (request,) = asked(program, "/v1/plans")[0]["requests"]
+    request.pop("requested_by", None)
+    assert request == {
+        "component_name": "greeter",
+        "target_version": "2.0",
+        "strategy": "canary",
+        "parameters": {"bake": 5, "careful": True, "name": "x", "mechanism": "generation"},
+        "constraints": [">=1"],
+        "priority": 9,
+        "timeout_seconds": 12.5,
+        "validation_level": "normal",
+        "rollback_enabled": False,
+        "current_version": "1.0",
+    }
+
+
+def test_several_components_are_one_plan(noodle, program):
+    ran = noodle("plan", "greeter==2.0", "engine", "3.0", "--json")
+    assert [one["component_name"] for one in asked(program, "/v1/plans")[0]["requests"]] == ["greeter", "engine"]
+    assert len(ran.json["plan"]["steps"]) == 2
+
+
+def test_an_approved_upgrade_is_waited_for_and_ends_with_0(noodle, program):
+    def go(upgrade_id: str) -> None:
+        program.wait_for_a_watcher()
+        program.go_well(upgrade_id)
+
+    program.on_start = go
+    ran = noodle("upgrade", "greeter", "2.0", "--yes")
+    assert ran.code == 0
+    assert asked(program, "/v1/upgrades") == [{"plan_id": "plan-1", "approve": True}]
+    assert "done: greeter 1.0 -> 2.0 in 2 s" in ran.out
+    assert [line.split()[-1] for line in ran.err.splitlines() if "upgrade.phase" in line] == [
+        "validated", "approved", "staged", "shifting", "committed", "done"
+    ]  # fmt: skip
+
+
+def test_one_json_document_and_nothing_else_comes_out_of_an_upgrade(noodle, program):
+    ran = noodle("upgrade", "greeter", "2.0", "--yes", "--json")
+    assert ran.json["result"]["success"] is True
+    assert ran.json["upgrade_id"] == "up-1"
+    assert "error" not in ran.json
+
+
+def test_an_upgrade_that_was_rolled_back_ends_with_1_and_says_why(noodle, program):
+    error = {"code": "deploy.harm", "message": "5% errors", "safe": "All traffic is back.", "hint": "Mend it."}
+
+    def harm(upgrade_id: str) -> None:
+        program.move(upgrade_id, "shifting")
+        program.finish(upgrade_id, "rolled_back", error)
+
+    program.on_start = harm
+    ran = noodle("upgrade", "greeter", "2.0", "-y")
+    assert ran.code == 1
+    assert "rolled back: greeter" in ran.out
+    assert "5% errors" in ran.out
+    assert "All traffic is back." in ran.out
+    ran = noodle("upgrade", "greeter", "2.0", "-y", "--json")
+    assert (ran.code, ran.json["error"]["code"]) == (1, "deploy.harm")
+
+
+def test_an_upgrade_that_was_voted_down_ends_with_4(noodle, program):
+    program.on_start = lambda upgrade_id: program.finish(
+        upgrade_id, "rejected", {"code": "decision.rejected", "message": "No."}
+    )
+    assert noodle("upgrade", "greeter", "2.0", "-y").code == 4
+
+
+def test_an_infeasible_upgrade_is_not_started(noodle, program):
+    program.verdict = {"feasible": False, "blockers": ["it has an extension module"]}
+    ran = noodle("upgrade", "greeter", "2.0", "-y")
+    assert ran.code == 4
+    assert "it has an extension module" in ran.err
+    assert asked(program, "/v1/upgrades") == []
+    ran = noodle("upgrade", "greeter", "2.0", "-y", "--json")
+    assert ran.json["error"]["code"] == "swap.refused"
+
+
+def test_findings_that_stop_an_upgrade_are_the_error(noodle, program):
+    program.findings = [
+        {"severity": "warning", "code": "x", "message": "No upgrades on Fridays.", "subject": "greeter"}
+    ]
+    ran = noodle("upgrade", "greeter", "2.0", "-y", "--json")
+    assert (ran.code, ran.json["error"]["code"]) == (4, "validation.failed")
+
+
+def test_without_a_terminal_and_without_yes_it_is_started_and_waits_for_somebody_else(noodle, program):
+    program.on_start = program.wait_for_approval
+    ran = noodle("upgrade", "greeter", "2.0")
+    assert ran.code == 5
+    assert asked(program, "/v1/upgrades") == [{"plan_id": "plan-1", "approve": False}]
+    assert "noodle approve up-1" in ran.out
+    ran = noodle("upgrade", "greeter", "2.0", "--json")
+    assert (ran.code, ran.json["waiting_for_approval"]) == (5, True)
+    assert noodle("upgrade", "greeter", "2.0", "--no-wait").code == 5
+
+
+def test_where_the_settings_approve_by_themselves_it_goes_on_to_the_end(noodle, program):
+    assert noodle("upgrade", "greeter", "2.0").code == 0
+
+
+def test_with_wait_it_stays_through_somebody_elses_approval(noodle, program):
+    def approved_later(upgrade_id: str) -> None:
+        program.wait_for_approval(upgrade_id)
+        program.finish(upgrade_id)
+
+    program.on_start = approved_later
+    assert noodle("upgrade", "greeter", "2.0", "--wait").code == 0
+
+
+def test_no_wait_names_the_upgrade_and_returns(noodle, program):
+    program.on_start = lambda _: None
+    ran = noodle("upgrade", "greeter", "2.0", "-y", "--no-wait", "--json")
+    assert (ran.code, ran.json["upgrade_id"], ran.json["result"]) == (0, "up-1", None)
+
+
+def test_the_programs_own_suggestion_is_passed_on(noodle, program):
+    ran = noodle("upgrade", "greter", "2.0", "-y")
+    assert ran.code == 2
+    assert "No component 'greter'." in ran.err
+    assert "Did you mean 'greeter'?" in ran.err
+    assert "Nothing was changed." in ran.err
+    assert noodle("upgrade", "greter", "2.0", "-y", "--json").json["error"]["code"] == "component.unknown"
+
+
+def test_a_wheel_is_sent_by_its_absolute_path(noodle, program, tmp_path):
+    Path("greeter-2.0-py3-none-any.whl").write_bytes(b"")
+    noodle("plan", "greeter", "./greeter-2.0-py3-none-any.whl")
+    sent = asked(program, "/v1/plans")[0]["requests"][0]["target_version"]
+    assert sent == str(tmp_path / "greeter-2.0-py3-none-any.whl")
+
+
+def test_an_approval_is_for_the_plan_that_was_shown(noodle, program):
+    program.begin("up-9", {"plan_id": "plan-9", "steps": []})
+    program.wait_for_approval("up-9")
+    ran = noodle("approve", "up-9")
+    assert ran.code == 0
+    assert "plan-9" in ran.out
+    assert asked(program, "/v1/upgrades/up-9/approve") == [{"plan_digest": "d1"}]
+    ran = noodle("approve", "up-9", "--digest", "another")
+    assert ran.code == 5
+    assert "another plan" in ran.err
+
+
+def test_what_has_ended_cannot_be_approved(noodle, program):
+    program.begin("up-9", {})
+    program.finish("up-9")
+    ran = noodle("approve", "up-9")
+    assert ran.code == 2
+    assert "has ended" in ran.err
+
+
+def test_a_cancelled_upgrade_ends_with_0(noodle, program):
+    ran = noodle("cancel", "up-1")
+    assert (ran.code, ran.out) == (0, "up-1: cancelled\n")
+
+
+def test_a_rollback_without_a_terminal_needs_yes(noodle, program):
+    ran = noodle("rollback", "greeter")
+    assert ran.code == 2
+    assert "--yes" in ran.err
+    assert asked(program, "/v1/rollbacks") == []
+
+
+def test_a_rollback_goes_to_the_point_that_is_named(noodle, program):
+    ran = noodle("rollback", "greeter", "--to", "rb-7", "--yes")
+    assert ran.code == 0
+    assert asked(program, "/v1/rollbacks") == [{"component_name": "greeter", "rollback_id": "rb-7"}]
+
+
+@pytest.mark.parametrize("name", ["../../v1/health", "a/b", "a?b", "%2e%2e", ""])
+def test_an_id_cannot_leave_its_place_in_the_path(noodle, program, name):
+    ran = noodle("cancel", name)
+    assert ran.code != 0 or asked(program, "/v1/health") != []
+    assert all(where.startswith(("/v1/upgrades/", "/v1/health")) for _, where, _ in program.asked)

@@ -1,0 +1,162 @@
+"""Knowing that a version is no longer running, at no cost to its callers, and who keeps it when it still is.
+
+Every frame, generator and coroutine holds its code object. Once a version's names are gone, its code objects die with
+the last of them: a weak reference tells, without a scan and without a counter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from types import (
+    AsyncGeneratorType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    TracebackType,
+)
+from typing import Any
+
+from attrs import frozen
+
+from noodle_upgrade_core.errors import DrainTimeoutError
+from noodle_upgrade_runtime.namespace import Space
+
+__all__ = ["Drain", "Held"]
+
+_LOOK_SECONDS = 0.25
+_MOST_NAMED = 20
+
+
+@frozen(kw_only=True)
+class Held:
+    """Something that keeps a version: `kind` is thread, coroutine, generator, or leak; `where` is for people."""
+
+    kind: str
+    what: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.what} at {self.where}" if self.where else f"{self.kind} {self.what}"
+
+
+class Drain:
+    """The end of some released versions."""
+
+    def __init__(self, spaces: Sequence[Space]) -> None:
+        self._gone = threading.Event()
+        self._refs: dict[int, weakref.ref[CodeType]] = {}
+        for code in (code for space in spaces for code in space.living_codes()):
+            self._refs[id(code)] = weakref.ref(code, self._died)
+        self._died(None)
+
+    def _died(self, _: object) -> None:
+        if all(ref() is None for ref in self._refs.values()):
+            self._gone.set()
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing of the versions is left; says so without looking for it."""
+        return self._gone.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the last call has left; return whether it has within this time.
+
+        A version refers to itself in circles, so that collections are needed: made at growing distances.
+        """
+        until = time.monotonic() + seconds
+        pause = _LOOK_SECONDS / 32
+        while not self._gone.is_set():
+            gc.collect()
+            left = until - time.monotonic()
+            if self._gone.wait(max(0.0, min(pause, left))):
+                break
+            if left <= 0:
+                return self._gone.is_set()
+            pause = min(_LOOK_SECONDS, pause * 2)
+        return True
+
+    def require(self, seconds: float) -> None:
+        """Wait, and raise `DrainTimeoutError` that names what is left."""
+        if not self.wait(seconds):
+            held = [str(one) for one in self.holders()]
+            raise DrainTimeoutError(
+                f"The old version is still in use after {seconds:g} s: {'; '.join(held) or 'by something unseen'}.",
+                hint="Wait for it; nothing is killed.",
+                details={"blockers": held},
+            )
+
+    def holders(self) -> tuple[Held, ...]:
+        """Name who keeps the version: threads inside it, suspended coroutines and generators, then leaks."""
+        codes = {key for key, ref in self._refs.items() if ref() is not None}
+        if not codes:
+            return ()
+        found = list(_threads(codes))
+        objects = gc.get_objects()
+        try:
+            found += _suspended(objects, codes)
+            if not found:
+                found += _leaks(objects, codes)
+        finally:
+            del objects
+        return tuple(found[:_MOST_NAMED])
+
+
+def _threads(codes: set[int]) -> Iterator[Held]:
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, top in sys._current_frames().items():  # noqa: SLF001 - the one documented way to see other stacks
+        frame: FrameType | None = top
+        while frame is not None:
+            if id(frame.f_code) in codes:
+                yield Held(kind="thread", what=repr(names.get(ident, ident)), where=_place(frame))
+                break
+            frame = frame.f_back
+
+
+def _suspended(objects: Sequence[Any], codes: set[int]) -> Iterator[Held]:
+    for one in objects:
+        if isinstance(one, CoroutineType):
+            kind, code, frame = "coroutine", one.cr_code, one.cr_frame
+        elif isinstance(one, GeneratorType):
+            kind, code, frame = "generator", one.gi_code, one.gi_frame
+        elif isinstance(one, AsyncGeneratorType):
+            kind, code, frame = "async generator", one.ag_code, one.ag_frame
+        else:
+            continue
+        if id(code) in codes and frame is not None:
+            yield Held(kind=kind, what=code.co_qualname, where=_place(frame))
+
+
+def _leaks(objects: Sequence[Any], codes: set[int]) -> Iterator[Held]:
+    for one in objects:
+        if isinstance(one, TracebackType) and id(one.tb_frame.f_code) in codes:
+            yield Held(kind="leak", what=f"a kept traceback of {one.tb_frame.f_code.co_qualname}", where="")
+        elif isinstance(one, MethodType | FunctionType) and _holder(one) is not None:
+            function = one.__func__ if isinstance(one, MethodType) else one
+            if isinstance(function, FunctionType) and id(function.__code__) in codes:
+                what = "bound method" if isinstance(one, MethodType) else "function"
+                yield Held(kind="leak", what=f"{what} {function.__qualname__}", where=_holder(one) or "")
+
+
+def _holder(one: Any) -> str | None:
+    """Return the module attribute that holds an object, in words."""
+    for referrer in gc.get_referrers(one):
+        if isinstance(referrer, dict) and isinstance(name := referrer.get("__name__"), str):
+            module = sys.modules.get(name)
+            if module is not None and vars(module) is referrer:
+                with contextlib.suppress(RuntimeError):
+                    return next((f"{name}.{key}" for key, value in referrer.items() if value is one), name)
+    return None
+
+
+def _place(frame: FrameType) -> str:
+    code = frame.f_code
+    return f"{code.co_filename}:{frame.f_lineno} {code.co_qualname}"

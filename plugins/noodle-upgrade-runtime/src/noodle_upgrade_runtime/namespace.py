@@ -1,0 +1,259 @@
+"""A private import space: one version of some packages, loaded beside whatever else runs, under names of its own.
+
+The modules are registered as `jinja2@3_0_3~1.environment`, because dataclasses, pickle and typing look a class's module up
+in `sys.modules`. Every module has a `__builtins__` dict of its own, whose `__import__` sends the packages' own names to
+the private modules and everything else to the real import. Functions keep that dict, so that an import inside a
+function finds its own version at any time, also after the space was released.
+"""
+
+from __future__ import annotations
+
+import builtins
+
+import importlib
+import importlib.machinery
+import importlib.util
+import itertools
+import re
+import sys
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+from attrs import frozen
+
+from noodle_upgrade_core.errors import ArtifactIncompatibleError, StageError
+from noodle_upgrade_runtime.substitutes import Substitutes
+
+__all__ = ["Member", "Space", "codes_of"]
+
+_numbers = itertools.count(1)  # a private name is never used twice in a process: what is still held must not mix
+
+
+@frozen(kw_only=True)
+class Member:
+    """One component of a space: its import names, the folder that holds them, and the version for people."""
+
+    name: str
+    version: str
+    tree: Path
+    top_levels: tuple[str, ...]
+    import_names: tuple[str, ...] = ()
+    """Where a top level is a namespace that others share: which names under it are this component's, with dots."""
+
+
+class Space:
+    """Loads the packages of its members privately; nothing else in the process can tell.
+
+    Open from the start. `release` takes the names away, so that the version can be collected when its last call has
+    left; code of the space that still runs and imports something brings them back.
+    """
+
+    def __init__(self, members: Iterable[Member]) -> None:
+        self.members = tuple(members)
+        self.codes: list[weakref.ref[CodeType]] = []
+        self._lock = threading.RLock()
+        self._private: dict[str, str] = {}
+        self._public: dict[str, str] = {}
+        self._trees: dict[str, Path] = {}
+        self._shared: dict[str, tuple[str, ...]] = {}
+        self._attic: dict[str, ModuleType] | None = None
+        self._abandoned = False
+        for member in self.members:
+            tag = f"{re.sub(r'[^0-9A-Za-z]+', '_', member.version)}~{next(_numbers)}"
+            for top in member.top_levels:
+                private = f"{top}@{tag}"
+                self._private[top] = private
+                self._public[private] = top
+                self._trees[private] = member.tree
+                shared = tuple(n for n in member.import_names if n.partition(".")[0] == top)
+                if shared and shared != (top,):
+                    self._shared[top] = shared
+        self.substitutes = Substitutes(
+            private=self.private_name, public=self.public_name, trees={m.name: m.tree for m in self.members}
+        )
+        self.builtins: dict[str, Any] = {**vars(builtins), "__import__": self.import_}
+        self._finder = _Finder(self)
+        sys.meta_path.insert(0, self._finder)
+
+    # --- names ---------------------------------------------------------------------------------------------------
+
+    def private_name(self, name: str) -> str:
+        """Return the private name of one of our modules; any other name comes back as it is."""
+        top, dot, rest = name.partition(".")
+        if top in self._shared and not any(
+            _is_within(name, ours) or _is_within(ours, name) for ours in self._shared[top]
+        ):
+            return name
+        return self._private.get(top, top) + dot + rest
+
+    def public_name(self, name: str) -> str:
+        """Return the name that a module of ours has in its own source; any other name comes back as it is."""
+        top, dot, rest = name.partition(".")
+        return self._public.get(top, top) + dot + rest
+
+    def modules(self) -> dict[str, ModuleType]:
+        """Return the loaded modules by private name."""
+        with self._lock:
+            if self._attic is not None:
+                return dict(self._attic)
+            return {
+                n: m for n, m in tuple(sys.modules.items()) if n.partition(".")[0] in self._public and m is not None
+            }
+
+    # --- loading -------------------------------------------------------------------------------------------------
+
+    def load(self, name: str) -> ModuleType:
+        """Import a module by its public name and return the private one.
+
+        Raises `StageError` with what its code raised, `ArtifactIncompatibleError` for an extension module. Whatever was
+        loaded stays until `abandon` or `release`.
+        """
+        try:
+            return importlib.import_module(self.private_name(name))
+        except ArtifactIncompatibleError:
+            raise
+        except BaseException as error:
+            # SystemExit and the like are the failure of what is loaded, not a wish of this program.
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            raise StageError(
+                f"{name} could not be imported: {type(error).__name__}: {self._readable(error)}",
+                hint="Try the version by itself first: python -c 'import " + name + "'.",
+                details={"module": name, "error": type(error).__name__},
+            ) from error
+
+    def import_(
+        self,
+        name: str,
+        globals: Mapping[str, Any] | None = None,  # noqa: A002 - the signature of builtins.__import__
+        locals: Mapping[str, Any] | None = None,  # noqa: A002 - likewise
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> Any:
+        """Import as the code of this space sees it: what the private modules' `__builtins__` hold as `__import__`."""
+        if self._attic is not None:
+            self._revive()
+        if self._abandoned:
+            raise ImportError(f"{name}: this version was given up while it was loaded")
+        if level == 0:
+            name = self.private_name(name)
+        module = builtins.__import__(name, globals, locals, fromlist or (), level)
+        importer = "" if globals is None else str(globals.get("__name__", ""))
+        return self.substitutes.of(module, importer)
+
+    def _readable(self, error: BaseException) -> str:
+        text = str(error)
+        for private, public in self._public.items():
+            text = text.replace(private, public)
+        return text
+
+    # --- letting go ----------------------------------------------------------------------------------------------
+
+    def release(self) -> None:
+        """Take the names out of `sys.modules`: from now on only running code and callers' references hold the version."""
+        with self._lock:
+            if self._attic is None:
+                attic = self.modules()
+                for name in attic:
+                    sys.modules.pop(name, None)
+                self._attic = attic
+                self._remove_finder()
+
+    def abandon(self) -> None:
+        """Give up a version that nobody uses: its names go, and a thread that still loads it can load no more."""
+        self._abandoned = True
+        self.release()
+        self._attic = {}
+
+    def _revive(self) -> None:
+        with self._lock:
+            if self._attic is not None and not self._abandoned:
+                for name, module in self._attic.items():
+                    sys.modules.setdefault(name, module)
+                sys.meta_path.insert(0, self._finder)
+                self._attic = None
+
+    def _remove_finder(self) -> None:
+        if self._finder in sys.meta_path:
+            sys.meta_path.remove(self._finder)
+
+    def living_codes(self) -> tuple[CodeType, ...]:
+        """Return the code objects of this version that something still holds: none once it has left the process."""
+        return tuple(code for ref in self.codes if (code := ref()) is not None)
+
+    def find_spec(self, name: str, path: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
+        """Find one of our modules by its private name."""
+        top = name.partition(".")[0]
+        if top not in self._public or self._abandoned:
+            return None
+        where = [str(self._trees[top])] if path is None else list(path)
+        found = importlib.machinery.PathFinder.find_spec(self.public_name(name), where)
+        if found is None:
+            return None
+        if found.loader is None or found.origin is None:
+            spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
+            spec.submodule_search_locations = list(found.submodule_search_locations or ())
+            return spec
+        if not isinstance(found.loader, importlib.machinery.SourceFileLoader):
+            raise ArtifactIncompatibleError(
+                f"{self.public_name(name)} is not Python source: {Path(found.origin).name}.",
+                hint="Two versions of an extension module cannot live in one process: restart with the new one.",
+            )
+        return importlib.util.spec_from_file_location(
+            name,
+            found.origin,
+            loader=_Loader(name, found.origin, self),
+            submodule_search_locations=found.submodule_search_locations,
+        )
+
+
+class _Finder:
+    """Answers for the private names of one space, on `sys.meta_path`."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        del target
+        return self._space.find_spec(name, path) if "@" in name else None
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Loads a source file with the builtins of its space."""
+
+    def __init__(self, name: str, path: str, space: Space) -> None:
+        super().__init__(name, path)
+        self._space = space
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__dict__["__builtins__"] = self._space.builtins
+        super().exec_module(module)
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        code = super().get_code(fullname)
+        if code is not None:
+            names: set[str] = set()
+            for inner in codes_of(code):
+                self._space.codes.append(weakref.ref(inner))
+                names.update(inner.co_names)
+            if {"sys", "modules"} <= names:
+                self._space.substitutes.reads_modules(fullname)
+        return code
+
+
+def _is_within(name: str, other: str) -> bool:
+    return name == other or name.startswith(other + ".")
+
+
+def codes_of(code: CodeType) -> Iterator[CodeType]:
+    """Yield a code object and all those inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from codes_of(constant)

@@ -1,0 +1,195 @@
+"""Pairing the definitions of a privately loaded version with the live ones, by name, one to one.
+
+Modules pair by name; what they, classes, closures, wrappers and containers bind pairs by the name that binds it. Values
+that are only compared (numbers, tuples, patterns) are not paired.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from noodle_upgrade_runtime.patch.correspondence import ATOMS, Correspondence, instance_dict, slot_values
+
+__all__ = ["MODULE_PLUMBING", "Pairing", "own_items"]
+
+MODULE_PLUMBING = frozenset({"__builtins__", "__spec__", "__loader__", "__cached__", "__file__", "__path__"})
+"""Names that the import system puts into a module; they never pair."""
+
+_CLASS_PLUMBING = frozenset({"__dict__", "__weakref__", "_abc_impl"})
+_VALUES = (tuple, frozenset, types.GenericAlias, types.UnionType, types.MappingProxyType)
+
+Pair = tuple[Any, Any]
+
+
+class Pairing:
+    """Pairs private objects (`made` says whether an object was made by the private load) with live ones.
+
+    `accepts(live, private)` is asked for each pair of the same kind. `replaces(live, private)` says that a function
+    will be replaced by a new object rather than keep its identity: it is paired in `replaced`, not linked.
+    """
+
+    def __init__(
+        self,
+        links: Correspondence,
+        *,
+        made: Callable[[Any], bool],
+        accepts: Callable[[Any, Any], bool],
+        replaces: Callable[[Any, Any], bool] | None = None,
+    ) -> None:
+        self._links = links
+        self._made = made
+        self._accepts = accepts
+        self._replaces = replaces
+        self._taken: set[int] = set()
+        self._queue: collections.deque[Pair] = collections.deque()
+        self.pairs: list[Pair] = []
+        self.replaced: list[Pair] = []
+        self.images: dict[int, Any] = {}
+
+    def live_ids(self) -> set[int]:
+        """Return the ids of all live objects that have a counterpart."""
+        return set(self._taken)
+
+    def modules(self, live: dict[str, types.ModuleType], private: dict[str, types.ModuleType]) -> None:
+        """Pair the modules of the same name, then everything below them."""
+        for name, module in private.items():
+            if name in live:
+                self._link(live[name], module)
+                self._links.link(vars(module), vars(live[name]))
+        self._drain()
+
+    def offer(self, live: Any, private: Any) -> None:
+        """Pair two objects, if they are of one kind, and what is below them."""
+        self._queue.append((live, private))
+        self._drain()
+
+    def _drain(self) -> None:
+        while self._queue:
+            live, private = self._queue.popleft()
+            if self._fits(live, private):
+                self._link(live, private)
+
+    def _fits(self, live: Any, private: Any) -> bool:
+        if live is private or type(private) in ATOMS or isinstance(private, _VALUES):
+            return False
+        if id(live) in self._taken or self._links.knows(private) or not self._made(private):
+            return False
+        if self._links.canonical(type(private)) is not type(live) and not isinstance(private, type):
+            return False
+        if isinstance(private, type) != isinstance(live, type):
+            return False
+        if not isinstance(private, _PAIRABLE) and not _has_identity(private):
+            return False
+        return self._accepts(live, private)
+
+    def _link(self, live: Any, private: Any) -> None:
+        self._taken.add(id(live))
+        self.pairs.append((live, private))
+        if self._replaces is not None and type(private) is types.FunctionType and self._replaces(live, private):
+            self.replaced.append((live, private))
+        else:
+            self._links.link(private, live)
+        self._queue.extend(_below(live, private))
+
+
+_PAIRABLE = (
+    types.FunctionType, types.ModuleType, type, types.CellType, staticmethod, classmethod, property,
+    functools.partial, dict, list, set, types.MethodType, functools.partialmethod, functools.cached_property,
+)  # fmt: skip
+
+
+def _has_identity(value: Any) -> bool:
+    """Whether an object is one of its kind, and not a value that equals others."""
+    return instance_dict(value) is not None or bool(slot_values(value)) or type(value).__eq__ is object.__eq__
+
+
+def own_items(value: Any) -> dict[str, Any]:
+    """Return the names that a module or a class binds itself, without the plumbing."""
+    if isinstance(value, type):
+        return {k: v for k, v in type.__getattribute__(value, "__dict__").items() if k not in _CLASS_PLUMBING}
+    return {k: v for k, v in object.__getattribute__(value, "__dict__").items() if k not in MODULE_PLUMBING}
+
+
+def _below(live: Any, private: Any) -> Iterator[Pair]:
+    for kind, children in _CHILDREN.items():
+        if isinstance(private, kind):
+            yield from children(live, private)
+            if kind is not types.FunctionType:
+                break
+    else:
+        yield from _named(slot_values(live), slot_values(private))
+    if not isinstance(private, type | types.ModuleType):
+        yield from _named(instance_dict(live) or {}, instance_dict(private) or {})
+
+
+def _named(live: dict[Any, Any], private: dict[Any, Any]) -> Iterator[Pair]:
+    for name, value in private.items():
+        if isinstance(name, str | int | bytes | tuple) and name in live:
+            yield live[name], value
+
+
+def _namespace(live: Any, private: Any) -> Iterator[Pair]:
+    yield from _named(own_items(live), own_items(private))
+
+
+def _function(live: types.FunctionType, private: types.FunctionType) -> Iterator[Pair]:
+    mine = dict(zip(live.__code__.co_freevars, live.__closure__ or (), strict=True))
+    theirs = dict(zip(private.__code__.co_freevars, private.__closure__ or (), strict=True))
+    yield from _named(mine, theirs)
+    yield from _named(_defaults(live), _defaults(private))
+
+
+def _defaults(function: types.FunctionType) -> dict[str, Any]:
+    code = function.__code__
+    values = function.__defaults__ or ()
+    names = code.co_varnames[code.co_argcount - len(values) : code.co_argcount]
+    return dict(zip(names, values, strict=True)) | (function.__kwdefaults__ or {})
+
+
+def _cell(live: types.CellType, private: types.CellType) -> Iterator[Pair]:
+    try:
+        yield live.cell_contents, private.cell_contents
+    except ValueError:  # an empty cell pairs, what it will hold does not
+        return
+
+
+def _parts(*names: str) -> Callable[[Any, Any], Iterator[Pair]]:
+    def children(live: Any, private: Any) -> Iterator[Pair]:
+        for name in names:
+            yield getattr(live, name, None), getattr(private, name, None)
+
+    return children
+
+
+def _elements(live: Any, private: Any) -> Iterator[Pair]:
+    """Definitions in a list or a set pair by their qualified name where that is unique."""
+    mine, theirs = _definitions(live), _definitions(private)
+    yield from _named(mine, theirs)
+
+
+def _definitions(values: Any) -> dict[str, Any]:
+    found: dict[str, list[Any]] = {}
+    for value in values:
+        if isinstance(value, types.FunctionType | type):
+            found.setdefault(f"{value.__module__}.{value.__qualname__}", []).append(value)
+    return {name: same[0] for name, same in found.items() if len(same) == 1}
+
+
+_CHILDREN: dict[Any, Callable[[Any, Any], Iterator[Pair]]] = {
+    types.ModuleType: _namespace,
+    type: _namespace,
+    types.FunctionType: _function,
+    types.CellType: _cell,
+    staticmethod: _parts("__func__"),
+    classmethod: _parts("__func__"),
+    property: _parts("fget", "fset", "fdel"),
+    functools.partial: _parts("func"),
+    types.MethodType: _parts("__func__", "__self__"),
+    dict: _named,
+    list: _elements,
+    set: _elements,
+}

@@ -1,0 +1,289 @@
+"""The patch engine: upgrades packages in place that were never written for it."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib.machinery
+import re
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from noodle_upgrade_core.errors import StageError, StageTimeoutError, SwapRefusedError, UpgradeError
+from noodle_upgrade_core.model import Verdict
+from noodle_upgrade_core.staged import Arm
+from noodle_upgrade_runtime.engine import Change
+from noodle_upgrade_runtime.operations import Operation, Script, gil_is_on
+from noodle_upgrade_runtime.patch.correspondence import Correspondence
+from noodle_upgrade_runtime.patch.functions import same_definition
+from noodle_upgrade_runtime.patch.loading import Isolation, PrivateImports, search_path_of
+from noodle_upgrade_runtime.patch.pairing import Pairing
+from noodle_upgrade_runtime.patch.planner import Planner, _store_call
+from noodle_upgrade_runtime.patch.state import MISSING
+from noodle_upgrade_runtime.patch.translation import Translator
+
+__all__ = ["PatchEngine", "PatchPrepared"]
+
+MECHANISM = "patch"
+
+
+class PatchEngine:
+    """A driver of `noodle_upgrade.engines`."""
+
+    mechanism = MECHANISM
+
+    def assess(self, change: Change) -> Verdict:
+        """Say whether the change can be made in place, from metadata and files alone."""
+        blockers = []
+        if not gil_is_on():
+            blockers.append("This interpreter has no GIL, so that no commit is one step for all threads.")
+        compiled = sorted(p.name for top in change.top_levels for p in _extensions(change.new_tree, top))
+        if compiled:
+            blockers.append(f"The new version has extension modules ({', '.join(compiled[:5])}).")
+        native = [name for name, module in _live_modules(change.top_levels).items() if _is_native(module)]
+        if native:
+            blockers.append(f"The running version has extension modules ({', '.join(sorted(native)[:5])}).")
+        return Verdict(
+            feasible=not blockers,
+            mechanism=MECHANISM,
+            engine=MECHANISM,
+            reasons=("Functions, classes and instances keep their identity; callers pay nothing afterwards.",),
+            blockers=tuple(blockers),
+            expected_seconds=1.0,
+            pause_seconds=0.001,
+        )
+
+    def stage(self, changes: tuple[Change, ...], *, cancelled: Callable[[], bool]) -> PatchPrepared:
+        """Load the new versions beside the old ones and plan every operation."""
+        staging = _Staging(changes)
+        worker = threading.Thread(target=staging.run, name="noodle-upgrade-staging", daemon=True)
+        worker.start()
+        while not staging.done.wait(0.05):
+            if cancelled():
+                staging.abandon(worker)
+                raise StageTimeoutError(
+                    f"The new version did not finish its import in time (at {staging.at or 'the start'}).",
+                    hint="Look at what that module does when it is imported.",
+                    details={"module": staging.at},
+                )
+        worker.join()
+        if staging.error is not None:
+            raise staging.error
+        if staging.prepared is None:
+            raise StageError("Staging ended without a result.", hint="Report this with the new version's name.")
+        return staging.prepared
+
+
+def _extensions(tree: Path, top: str) -> list[Path]:
+    suffixes = tuple(importlib.machinery.EXTENSION_SUFFIXES)
+    folder = tree / top
+    found = list(folder.rglob("*")) if folder.is_dir() else []
+    return [p for p in [*found, *tree.glob(f"{top}.*")] if p.name.endswith(suffixes)]
+
+
+def _live_modules(top_levels: Sequence[str]) -> dict[str, types.ModuleType]:
+    tops = set(top_levels)
+    return {
+        name: module
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] in tops and isinstance(module, types.ModuleType)
+    }
+
+
+def _is_native(module: types.ModuleType) -> bool:
+    return isinstance(getattr(module, "__loader__", None), importlib.machinery.ExtensionFileLoader)
+
+
+class _Staging:
+    """One staging in a thread of its own."""
+
+    def __init__(self, changes: tuple[Change, ...]) -> None:
+        self.changes = changes
+        self.done = threading.Event()
+        self.error: Exception | None = None
+        self.prepared: PatchPrepared | None = None
+        self._isolation: Isolation | None = None
+        self._imports: PrivateImports | None = None
+        self._abandoned = False
+
+    @property
+    def at(self) -> str:
+        """The module that is being imported."""
+        return self._imports.current if self._imports else ""
+
+    def run(self) -> None:
+        """Stage; what went wrong is kept for the thread that waits."""
+        try:
+            self.prepared = self._stage()
+        except UpgradeError as error:
+            self.error = error
+        except BaseException as error:  # noqa: BLE001 - whatever the new version raises, SystemExit too, is its failure
+            text = "".join(traceback.format_exception(error))
+            self.error = StageError(
+                f"The new version could not be imported: {type(error).__name__}: {error}",
+                hint="The traceback in the details shows where.",
+                details={"traceback": text, "module": self.at},
+            )
+        finally:
+            self.done.set()
+
+    def abandon(self, worker: threading.Thread) -> None:
+        """Give the import system back and ask the thread to end."""
+        self._abandoned = True
+        if self._isolation is not None:
+            self._isolation.close()
+        if worker.ident is not None:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.ident), ctypes.py_object(SystemExit))
+
+    def _load(self, homes: Mapping[str, Sequence[str]], names: Sequence[str], trees: dict[str, str]) -> PrivateImports:
+        self._imports = imports = PrivateImports(homes, trees)
+        self._isolation = Isolation(imports)
+        with self._isolation:
+            for name in names:
+                try:
+                    imports.load(name)
+                except ModuleNotFoundError as error:
+                    if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+                        raise
+        return imports
+
+    def _stage(self) -> PatchPrepared:
+        tops = [top for change in self.changes for top in change.top_levels]
+        live = _live_modules(tops)
+        old_homes = {name: path for name in tops if name in live and (path := search_path_of(live[name]))}
+        new_homes = {top: [str(change.new_tree)] for change in self.changes for top in change.top_levels}
+        old_trees = {_normal(c.component.name): str(c.old_tree) for c in self.changes if c.old_tree is not None}
+        new_trees = {_normal(c.component.name): str(c.new_tree) for c in self.changes}
+        before = gc.get_objects()
+        existed = set(map(id, before))
+        existed.add(id(before))
+        outside = set(sys.modules)
+        pristine = self._load(old_homes, list(live), old_trees)
+        staged = self._load(new_homes, list(live), new_trees)
+        for name in set(sys.modules) - outside:
+            module = sys.modules[name]
+            existed.add(id(module))
+            namespace = getattr(module, "__dict__", {})
+            existed.add(id(namespace))
+            existed.update(map(id, namespace.values()))
+        del before[:]
+        return PatchPrepared(self.changes, live, pristine, staged, existed)
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+class PatchPrepared:
+    """The changes of one set, staged and planned; nothing of it is visible yet."""
+
+    mechanism = MECHANISM
+    capabilities: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        changes: tuple[Change, ...],
+        live: dict[str, types.ModuleType],
+        pristine: PrivateImports,
+        staged: PrivateImports,
+        existed: set[int],
+    ) -> None:
+        self._changes = changes
+        self.component_names = tuple(change.component.name for change in changes)
+        self.warnings: tuple[str, ...] = ()
+        made = _made(existed)
+        links = Correspondence()
+        first = Pairing(links, made=made, accepts=_unchanged)
+        first.modules(live, pristine.modules)
+        known = first.live_ids()
+        second = Pairing(
+            links, made=made, accepts=lambda l, _s: id(l) in known, replaces=_Replaces(links)
+        )
+        second.modules(live, staged.modules)
+        self._pairs, self._replaced = second.pairs, second.replaced
+        self._live, self._staged = live, staged
+        self._translator = Translator(links, made=made)
+        self._planner = Planner(links, self._translator, {id(l): p for l, p in first.pairs})
+        self._plan = self._operations()
+        Script(self._plan).trial()
+        self.evidence: dict[str, Any] = {"operations": len(self._plan), "pairs": len(self._pairs)}
+
+    def _operations(self) -> list[Operation]:
+        found = [
+            Operation(_store_call(sys.modules, n, self._translator.image(m)), _store_call(sys.modules, n, MISSING), n)
+            for n, m in self._staged.modules.items()
+            if n not in self._live
+        ]
+        found += [
+            Operation(_store_call(sys.modules, n, MISSING), _store_call(sys.modules, n, m), n)
+            for n, m in self._live.items()
+            if n not in self._staged.modules
+        ]
+        for change in self._changes:
+            tree = str(change.new_tree)
+            found.append(Operation((sys.path.insert, 0, tree), (sys.path.remove, tree), "sys.path"))
+        planned = self._planner.plan(self._pairs, self._replaced)
+        return [*found, *planned]
+
+    def operations(self) -> Sequence[Operation]:
+        """Return what puts the new version in the place of the old one, complete at this moment."""
+        return self._plan
+
+    def route(self, weight: float) -> None:
+        """Patch is all or nothing."""
+        raise SwapRefusedError(f"Patch cannot move a share of calls ({weight}).", hint="Use the generation mechanism.")
+
+    def arms(self) -> tuple[Arm, Arm] | None:
+        """Patch counts nothing."""
+        return None
+
+    def settle(self) -> None:
+        """Nothing runs beside the calls."""
+
+    def running(self) -> dict[str, str]:
+        """Return the version that each component really runs: where its live modules say that they came from."""
+        found = {}
+        for change in self._changes:
+            top = next((t for t in change.top_levels if t in sys.modules), "")
+            origin = str(getattr(sys.modules.get(top), "__file__", "") or "")
+            is_new = origin.startswith(str(change.new_tree))
+            found[change.component.name] = change.to_version if is_new else change.from_version
+        return found
+
+    def release(self) -> None:
+        """Let go of what only an undo needs."""
+        self._plan = []
+
+
+def _made(existed: set[int]) -> Callable[[Any], bool]:
+    def made(value: Any) -> bool:
+        return id(value) not in existed
+
+    return made
+
+
+def _unchanged(live: Any, private: Any) -> bool:
+    """Whether a live object still is what the old version's source made, as far as its code goes."""
+    if type(private) is types.FunctionType:
+        return type(live) is types.FunctionType and same_definition(live, private)
+    if isinstance(private, type):
+        return live.__qualname__ == private.__qualname__ and live.__module__ == private.__module__
+    return True
+
+
+class _Replaces:
+    """Says which functions get a new object in their slots."""
+
+    def __init__(self, links: Correspondence) -> None:
+        self._links = links
+
+    def __call__(self, live: types.FunctionType, staged: types.FunctionType) -> bool:
+        return (
+            live.__code__.co_freevars != staged.__code__.co_freevars
+            or self._links.canonical(staged.__globals__) is not live.__globals__
+        )

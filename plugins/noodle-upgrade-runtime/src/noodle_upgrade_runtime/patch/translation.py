@@ -1,0 +1,394 @@
+"""Making what was staged fit to live: every reference to an object that has a live counterpart becomes that counterpart.
+
+Staged objects that nobody else can see are changed where they are; what cannot change is built again. Functions are
+born again in the live module's globals. What would touch a live object is left to the commit, as an operation.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+import typing
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from noodle_upgrade_core.errors import SwapRefusedError
+from noodle_upgrade_runtime.operations import Operation
+from noodle_upgrade_runtime.patch.correspondence import ATOMS, Correspondence, instance_dict, slot_values
+from noodle_upgrade_runtime.patch.functions import born
+from noodle_upgrade_runtime.patch.loading import ModulesView
+
+__all__ = ["Translator"]
+
+_SKIPPED = ATOMS | {types.BuiltinFunctionType, types.MethodWrapperType, weakref.ref, types.MappingProxyType}
+_AS_THEY_ARE = ATOMS | {types.MemberDescriptorType, types.GetSetDescriptorType}
+
+
+class Translator:
+    """Gives the image of staged objects: what stands for them in the live process.
+
+    `made` says whether an object was made while staging. `operations` collects what has to wait for the commit.
+    """
+
+    def __init__(self, links: Correspondence, *, made: Callable[[Any], bool]) -> None:
+        self._links = links
+        self._made = made
+        self._images: dict[int, Any] = {}
+        self._kept: list[Any] = []
+        self._queue: list[Any] = []
+        self.functions: list[types.FunctionType] = []
+        self.operations: list[Operation] = []
+
+    def image(self, value: Any) -> Any:
+        """Return what stands for `value`; its own contents are put right by the next `finish`."""
+        kind = type(value)
+        if kind in _AS_THEY_ARE:
+            return value
+        live = self._links.canonical(value)
+        if live is not value:
+            return live
+        if id(value) in self._images:
+            return self._images[id(value)]
+        if not self._made(value):
+            return value
+        build = _BUILD.get(kind) or _build_for(value)
+        made = value if build is None else build(self, value)
+        self._images[id(value)] = made
+        self._images.setdefault(id(made), made)
+        self._kept += (value, made)
+        if made is value and kind not in _SKIPPED:
+            self._queue.append(value)
+        return made
+
+    def finish(self) -> None:
+        """Put right the contents of everything that `image` gave out, and of what that holds."""
+        while self._queue:
+            value = self._queue.pop()
+            _fix(self, value)
+
+    def function(self, value: types.FunctionType) -> types.FunctionType:
+        """Return a function's image: born again where its globals are another module's that lives."""
+        home = self._links.canonical(value.__globals__)
+        if home is value.__globals__:
+            self.image(value.__globals__)
+            return value
+        closure = [self.image(cell) for cell in value.__closure__ or ()]
+        made = born(
+            value.__code__,
+            home,
+            closure=closure,
+            defaults=self.image(value.__defaults__ or ()),
+            kwdefaults={k: self.image(v) for k, v in (value.__kwdefaults__ or {}).items()},
+        )
+        self.functions.append(made)
+        # Known before its attributes are, because they may lead back to it.
+        self._images[id(value)] = made
+        self._kept += (value, made)
+        made.__name__, made.__qualname__ = value.__name__, value.__qualname__
+        made.__module__, made.__doc__ = value.__module__, value.__doc__
+        if value.__annotations__:
+            made.__annotations__.update({k: self.image(v) for k, v in value.__annotations__.items()})
+        made.__dict__.update({k: self.image(v) for k, v in value.__dict__.items()})
+        if sys.version_info >= (3, 12) and value.__type_params__:
+            made.__type_params__ = self.image(value.__type_params__)
+        return made
+
+    def refuse(self, value: Any, why: str) -> SwapRefusedError:
+        """Return the error for an object that cannot be carried over."""
+        sentence = f"An object of type {type(value).__module__}.{type(value).__qualname__} {why}."
+        return SwapRefusedError(
+            sentence, hint="Use the generation mechanism, or restart.", details={"blockers": [sentence]}
+        )
+
+
+# --- what cannot change, and is built again ----------------------------------------------------------------------
+
+
+def _tuple(translator: Translator, value: tuple[Any, ...]) -> Any:
+    items = tuple.__getitem__(value, slice(None))
+    images = tuple([translator.image(item) for item in items])
+    same = all(a is b for a, b in zip(items, images, strict=True))
+    kind = translator.image(type(value))
+    if same and kind is type(value):
+        return value
+    if kind is tuple:
+        return images
+    made = tuple.__new__(kind, images)
+    for name, held in (instance_dict(value) or {}).items():
+        object.__setattr__(made, name, translator.image(held))
+    return made
+
+
+def _frozenset(translator: Translator, value: frozenset[Any]) -> Any:
+    images = [translator.image(item) for item in value]
+    if all(a is b for a, b in zip(value, images, strict=True)):
+        return value
+    return frozenset(images)
+
+
+def _method(translator: Translator, value: types.MethodType) -> Any:
+    function, owner = translator.image(value.__func__), translator.image(value.__self__)
+    if function is value.__func__ and owner is value.__self__:
+        return value
+    return types.MethodType(function, owner)
+
+
+def _builtin_method(translator: Translator, value: Any) -> Any:
+    owner = value.__self__
+    if owner is None or isinstance(owner, types.ModuleType):
+        return value
+    image = translator.image(owner)
+    return value if image is owner else getattr(image, value.__name__)
+
+
+def _generic_alias(translator: Translator, value: types.GenericAlias) -> Any:
+    origin, args = translator.image(value.__origin__), translator.image(value.__args__)
+    if origin is value.__origin__ and args is value.__args__:
+        return value
+    return types.GenericAlias(origin, args)
+
+
+def _union(translator: Translator, value: types.UnionType) -> Any:
+    args = translator.image(value.__args__)
+    if args is value.__args__:
+        return value
+    return functools.reduce(lambda a, b: a | b, args)
+
+
+def _proxy(translator: Translator, value: types.MappingProxyType[Any, Any]) -> Any:
+    import gc  # noqa: PLC0415 - the one way to the mapping behind a proxy
+
+    inner = gc.get_referents(value)[0]
+    image = translator.image(inner)
+    return value if image is inner else types.MappingProxyType(image)
+
+
+def _reference(translator: Translator, value: weakref.ref[Any]) -> Any:
+    target = value()
+    if target is None:
+        return value
+    image = translator.image(target)
+    return value if image is target else weakref.ref(image, value.__callback__)
+
+
+def _cached(translator: Translator, value: Any) -> Any:
+    """An lru cache: its function is out of reach, so that it is made again, empty."""
+    inner = value.__wrapped__
+    image = translator.image(inner)
+    if image is inner:
+        return value
+    parameters = value.cache_parameters()
+    made = functools.lru_cache(maxsize=parameters["maxsize"], typed=parameters["typed"])(image)
+    for name, held in vars(value).items():
+        made.__dict__[name] = translator.image(held)
+    return made
+
+
+def _type_variable(translator: Translator, value: Any) -> Any:
+    held = [value.__bound__, getattr(value, "__constraints__", ())]
+    images = [translator.image(item) for item in held]
+    if all(a is b for a, b in zip(held, images, strict=True)):
+        return value
+    made = type(value)(
+        value.__name__,
+        *images[1],
+        bound=images[0],
+        covariant=value.__covariant__,
+        contravariant=value.__contravariant__,
+    )
+    made.__module__ = value.__module__
+    return made
+
+
+def _reduced(translator: Translator, value: Any) -> Any:
+    """Build a C object with hidden contents again from what it says of itself."""
+    try:
+        made, arguments = value.__reduce__()[:2]
+    except TypeError:
+        return value
+    images = translator.image(tuple(arguments))
+    return value if images is arguments or all(a is b for a, b in zip(images, arguments, strict=True)) else made(*images)
+
+
+def _view(_translator: Translator, value: ModulesView) -> Any:
+    return value.real
+
+
+_Build = Callable[[Translator, Any], Any]
+
+_BUILD: dict[type, _Build] = {
+    tuple: _tuple,
+    frozenset: _frozenset,
+    types.FunctionType: Translator.function,
+    types.MethodType: _method,
+    types.BuiltinFunctionType: _builtin_method,
+    types.MethodWrapperType: _builtin_method,
+    types.GenericAlias: _generic_alias,
+    types.UnionType: _union,
+    types.MappingProxyType: _proxy,
+    weakref.ref: _reference,
+    functools._lru_cache_wrapper: _cached,  # noqa: SLF001 - the type has no public name
+    typing.TypeVar: _type_variable,
+    ModulesView: _view,
+}
+
+
+def _build_for(value: Any) -> _Build | None:
+    kind = type(value)
+    if isinstance(value, tuple):
+        return _tuple
+    if kind.__module__ in {"operator", "itertools"}:
+        return _reduced
+    return None
+
+
+# --- what is changed where it is ---------------------------------------------------------------------------------
+
+
+def _fix(translator: Translator, value: Any) -> None:
+    for kind, fix in _FIX.items():
+        if isinstance(value, kind):
+            fix(translator, value)
+            if kind in _COMPLETE:
+                return
+    _fix_attributes(translator, value)
+
+
+def _fix_dict(translator: Translator, value: dict[Any, Any]) -> None:
+    items = list(dict.items(value))
+    images = [(translator.image(k), translator.image(v)) for k, v in items]
+    if any(a is not k for (a, _), (k, _) in zip(items, images, strict=True)):
+        dict.clear(value)
+        for key, held in images:
+            _store(value, key, held)
+    else:
+        for (_, held), (key, image) in zip(items, images, strict=True):
+            if held is not image:
+                dict.__setitem__(value, key, image)
+    factory = getattr(value, "default_factory", None)
+    if factory is not None and hasattr(type(value), "__missing__"):
+        image = translator.image(factory)
+        if image is not factory:
+            value.default_factory = image  # type: ignore[attr-defined]
+
+
+def _store(value: dict[Any, Any], key: Any, held: Any) -> None:
+    import collections  # noqa: PLC0415 - an ordered dict keeps an order of its own
+
+    kind = collections.OrderedDict if isinstance(value, collections.OrderedDict) else dict
+    kind.__setitem__(value, key, held)
+
+
+def _fix_list(translator: Translator, value: list[Any]) -> None:
+    for index, held in enumerate(list.__iter__(value)):
+        image = translator.image(held)
+        if image is not held:
+            list.__setitem__(value, index, image)
+
+
+def _fix_set(translator: Translator, value: set[Any]) -> None:
+    items = list(set.__iter__(value))
+    images = [translator.image(item) for item in items]
+    if any(a is not b for a, b in zip(items, images, strict=True)):
+        set.clear(value)
+        set.update(value, images)
+
+
+def _fix_cell(translator: Translator, value: types.CellType) -> None:
+    try:
+        held = value.cell_contents
+    except ValueError:  # an empty cell stays so
+        return
+    image = translator.image(held)
+    if image is not held:
+        value.cell_contents = image
+
+
+def _fix_function(translator: Translator, value: types.FunctionType) -> None:
+    for cell in value.__closure__ or ():
+        translator.image(cell)
+    for name in ("__defaults__", "__kwdefaults__", "__annotations__"):
+        held = getattr(value, name)
+        if not held:
+            continue
+        image = translator.image(held)
+        if image is not held:
+            setattr(value, name, image)
+
+
+def _fix_wrapper(translator: Translator, value: Any) -> None:
+    image = translator.image(value.__func__)
+    if image is not value.__func__:
+        type(value).__init__(value, image)
+
+
+def _fix_property(translator: Translator, value: property) -> None:
+    parts = (value.fget, value.fset, value.fdel)
+    images = [translator.image(part) for part in parts]
+    if any(a is not b for a, b in zip(parts, images, strict=True)):
+        property.__init__(value, *images, value.__doc__)
+
+
+def _fix_partial(translator: Translator, value: functools.partial[Any]) -> None:
+    state = (value.func, value.args, value.keywords, value.__dict__ or None)
+    image = tuple(translator.image(part) for part in state)
+    if any(a is not b for a, b in zip(state, image, strict=True)):
+        value.__setstate__(image)  # type: ignore[attr-defined]
+
+
+def _fix_attributes(translator: Translator, value: Any) -> None:
+    kind = type(value)
+    image = translator.image(kind)
+    if image is not kind:
+        try:
+            object.__setattr__(value, "__class__", image)
+        except TypeError as error:
+            raise translator.refuse(value, f"cannot become one of the live class: {error}") from None
+    own = instance_dict(value)
+    if own:
+        _fix_dict(translator, own)
+    for name, held in slot_values(value).items():
+        new = translator.image(held)
+        if new is not held:
+            object.__setattr__(value, name, new)
+
+
+def _fix_class(translator: Translator, value: type) -> None:
+    for name, held in list(type.__getattribute__(value, "__dict__").items()):
+        if name in {"__dict__", "__weakref__"}:
+            continue
+        image = translator.image(held)
+        if image is not held:
+            type.__setattr__(value, name, image)
+    bases = value.__bases__
+    images = translator.image(bases)
+    if images is not bases:
+        translator.operations.append(
+            Operation(
+                (type.__setattr__, value, "__bases__", images),
+                (type.__setattr__, value, "__bases__", bases),
+                f"bases of {value.__module__}.{value.__qualname__}",
+            )
+        )
+
+
+def _fix_module(translator: Translator, value: types.ModuleType) -> None:
+    _fix_dict(translator, vars(value))
+
+
+_FIX: dict[Any, Callable[[Translator, Any], None]] = {
+    type: _fix_class,
+    types.ModuleType: _fix_module,
+    types.FunctionType: _fix_function,
+    types.CellType: _fix_cell,
+    staticmethod: _fix_wrapper,
+    classmethod: _fix_wrapper,
+    property: _fix_property,
+    functools.partial: _fix_partial,
+    dict: _fix_dict,
+    list: _fix_list,
+    set: _fix_set,
+}
+_COMPLETE = {type, types.ModuleType, types.CellType, functools.partial}

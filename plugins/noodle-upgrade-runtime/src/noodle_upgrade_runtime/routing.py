@@ -1,0 +1,200 @@
+"""Which version a call through a handle enters while a deployment runs, and what is counted of it.
+
+The table is one immutable value that is replaced by reference: a call reads it once and stays in the version that it
+chose. When no deployment runs, handles hold plain bound methods and nothing of this is on the way of a call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import itertools
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from types import CoroutineType, GeneratorType
+from typing import Any
+
+from attrs import frozen
+
+from noodle_upgrade_core.staged import Arm
+from noodle_upgrade_core.traffic import ArmCounter
+
+__all__ = ["Key", "Router", "Table", "routed_methods"]
+
+Key = Callable[..., Any]
+"""Called with a call's own arguments; returns what the call belongs to (a user, a tenant): such calls stay together."""
+
+_SPAN = 2**64
+_GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / φ: successive multiples spread as evenly as can be
+
+
+@frozen
+class Table:
+    """Where calls go: a call whose point (0 … 2**64) lies under `threshold` goes to the new version."""
+
+    weight: float
+    threshold: int
+
+
+class Router:
+    """One deployment's routing, shared by all handles that take part."""
+
+    def __init__(self, *, old_version: str, new_version: str, salt: str) -> None:
+        self.counters = (ArmCounter(old_version), ArmCounter(new_version))
+        self.table = Table(0.0, 0)
+        self._salt = hashlib.blake2b(salt.encode(), digest_size=16).digest()
+        self._numbers = itertools.count(1)
+
+    def route(self, weight: float) -> None:
+        """Send this share of calls to the new version from now on; 0 and 1 are exact."""
+        self.table = Table(weight, round(weight * _SPAN))
+
+    def arm(self, key: Key | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+        """Return 0 for the old version, 1 for the new.
+
+        With a key the same key gets the same answer at the same weight, and a growing weight never moves it back.
+        """
+        threshold = self.table.threshold
+        if threshold == 0:
+            return 0
+        if threshold == _SPAN:
+            return 1
+        if key is None:
+            return int((next(self._numbers) * _GOLDEN) % _SPAN < threshold)
+        return int(self.point(key(*args, **kwargs)) < threshold)
+
+    def point(self, value: Any) -> int:
+        """Return the place of a key between 0 and 2**64: the same in every process and on every machine."""
+        data = value if isinstance(value, bytes) else str(value).encode()
+        return int.from_bytes(hashlib.blake2b(data, digest_size=8, salt=self._salt).digest(), "big")
+
+    def arms(self) -> tuple[Arm, Arm]:
+        """Return what the old and the new version did since this router was made."""
+        return self.counters[0].snapshot(), self.counters[1].snapshot()
+
+
+def routed_methods(
+    old: Mapping[str, Callable[..., Any]], new: Mapping[str, Callable[..., Any]], router: Router, key: Key | None
+) -> dict[str, Callable[..., Any]]:
+    """Return a method for every name that either version has, each of which chooses a version for every call."""
+    return {name: _routed(name, (old.get(name), new.get(name)), router, key) for name in {**old, **new}}
+
+
+_Pair = tuple[Callable[..., Any] | None, Callable[..., Any] | None]
+
+
+def _routed(name: str, pair: _Pair, router: Router, key: Key | None) -> Callable[..., Any]:
+    present = [method for method in pair if method is not None]
+    if all(map(inspect.iscoroutinefunction, present)):
+        made = _coroutine(name, pair, router, key)
+    elif all(map(inspect.isasyncgenfunction, present)):
+        made = _async_generator(name, pair, router, key)
+    elif all(map(inspect.isgeneratorfunction, present)):
+        made = _generator(name, pair, router, key)
+    else:
+        made = _plain(name, pair, router, key)
+    made.__name__ = getattr(present[0], "__name__", name)
+    made.__doc__ = getattr(present[0], "__doc__", None)
+    return made
+
+
+class _Call:
+    """One call, from the choice of its version to its end, whenever that is; `result` is what the method returned."""
+
+    __slots__ = ("_counter", "_started", "result")
+
+    def __init__(
+        self, name: str, pair: _Pair, router: Router, key: Key | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        arm = router.arm(key, args, kwargs)
+        self._counter = router.counters[arm]
+        self._started = self._counter.enter()
+        method = pair[arm]
+        try:
+            if method is None:
+                raise AttributeError(f"version {self._counter.version} has no {name!r}")  # noqa: TRY301 - counts as its
+            self.result = method(*args, **kwargs)
+        except BaseException as error:
+            self.failed(error)
+            raise
+
+    def ended(self) -> None:
+        self._counter.leave(self._started)
+
+    def failed(self, error: BaseException) -> None:
+        # Being cancelled, closed or interrupted says nothing about the version.
+        text = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else ""
+        self._counter.leave(self._started, text)
+
+
+def _plain(name: str, pair: _Pair, router: Router, key: Key | None) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        one = _Call(name, pair, router, key, args, kwargs)
+        # A plain function may hand out what is still to run: the call ends when that has ended.
+        kind = type(one.result)
+        if kind is CoroutineType:
+            return _follow(one)
+        if kind is GeneratorType:
+            return _follow_generator(one)
+        one.ended()
+        return one.result
+
+    return call
+
+
+def _coroutine(name: str, pair: _Pair, router: Router, key: Key | None) -> Callable[..., Any]:
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        return await _follow(_Call(name, pair, router, key, args, kwargs))
+
+    return call
+
+
+def _generator(name: str, pair: _Pair, router: Router, key: Key | None) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        return (yield from _follow_generator(_Call(name, pair, router, key, args, kwargs)))
+
+    return call
+
+
+def _async_generator(name: str, pair: _Pair, router: Router, key: Key | None) -> Callable[..., Any]:
+    async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        one = _Call(name, pair, router, key, args, kwargs)
+        running = one.result
+        try:
+            item = await anext(running)
+            while True:
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    await running.aclose()
+                    raise
+                except BaseException as thrown:  # noqa: BLE001 - handed to the generator that it is meant for
+                    item = await running.athrow(thrown)
+                else:
+                    item = await running.asend(sent)
+        except StopAsyncIteration:
+            one.ended()
+        except BaseException as error:
+            one.failed(error)
+            raise
+
+    return call
+
+
+async def _follow(one: _Call) -> Any:
+    try:
+        result = await one.result
+    except BaseException as error:
+        one.failed(error)
+        raise
+    one.ended()
+    return result
+
+
+def _follow_generator(one: _Call) -> Generator[Any, Any, Any]:
+    try:
+        result = yield from one.result
+    except BaseException as error:
+        one.failed(error)
+        raise
+    one.ended()
+    return result

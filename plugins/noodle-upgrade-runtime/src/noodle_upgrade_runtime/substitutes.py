@@ -1,0 +1,162 @@
+"""Stand-ins for the few standard modules through which a package can reach itself by a name in a string.
+
+Code of a private space that says `importlib.import_module("jinja2.ext")` means its own version. So within a space these
+modules are replaced by ones that translate own names and hand everything else on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+__all__ = ["Substitutes"]
+
+_BY_MODULE_NAME = {
+    "importlib": ("import_module",),
+    "importlib.util": ("find_spec",),
+    "importlib.resources": (
+        "contents",
+        "files",
+        "is_resource",
+        "open_binary",
+        "open_text",
+        "path",
+        "read_binary",
+        "read_text",
+    ),
+    "importlib_resources": ("files",),
+    "pkgutil": ("get_data", "get_loader", "find_loader", "resolve_name"),
+}
+_BY_DISTRIBUTION = ("distribution", "files", "metadata", "requires", "version")
+
+
+class _Substitute(ModuleType):
+    """Looks like the real module, except for the names that are replaced."""
+
+    def __init__(self, real: ModuleType, replaced: Mapping[str, Any], table: Substitutes) -> None:
+        super().__init__(real.__name__, real.__doc__)
+        own = vars(self)
+        own.update(replaced)
+        own["_noodle_real"] = real
+        own["_noodle_table"] = table
+        for name in ("__loader__", "__package__", "__spec__", "__path__", "__file__", "__all__"):
+            if hasattr(real, name):
+                own[name] = getattr(real, name)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(vars(self)["_noodle_real"], name)
+        if isinstance(value, ModuleType):
+            return vars(self)["_noodle_table"].of(value, "")
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(vars(self)["_noodle_real"], name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(vars(self)["_noodle_real"], name)
+
+    def __dir__(self) -> list[str]:
+        return dir(vars(self)["_noodle_real"])
+
+
+class _Modules(MutableMapping[str, Any]):
+    """`sys.modules` as code of the space sees it: own names lead to the private modules."""
+
+    def __init__(self, private: Callable[[str], str]) -> None:
+        self._private = private
+
+    def __getitem__(self, name: str) -> Any:
+        return sys.modules[self._private(name)]
+
+    def __setitem__(self, name: str, module: Any) -> None:
+        sys.modules[self._private(name)] = module
+
+    def __delitem__(self, name: str) -> None:
+        del sys.modules[self._private(name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(sys.modules))
+
+    def __len__(self) -> int:
+        return len(sys.modules)
+
+
+class Substitutes:
+    """The stand-ins of one space: made when they are first imported."""
+
+    def __init__(
+        self, *, private: Callable[[str], str], public: Callable[[str], str], trees: Mapping[str, Path]
+    ) -> None:
+        self._private = private
+        self._public = public
+        self._trees = {canonicalize_name(name): tree for name, tree in trees.items()}
+        self._made: dict[str, ModuleType] = {}
+        self._readers: set[str] = set()
+
+    def reads_modules(self, module: str) -> None:
+        """Note that this module looks things up in `sys.modules`."""
+        self._readers.add(module)
+
+    def of(self, module: Any, importer: str) -> Any:
+        """Return what the code of module `importer` gets for this imported module: mostly the module itself."""
+        name = getattr(module, "__name__", "")
+        if not isinstance(module, ModuleType) or isinstance(module, _Substitute):
+            return module
+        if name == "sys" and importer not in self._readers:
+            return module
+        if name not in self._made:
+            replaced = self._replaced(module)
+            if not replaced:
+                return module
+            self._made[name] = _Substitute(module, replaced, self)
+        return self._made[name]
+
+    def _replaced(self, module: ModuleType) -> dict[str, Any]:
+        name = module.__name__
+        if name == "sys":
+            return {"modules": _Modules(self._private)}
+        if name == "logging":
+            return {"getLogger": lambda name=None: module.getLogger(name and self._public(name))}
+        if name in {"importlib.metadata", "importlib_metadata"}:
+            return {n: self._by_distribution(module, n) for n in _BY_DISTRIBUTION if hasattr(module, n)}
+        return {n: self._by_module(getattr(module, n)) for n in _BY_MODULE_NAME.get(name, ()) if hasattr(module, n)}
+
+    def _by_module(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        names = 2 if real.__name__ in {"import_module", "find_spec"} else 1
+
+        def translated(*args: Any, **kwargs: Any) -> Any:
+            if not args and not kwargs:
+                # `files()` means the caller, which it finds on the stack: that would be this function.
+                args = (sys._getframe(1).f_globals["__package__"],)  # noqa: SLF001 - as importlib.resources itself does
+            named = {
+                k: self._private(v) if isinstance(v, str) and k in _NAME_ARGUMENTS else v for k, v in kwargs.items()
+            }
+            return real(
+                *(self._private(v) if i < names and isinstance(v, str) else v for i, v in enumerate(args)), **named
+            )
+
+        return translated
+
+    def _by_distribution(self, module: ModuleType, name: str) -> Callable[..., Any]:
+        real = getattr(module, name)
+
+        def ours(distribution_name: str) -> Any:
+            tree = self._trees.get(canonicalize_name(distribution_name))
+            if tree is None:
+                return real(distribution_name)
+            finder = importlib.import_module("importlib.metadata")
+            found = next(iter(finder.distributions(name=distribution_name, path=[str(tree)])), None)
+            if found is None:
+                return real(distribution_name)
+            return found if name == "distribution" else getattr(found, name)
+
+        return ours
+
+
+_NAME_ARGUMENTS = frozenset({"anchor", "name", "package", "fullname"})

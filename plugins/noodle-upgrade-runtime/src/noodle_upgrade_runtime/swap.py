@@ -1,0 +1,233 @@
+"""The staged swap of this plugin: what several engines have prepared, as one change."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+from attrs import field, frozen
+from packaging.utils import canonicalize_name
+
+from noodle_upgrade_core.errors import RollbackUnavailableError
+from noodle_upgrade_core.model import ComponentDescriptor
+from noodle_upgrade_core.staged import COUNTS, WEIGHTS, Arm, Measurement
+from noodle_upgrade_runtime.discovery import Ledger
+from noodle_upgrade_runtime.engine import Prepared
+from noodle_upgrade_runtime.operations import Operation, Script
+from noodle_upgrade_runtime.quiescence import at_quiescence
+
+__all__ = ["Quiet", "RuntimeSwap"]
+
+
+@frozen(kw_only=True)
+class Quiet:
+    """When code may be changed: `within` seconds an instant must come in which no thread is inside `top_levels`."""
+
+    top_levels: frozenset[str] = frozenset()
+    within: float = 5.0
+    force: bool = False
+    forced: Callable[[Sequence[str]], Any] = field(default=lambda _: None)
+
+
+class RuntimeSwap:
+    """Parts of one or several engines, committed and taken back in one atomic step.
+
+    With weights in every part traffic is routed; without, the first share is everything. The old version stays warm until
+    `release`, so that going back is one flip at any time before.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Prepared],
+        *,
+        versions: Mapping[str, tuple[str, str]],
+        quiet: Quiet,
+        ledger: Ledger,
+        ask: Callable[[], Sequence[ComponentDescriptor]],
+        counting: bool = True,
+        extra: Callable[[], list[Operation]] = list,
+        committed: Callable[[RuntimeSwap], None] = lambda _: None,
+    ) -> None:
+        self.parts = tuple(parts)
+        self.versions = dict(versions)
+        self._quiet = quiet
+        self._ledger = ledger
+        self._ask = ask
+        self._extra = extra
+        self._committed = committed
+        self._script: Script | None = None
+        self._weight = 0.0
+        self._released = False
+        self._lock = threading.Lock()
+        self._started = time.monotonic()
+        capabilities = reduce(frozenset.__and__, (part.capabilities for part in self.parts))
+        self._capabilities = capabilities if counting else capabilities - {COUNTS}
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What every part can do."""
+        return self._capabilities
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The components that change."""
+        return tuple(self.versions)
+
+    # --- forth ---------------------------------------------------------------------------------------------------
+
+    def shift(self, weight: float) -> None:
+        """Move a share of traffic; when it raises, nothing has changed."""
+        with self._lock:
+            self._check_held()
+            if WEIGHTS in self._capabilities and self._script is None:
+                self._route(weight)
+            elif weight > 0.0:
+                self._apply()
+            else:
+                self._take_back()
+            self._weight = weight
+
+    def commit(self) -> None:
+        """Leave the new version in place and end all routing and counting."""
+        with self._lock:
+            self._check_held()
+            self._apply()
+            for part in self.parts:
+                part.settle()
+            self._weight = 1.0
+        self._committed(self)
+
+    def _route(self, weight: float) -> None:
+        done = []
+        try:
+            for part in self.parts:
+                part.route(weight)
+                done.append(part)
+        except BaseException:
+            for part in done:
+                part.route(self._weight)
+            raise
+
+    def _apply(self) -> None:
+        if self._script is not None and self._script.applied:
+            return
+
+        def change() -> None:
+            operations = [operation for part in self.parts for operation in part.operations()]
+            script = Script([*operations, *self._notes(), *self._extra()])
+            script.apply()
+            self._script = script
+
+        self._quietly(change)
+
+    def _notes(self) -> list[Operation]:
+        """The ledger says what runs in the same step in which it comes to run."""
+        made = []
+        for name, (_, new) in self.versions.items():
+            key = canonicalize_name(name)
+            before = self._ledger.get(key)
+            undo = (dict.pop, self._ledger, key, None)
+            if before is not None:
+                undo = (dict.__setitem__, self._ledger, key, before)
+            made.append(Operation((dict.__setitem__, self._ledger, key, new), undo, f"version of {name}"))
+        return made
+
+    def _quietly(self, change: Callable[[], None]) -> None:
+        if not self._quiet.top_levels:
+            change()
+            return
+        inside = at_quiescence(
+            change, self._quiet.top_levels, within=self._quiet.within, force=self._quiet.force
+        )
+        if inside:
+            self._quiet.forced([str(blocker) for blocker in inside])
+
+    # --- back ----------------------------------------------------------------------------------------------------
+
+    def revert(self) -> None:
+        """Go back to the old version, from wherever this is; does nothing when it serves already."""
+        with self._lock:
+            self._check_held()
+            self._take_back()
+            self._weight = 0.0
+
+    def _take_back(self) -> None:
+        if self._script is not None and self._script.applied:
+            script = self._script
+
+            def change() -> None:
+                self._hand_back()
+                script.revert()
+
+            self._quietly(change)
+            self._script = None
+        for part in self.parts:
+            if WEIGHTS in part.capabilities:
+                part.route(0.0)
+
+    def _hand_back(self) -> None:
+        for part in self.parts:
+            hand_back = getattr(part, "hand_back", None)
+            if hand_back is not None:
+                hand_back()
+
+    # --- looking -------------------------------------------------------------------------------------------------
+
+    def measure(self) -> Measurement | None:
+        """Return the counts of all parts together, or None without the capability `counts`."""
+        if COUNTS not in self._capabilities:
+            return None
+        pairs = [arms for part in self.parts if (arms := part.arms()) is not None]
+        if not pairs:
+            return None
+        old, new = (reduce(_added, (pair[side] for pair in pairs)) for side in (0, 1))
+        return Measurement(at=time.monotonic() - self._started, weight=self._weight, old=old, new=new)
+
+    def running(self) -> dict[str, str]:
+        """Return the version that each component really runs, by asking its part."""
+        return {name: version for part in self.parts for name, version in part.running().items()}
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """Numbers of all parts, by mechanism."""
+        return {part.mechanism: dict(part.evidence) for part in self.parts}
+
+    # --- letting go ----------------------------------------------------------------------------------------------
+
+    def release(self) -> tuple[Any, ...]:
+        """Let go of the version that is not used: the old one, or the new one after a revert.
+
+        Returns the drains of the parts that have one. Going back by this swap is over then.
+        """
+        with self._lock:
+            if self._released:
+                return ()
+            self._released = True
+            forward = self._script is not None and self._script.applied
+        drains = []
+        for part in self.parts:
+            let_go = part.release if forward else getattr(part, "discard", None)
+            drains.append(let_go() if let_go is not None else None)
+        self._script = None
+        return tuple(drain for drain in drains if drain is not None)
+
+    def _check_held(self) -> None:
+        if self._released:
+            raise RollbackUnavailableError(
+                "The old version was released: a later upgrade has taken its place.",
+                hint="Upgrade to the version that you want, or choose its rollback point.",
+            )
+
+
+def _added(one: Arm, other: Arm) -> Arm:
+    return Arm(
+        version=one.version,
+        calls=one.calls + other.calls,
+        errors=one.errors + other.errors,
+        in_flight=one.in_flight + other.in_flight,
+        latency=tuple(a + b for a, b in zip(one.latency, other.latency, strict=True)),
+        last_error=one.last_error or other.last_error,
+    )

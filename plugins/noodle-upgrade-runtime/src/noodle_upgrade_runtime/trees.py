@@ -1,0 +1,39 @@
+"""What lies in an unpacked version, and how it becomes a private space."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from noodle_upgrade_core.errors import ArtifactUnavailableError
+from noodle_upgrade_core.trees import Contents, is_made_by_tools
+from noodle_upgrade_runtime.namespace import Member
+
+__all__ = ["contents_of", "member_of"]
+
+
+def contents_of(tree: Path) -> Contents:
+    """Return what a folder provides as an entry of `sys.path`. Raises `ArtifactUnavailableError` without one."""
+    if not tree.is_dir():
+        raise ArtifactUnavailableError(
+            f"{tree} is not there.", hint="Fetch the version again.", details={"path": str(tree)}
+        )
+    found = []
+    for folder, inner, files in os.walk(tree):
+        inner[:] = [name for name in inner if name != "__pycache__"]
+        relative = os.path.relpath(folder, tree)
+        prefix = "" if relative == "." else relative.replace(os.sep, "/") + "/"
+        found += [prefix + name for name in files if not is_made_by_tools(prefix + name)]
+    return Contents.of(found)
+
+
+def member_of(name: str, version: str, tree: Path) -> Member:
+    """Return a folder as a member of a private space."""
+    contents = contents_of(tree)
+    return Member(
+        name=name,
+        version=version,
+        tree=tree,
+        top_levels=contents.top_levels,
+        import_names=contents.import_names if contents.namespaces else (),
+    )
