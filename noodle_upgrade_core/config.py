@@ -246,7 +246,7 @@ def _argument_layers(overrides: Mapping[str, Any], problems: list[Problem]) -> I
         if found:
             problems.append(Problem(key=str(dotted), problem=found[1], hint=found[2], origin="argument"))
             continue
-        data = value
+        data = frozen_value(value)
         for part in reversed(dotted.split(".")):
             data = {part: data}
         yield Layer(origin="argument", rank=Rank.ARGUMENT, data=data)

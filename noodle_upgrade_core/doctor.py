@@ -1,8 +1,8 @@
-"""Looking durable state over: do the journal and the store keep their invariants, and does what runs agree with them?
+"""Looking durable state over: the invariants of the journal and the store, and whether what runs agrees with them.
 
 The same checks run on a user's machine (`noodle doctor`) and in the crash tests, before and after every recovery. Each
-violation is an error finding whose code names the invariant, such as `invariant.I5`. What only shows in motion (I9, that
-recovery is idempotent; I10, that an upgrade can be tried again) is for tests to show.
+violation is an error finding whose code names the invariant, such as `invariant.I5`. What only shows in motion (I9,
+that recovery is idempotent; I10, that an upgrade can be tried again) is for tests to show.
 """
 
 from __future__ import annotations
@@ -254,12 +254,9 @@ def _generations(facts: _Facts) -> Iterator[Finding]:
         for move in row.evidence.get("moves", ()):
             name, generation = move["component_name"], move["generation"]
             last = at.get(name)
-            if last is None:
-                whole = generation == 1
-            else:
-                whole = generation == last[0] + 1 and move["from_version"] == last[1]
-            if not whole:
-                words = f"{name} went from generation {last[0] if last else 0} to {generation} at row {row.sequence}"
+            expected = (1, move["from_version"]) if last is None else (last[0] + 1, last[1])
+            if (generation, move["from_version"]) != expected:
+                words = f"{name} went from generation {expected[0] - 1} to {generation} at row {row.sequence}"
                 yield _violation("I5", words, subject=name)
             at[name] = (generation, move["version"])
     for pointer in facts.active:

@@ -48,7 +48,7 @@ def read_document(path: str | os.PathLike[str]) -> Document:
     name = os.fspath(path)
     text = _text(name)
     suffix = Path(name).suffix.lower()
-    is_json = suffix == ".json" or (suffix != ".toml" and text.lstrip().startswith(("{", "[")))
+    is_json = suffix == ".json" or (suffix != ".toml" and text.lstrip().startswith("{"))
     try:
         data = _json(text, name) if is_json else _toml(text, name)
     except RecursionError:
@@ -83,7 +83,8 @@ def flaws(value: Any) -> Iterator[tuple[str, str, str]]:
         elif isinstance(one, str) and (problem := text_flaw(one)):
             yield key, problem, ""
         elif not isinstance(one, str | int | float | os.PathLike | None):
-            yield key, f"cannot be a {type(one).__name__}", 'Write dates and times as strings: "02:00".'
+            hint = 'Write dates and times as strings: "02:00".' if hasattr(one, "isoformat") else ""
+            yield key, f"cannot be a {type(one).__name__}", hint
 
 
 def text_flaw(text: str) -> str:

@@ -56,7 +56,8 @@ def implementations_of(plugin: object, *, name: str) -> tuple[Implementation, ..
     # One manager for each plugin: pluggy refuses a plugin that equals another one, and a refusal must touch no other.
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(UpgradeHooks)
-    marked = {attribute: options for attribute in dir(plugin) if (options := _options(manager, plugin, attribute))}
+    names = [attribute for attribute in dir(plugin) if not attribute.startswith("__")]
+    marked = {attribute: options for attribute in names if (options := _options(manager, plugin, attribute))}
     if not marked:
         raise PluginBrokenError(
             f"The plugin {name!r} implements no hook.", hint=_unmarked(plugin), details={"plugin": name}

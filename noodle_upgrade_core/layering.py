@@ -21,7 +21,7 @@ __all__ = ["Builder", "Fragment", "Layer", "Rank", "merged"]
 _TABLES = (dict, Mapping)
 _FACTORY: type[Any] = attrs.Factory  # type: ignore[assignment]  # a class, which the stubs call a function
 _MOST_PROBLEMS = 200
-_MOST_SUGGESTIONS = 20
+_MOST_EXPLAINED = 20
 
 
 class Rank(enum.IntEnum):
@@ -89,17 +89,20 @@ class Builder:
         if len(self.problems) >= _MOST_PROBLEMS:
             self.dropped += 1
             return
-        origin = "" if fragment is None else fragment.layer.place(key)
+        origin = ""
+        if fragment is not None:
+            few = len(self.problems) < _MOST_EXPLAINED
+            origin = fragment.layer.place(key) if few else fragment.layer.origin
         self.problems.append(Problem(key=_printable(key), problem=problem, hint=hint, origin=origin))
 
     def unknown(self, key: str, names: Sequence[str], fragment: Fragment, classes: Mapping[str, type[Any]]) -> None:
         """Add the problem of a key that nobody knows, with the name that was probably meant."""
         hint = ""
-        if len(self.problems) < _MOST_SUGGESTIONS:
+        if len(self.problems) < _MOST_EXPLAINED:
             last = key.rpartition(".")[2]
             below = (known for above, cls in classes.items() for known in _keys_below(cls, above))
             whole = [known for known in below if known.rpartition(".")[2] == last]
-            hint = suggestion(last, names) or (f"Did you mean {whole[0]!r}?" if whole else "")
+            hint = f"Did you mean {whole[0]!r}?" if len(whole) == 1 else suggestion(last, names)
             hint = hint or f"Known here: {', '.join(names)}."
         self.complain(key, "is not a setting", hint, fragment)
 
@@ -127,7 +130,7 @@ class Builder:
         return self._leaf(kind, key, fragments, base, meta)
 
     def _record(self, cls: type[Any], key: str, fragments: list[Fragment], base: Any) -> Any:
-        attrs.resolve_types(cls)
+        _resolve_types(cls)
         before = len(self.problems) + self.dropped
         tables = list(self._tables(key, fragments))
         attributes = [a for a in attrs.fields(cls) if a.init]
@@ -213,7 +216,7 @@ class Builder:
         if attrs.has(kind) or (shape is not None and shape is not typing.Literal):
             # Inside a list there is one layer only, and its origin is that of the list.
             inner = Builder({})
-            made = inner._node(kind, key, [fragment], NOTHING, meta)
+            made = inner._node(kind, key, [Fragment(value, fragment.layer)], NOTHING, meta)
             room = _MOST_PROBLEMS - len(self.problems)
             self.problems += inner.problems[:room]
             self.dropped += inner.dropped + len(inner.problems[room:])
@@ -234,8 +237,6 @@ class Builder:
         for fragment in fragments:
             if isinstance(fragment.value, Mapping):
                 yield fragment
-            elif attrs.has(type(fragment.value)) and fragment.layer.rank is Rank.ARGUMENT:
-                yield Fragment(attrs.asdict(fragment.value, recurse=False), fragment.layer)
             else:
                 self.check_table(key, fragment)
 
@@ -277,8 +278,15 @@ def _default_of(attribute: attrs.Attribute[Any]) -> Any:
     return default
 
 
+def _resolve_types(cls: type[Any]) -> None:
+    try:
+        attrs.resolve_types(cls)
+    except NameError as error:
+        raise TypeError(f"the types of {cls.__qualname__} cannot be told: {error}.") from error
+
+
 def _keys_below(cls: type[Any], key: str) -> list[str]:
-    attrs.resolve_types(cls)
+    _resolve_types(cls)
     found = []
     for attribute in attrs.fields(cls):
         kind = attribute.type

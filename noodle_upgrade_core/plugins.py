@@ -20,19 +20,14 @@ import attrs
 from attrs import evolve, field, frozen
 
 from noodle_upgrade_core import graph
-from noodle_upgrade_core.errors import (
-    InvalidRequestError,
-    PluginBrokenError,
-    PluginIncompatibleError,
-    UpgradeError,
-)
+from noodle_upgrade_core.errors import InvalidRequestError, PluginBrokenError, UpgradeError
 from noodle_upgrade_core.hookspecs import Host
 from noodle_upgrade_core.implementations import Implementation, hook_arguments, implementations_of
-from noodle_upgrade_core.installed import Catalogue, InstalledEntry, canonical
+from noodle_upgrade_core.installed import canonical
 from noodle_upgrade_core.isolation import attempt, blame, overdue
+from noodle_upgrade_core.selection import PluginFailure, PluginInfo, canonical_names, chosen, compatible, index
 
 __all__ = [
-    "GROUP",
     "Candidate",
     "Candidates",
     "Loaded",
@@ -45,38 +40,12 @@ __all__ = [
     "load",
 ]
 
-GROUP = "noodle_upgrade.plugins"
-CORE = "noodle-upgrade-core"
 IMPORT_SECONDS = 30.0
 CLOSE_SECONDS = 10.0
 
 
-@frozen(kw_only=True)
-class PluginInfo:
-    """An installed plugin, or one that the program gave itself (without distribution and version).
-
-    `requires_core` is the specifier that its distribution has for the core; it is read by `load`, and by `index` on
-    demand, because reading a distribution's METADATA is what costs time.
-    """
-
-    name: str
-    distribution: str = ""
-    version: str = ""
-    value: str = ""
-    requires_core: str = ""
-    entry: InstalledEntry | None = field(default=None, eq=False, repr=False)
-
-
 MakeHost = Callable[[PluginInfo, str, "type[Any] | None"], Host]
 """Makes what a plugin is made with, from the name of its settings section and its settings class, if it has one."""
-
-
-@frozen(kw_only=True)
-class PluginFailure:
-    """A plugin that could not be used, and why."""
-
-    info: PluginInfo
-    error: UpgradeError
 
 
 @frozen(kw_only=True)
@@ -210,18 +179,6 @@ class Candidates:
         )
 
 
-def index(*, catalogue: Catalogue | None = None, requirements: bool = False) -> tuple[PluginInfo, ...]:
-    """Return the installed plugins by metadata, sorted by name; nothing is imported.
-
-    With `requirements`, also what each one needs of the core, which reads one more file for each.
-    """
-    entries = (catalogue or Catalogue()).entries(GROUP)
-    infos = tuple(
-        PluginInfo(name=e.name, distribution=e.distribution, version=e.version, value=e.value, entry=e) for e in entries
-    )
-    return tuple(_with_requirement(info) for info in infos) if requirements else infos
-
-
 def load(
     infos: Iterable[PluginInfo],
     *,
@@ -264,16 +221,16 @@ def collect(
     or instances, which win over installed ones of the same name. Nothing that is not let in is imported.
     """
     required, disabled = tuple(required), tuple(disabled)
-    extra = {name: own for name, own in (extra or {}).items() if canonical(name) not in _canonical(disabled)}
-    chosen, failures = _chosen(tuple(infos), tuple(enabled), disabled, required, tuple(extra))
+    extra = {name: own for name, own in (extra or {}).items() if canonical(name) not in canonical_names(disabled)}
+    let_in, failures = chosen(tuple(infos), tuple(enabled), disabled, required, tuple(extra))
     candidates = []
     sections: dict[str, str] = {}
-    sources: list[tuple[PluginInfo, object | None]] = [(info, None) for info in chosen]
+    sources: list[tuple[PluginInfo, object | None]] = [(info, None) for info in let_in]
     sources += [(PluginInfo(name=name, value=_path_of(own)), own) for name, own in extra.items()]
     for info, own in sorted(sources, key=lambda pair: pair[0].name):
         full = info
         try:
-            full = _compatible(info, core_version)
+            full = compatible(info, core_version)
             source = own if own is not None else _imported(full, import_limit)
             candidate = _candidate(full, source)
             _claim(sections, candidate)
@@ -285,66 +242,8 @@ def collect(
     return Candidates(candidates=tuple(candidates), failures=tuple(failures), required=required)
 
 
-# --- choosing ----------------------------------------------------------------------------------------------------
-
-
-def _canonical(names: Iterable[str]) -> set[str]:
-    return {canonical(name) for name in names}
-
-
-def _chosen(
-    infos: tuple[PluginInfo, ...],
-    enabled: tuple[str, ...],
-    disabled: tuple[str, ...],
-    required: tuple[str, ...],
-    extra: tuple[str, ...],
-) -> tuple[list[PluginInfo], list[PluginFailure]]:
-    """Apply the lists to names alone, and sort out names that are missing or claimed twice."""
-    off, own = _canonical(disabled), _canonical(extra)
-    wanted = _canonical(enabled) | _canonical(required) if enabled else _canonical(i.name for i in infos)
-    by_name: dict[str, list[PluginInfo]] = {}
-    for info in infos:
-        by_name.setdefault(canonical(info.name), []).append(info)
-    chosen: list[PluginInfo] = []
-    failures: list[PluginFailure] = []
-    for name in sorted((wanted | _canonical(required)) - own):
-        found = by_name.get(name, [])
-        if name in off:
-            if name in _canonical(required):
-                failures.append(_failure(name, f"The plugin {name!r} is required and disabled at once.", "Choose one."))
-        elif not found:
-            failures.append(_missing(name, infos))
-        elif len({(info.distribution, info.value) for info in found}) > 1:
-            failures.append(_claimed_twice(found))
-        else:
-            chosen.append(found[0])
-    return chosen, failures
-
-
-def _failure(name: str, message: str, hint: str, **details: Any) -> PluginFailure:
-    error = PluginBrokenError(message, hint=hint, details={"plugin": name, **details})
-    return PluginFailure(info=PluginInfo(name=name), error=error)
-
-
-def _missing(name: str, infos: tuple[PluginInfo, ...]) -> PluginFailure:
-    installed = sorted({info.name for info in infos})
-    meant = difflib.get_close_matches(name, installed, n=1)
-    hint = f"Did you mean {meant[0]!r}?" if meant else f"Installed: {', '.join(installed) or 'none'}."
-    return _failure(name, f"The plugin {name!r} is asked for, and is not installed.", hint, installed=installed)
-
-
-def _claimed_twice(found: list[PluginInfo]) -> PluginFailure:
-    claims = [f"{info.distribution} {info.version} ({info.value})" for info in found]
-    return _failure(
-        found[0].name,
-        f"The name of the plugin {found[0].name!r} is claimed more than once: by {' and by '.join(claims)}.",
-        "Uninstall all but one of them.",
-        distributions=[info.distribution for info in found],
-    )
-
-
 def _insist(required: tuple[str, ...], failures: Iterable[PluginFailure]) -> None:
-    wanted = _canonical(required)
+    wanted = canonical_names(required)
     for failure in failures:
         if canonical(failure.info.name) in wanted:
             failure.error.details["required"] = True
@@ -352,42 +251,6 @@ def _insist(required: tuple[str, ...], failures: Iterable[PluginFailure]) -> Non
 
 
 # --- importing and making ----------------------------------------------------------------------------------------
-
-
-def _with_requirement(info: PluginInfo) -> PluginInfo:
-    """Read what the distribution needs of the core: only for plugins that are let in."""
-    if info.entry is None or info.requires_core or canonical(info.distribution) == CORE:
-        return info
-    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 - a start without plugins goes without
-
-    specifiers = []
-    for line in info.entry.requirements():
-        try:
-            requirement = Requirement(line)
-        except InvalidRequirement:
-            # A requirement on anything else that cannot be read is for pip to complain about.
-            continue
-        if canonical(requirement.name) != CORE:
-            continue
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            specifiers.append(str(requirement.specifier))
-    return evolve(info, requires_core=",".join(filter(None, specifiers)))
-
-
-def _compatible(info: PluginInfo, core_version: str) -> PluginInfo:
-    full = _with_requirement(info)
-    if not full.requires_core:
-        return full
-    from packaging.specifiers import SpecifierSet  # noqa: PLC0415 - likewise
-
-    if SpecifierSet(full.requires_core).contains(core_version, prereleases=True):
-        return full
-    raise PluginIncompatibleError(
-        f"The plugin {info.name!r} ({info.distribution} {info.version}) needs {CORE} {full.requires_core};"
-        f" this is {core_version}.",
-        hint=f"Install a version of {info.distribution} that fits: pip install --upgrade {info.distribution}.",
-        details={"plugin": info.name, "requires": full.requires_core, "core_version": core_version},
-    )
 
 
 def _isolated(info: PluginInfo, doing: str, function: Callable[[], Any], limit: float = IMPORT_SECONDS) -> Any:
@@ -529,7 +392,7 @@ def _neighbours(plugin: Loaded, attribute: str) -> set[str]:
             hint=f"For one name write `{attribute} = ({names!r},)`." if isinstance(names, str) else "",
             details={"plugin": plugin.info.name},
         )
-    return _canonical(names)
+    return canonical_names(names)
 
 
 def _closer(plugin: Any) -> Callable[[], Any] | None:

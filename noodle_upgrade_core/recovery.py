@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any
 
 from attrs import define, evolve, field
 
@@ -23,6 +22,7 @@ from noodle_upgrade_core.errors import (
 from noodle_upgrade_core.events import EventKind
 from noodle_upgrade_core.hookspecs import UpgradeContext
 from noodle_upgrade_core.journal import Journal, PointerMove, UpgradeRecord
+from noodle_upgrade_core.ledger import Ledger
 from noodle_upgrade_core.model import (
     Phase,
     PlanStep,
@@ -34,9 +34,9 @@ from noodle_upgrade_core.model import (
     Verdict,
     now,
 )
-from noodle_upgrade_core.pipeline import Services
 from noodle_upgrade_core.rollout import Conductor
-from noodle_upgrade_core.staged import StagedSwap, SwapSet
+from noodle_upgrade_core.services import Services
+from noodle_upgrade_core.staged import StagedSwap
 from noodle_upgrade_core.steps import Judge
 
 __all__ = ["ResumedSoak", "Reversal"]
@@ -50,17 +50,31 @@ class Reversal:
     journal: Journal
     points: tuple[RollbackPoint, ...]
     warm: StagedSwap | None
-    requested_by: str
-    why: str = "asked for"
+    ledger: Ledger
+    why: str
     started_at: datetime = field(factory=now)
-    operations: list[str] = field(factory=list)
-    phase: Phase = Phase.DONE
     _began: float = field(factory=time.monotonic)
 
-    @property
-    def upgrade_id(self) -> str:
-        """The upgrade that is taken back."""
-        return self.points[0].upgrade_id
+    @classmethod
+    def of(
+        cls,
+        points: tuple[RollbackPoint, ...],
+        *,
+        services: Services,
+        warm: StagedSwap | None,
+        requested_by: str,
+        why: str = "asked for",
+    ) -> Reversal:
+        """Make the reversal of the upgrade that these points were made for."""
+        ledger = Ledger(
+            events=services.events,
+            upgrade_id=points[0].upgrade_id,
+            component_name=points[0].component_name,
+            title=", ".join(f"{p.component_name} {p.to_version} -> {p.from_version}" for p in points),
+            who=requested_by,
+            phase=Phase.DONE,
+        )
+        return cls(services=services, journal=services.journal, points=points, warm=warm, ledger=ledger, why=why)
 
     async def run(self) -> UpgradeResult:
         """Go back; a failure is a result with an error, and says what runs."""
@@ -71,18 +85,18 @@ class Reversal:
             await self._turn(plan, staged)
         except UpgradeError as failed:
             error = failed
-            self._emit(EventKind.UPGRADE_FAILED, f"{self._title()}: {failed.message}")
+            self.ledger.tell(EventKind.UPGRADE_FAILED, f"{self.ledger.title}: {failed.message}", failed.to_wire())
         first = self.points[0]
         return UpgradeResult(
             request_id=f"rollback-{first.rollback_id}",
-            upgrade_id=self.upgrade_id,
+            upgrade_id=self.ledger.upgrade_id,
             success=error is None,
             component_name=first.component_name,
             from_version=first.to_version,
             to_version=first.from_version,
             status=UpgradeStatus.ROLLED_BACK if error is None else UpgradeStatus.FAILED,
-            phase=self.phase,
-            operations=tuple(self.operations),
+            phase=self.ledger.phase,
+            operations=tuple(self.ledger.operations),
             rollback_point=first,
             metrics={"seconds": time.monotonic() - self._began, "warm": float(self.warm is not None)},
             error=error,
@@ -110,7 +124,7 @@ class Reversal:
             component_name=self.points[0].component_name,
             target_version=self.points[0].from_version,
             strategy="immediate",
-            requested_by=self.requested_by,
+            requested_by=self.ledger.who,
         )
         return UpgradePlan(requests=(request,), steps=tuple(steps))
 
@@ -135,22 +149,14 @@ class Reversal:
                     details={"blockers": list(blockers)},
                 )
             assessed.append(evolve(step, verdict=reply.value, plugin=reply.plugin))
-        whole = evolve(plan, steps=tuple(assessed))
-        parts = []
-        for plugin in dict.fromkeys(step.plugin for step in assessed):
-            steps = tuple(step for step in assessed if step.plugin == plugin)
-            reply = await runner.ask_only(plugin, "swap", steps=steps, plan=whole, context=context)
-            if reply is not None and reply.error is not None:
-                raise reply.error
-            if reply is None or reply.value is None:
-                raise SwapRefusedError(f"The plugin {plugin!r} assessed the change, but did not stage it.")
-            parts.append(reply.value)
-        return parts[0] if len(parts) == 1 else SwapSet(tuple(parts))
+        held: list[StagedSwap] = []
+        await self.services.stage(evolve(plan, steps=tuple(assessed)), context, hold=held.append)
+        return held[-1]
 
     async def _turn(self, plan: UpgradePlan, staged: StagedSwap) -> None:
         """Intent, effect, proof, commit point."""
         runner = self.services.runner
-        await self._write(self.journal.rolling_back, why=self.why, becomes=Phase.ROLLING_BACK)
+        await self.ledger.write(self.journal.rolling_back, becomes=Phase.ROLLING_BACK, why=self.why)
         try:
             async with self.services.quiet():
                 if self.warm is not None:
@@ -172,11 +178,11 @@ class Reversal:
             )
             for point in self.points
         )
-        await self._write(self.journal.rolled_back, moves, why=self.why, becomes=Phase.ROLLED_BACK)
+        await self.ledger.write(self.journal.rolled_back, moves, becomes=Phase.ROLLED_BACK, why=self.why)
         if self.warm is None:
             await runner.call("swap", staged.commit, limit=None)
-        self.operations.append(f"{'flipped' if self.warm is not None else 'swapped'} back: {self._title()}")
-        self._emit(EventKind.UPGRADE_ROLLED_BACK, f"{self._title()} was rolled back by {self.requested_by}")
+        self.ledger.operations.append(f"{'flipped' if self.warm is not None else 'swapped'} back: {self.ledger.title}")
+        self.ledger.tell(EventKind.UPGRADE_ROLLED_BACK, f"{self.ledger.title}: rolled back by {self.ledger.who}")
         if failures:
             raise RollbackFailedError(
                 f"The old version runs again, but {len(failures)} plugin(s) could not undo their part.",
@@ -205,42 +211,14 @@ class Reversal:
             if reply.error is not None:
                 failures.append(f"{reply.plugin}: {reply.error.message}")
             elif reply.value is not None:
-                self.operations += [f"{reply.plugin} undid {what}" for what in reply.value.undone]
+                self.ledger.operations += [f"{reply.plugin} undid {what}" for what in reply.value.undone]
         return failures
 
     async def _stuck(self, error: UpgradeError) -> None:
-        await self._write(self.journal.finish, Phase.STUCK, why=error.message, becomes=Phase.STUCK, error=error)
-
-    async def _write(self, function: Callable[..., Any], *args: Any, why: str, becomes: Phase, **kwargs: Any) -> None:
-        write = asyncio.ensure_future(
-            asyncio.to_thread(function, self.upgrade_id, *args, who=self.requested_by, why=why, **kwargs)
-        )
-        try:
-            await asyncio.shield(write)
-        finally:
-            if not write.done():
-                await asyncio.wait([write])
-        before, self.phase = self.phase, becomes
-        self._emit(
-            EventKind.PHASE_CHANGED,
-            f"{self._title()}: {becomes}",
-            {"from": before, "to": becomes, "who": self.requested_by, "why": why},
-        )
+        await self.ledger.write(self.journal.finish, Phase.STUCK, becomes=Phase.STUCK, why=error.message, error=error)
 
     def _context(self) -> UpgradeContext:
-        return self.services.context(upgrade_id=self.upgrade_id, parameters={})
-
-    def _emit(self, kind: str, message: str, data: dict[str, Any] | None = None) -> None:
-        self.services.events.emit(
-            kind,
-            upgrade_id=self.upgrade_id,
-            component_name=self.points[0].component_name,
-            message=message,
-            data=data,
-        )
-
-    def _title(self) -> str:
-        return ", ".join(f"{p.component_name} {p.to_version} -> {p.from_version}" for p in self.points)
+        return self.services.context(upgrade_id=self.ledger.upgrade_id, parameters={})
 
 
 @define(kw_only=True)

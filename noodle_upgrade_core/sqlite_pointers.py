@@ -6,13 +6,14 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from attrs import frozen
+
 from noodle_upgrade_core.errors import InvalidRequestError, VersionMismatchError
-from noodle_upgrade_core.hookspecs import ActiveVersion
 from noodle_upgrade_core.journal import PointerMove, UpgradeRecord
-from noodle_upgrade_core.sqlite_rows import ACTIVE, active_from, artifact_from, pack, unpack
+from noodle_upgrade_core.sqlite_rows import ACTIVE, artifact_from, pack, unpack
 from noodle_upgrade_core.wire import to_wire
 
-__all__ = ["befores", "check_set", "first_sight", "grow", "keep_before", "move", "pointer", "same_version"]
+__all__ = ["Pointer", "befores", "check_set", "first_sight", "grow", "keep_before", "move", "pointer", "same_version"]
 
 
 def same_version(one: str, other: str) -> bool:
@@ -24,11 +25,23 @@ def same_version(one: str, other: str) -> bool:
     return canonicalize_version(one) == canonicalize_version(other)
 
 
-def pointer(connection: sqlite3.Connection, component_name: str) -> ActiveVersion | None:
+@frozen
+class Pointer:
+    """One row of `pointers`, its artefact still as text: a commit has no need to read it."""
+
+    component_name: str
+    version: str
+    generation: int
+    artifact: str | None
+    upgrade_id: str
+    state_digest: str
+
+
+def pointer(connection: sqlite3.Connection, component_name: str) -> Pointer | None:
     """Return one pointer as this transaction sees it."""
     query = f"SELECT {ACTIVE} FROM pointers WHERE component_name = ?"  # noqa: S608 - a constant
     row = connection.execute(query, (component_name,)).fetchone()
-    return None if row is None else active_from(row)
+    return None if row is None else Pointer(*row)
 
 
 def first_sight(connection: sqlite3.Connection, component_name: str, version: str) -> None:
@@ -40,9 +53,8 @@ def check_set(record: UpgradeRecord, moves: Sequence[PointerMove]) -> None:
     """Refuse moves that are not exactly those of the plan: a set commits whole, from and to what it said."""
     named = [move.component_name for move in moves]
     if sorted(named) != sorted(record.components):
-        raise InvalidRequestError(
-            f"{record.upgrade_id} is about {', '.join(record.components)}, the moves are of {', '.join(named) or 'none'}."
-        )
+        about, asked = ", ".join(record.components), ", ".join(named) or "none"
+        raise InvalidRequestError(f"{record.upgrade_id} is about {about}, the moves are of {asked}.")
     for one in moves:
         name = one.component_name
         expected = one.expected_version or record.from_versions[name]
@@ -55,7 +67,7 @@ def check_set(record: UpgradeRecord, moves: Sequence[PointerMove]) -> None:
             )
 
 
-def move(connection: sqlite3.Connection, to: PointerMove, *, upgrade_id: str) -> tuple[ActiveVersion, dict[str, Any]]:
+def move(connection: sqlite3.Connection, to: PointerMove, *, upgrade_id: str) -> tuple[Pointer, dict[str, Any]]:
     """Move one pointer if it is where it is expected; return what was there, and the move for the audit."""
     before = pointer(connection, to.component_name)
     if before is None or (to.expected_version and not same_version(before.version, to.expected_version)):
@@ -97,12 +109,16 @@ def befores(connection: sqlite3.Connection, upgrade_id: str) -> Mapping[str, Poi
     return {name: _undo(name, unpack(before)) for name, before in rows}
 
 
-def keep_before(connection: sqlite3.Connection, upgrade_id: str, before: Iterable[ActiveVersion]) -> None:
+def keep_before(connection: sqlite3.Connection, upgrade_id: str, before: Iterable[Pointer]) -> None:
     """Keep what a commit replaced, for a restart that has to go back."""
     connection.executemany(
         "UPDATE members SET before = ? WHERE upgrade_id = ? AND component_name = ?",
-        [(pack(to_wire(one)), upgrade_id, one.component_name) for one in before],
+        [(_before(one), upgrade_id, one.component_name) for one in before],
     )
+
+
+def _before(was: Pointer) -> str | None:
+    return pack({"version": was.version, "artifact": unpack(was.artifact), "state_digest": was.state_digest})
 
 
 def _undo(component_name: str, before: Mapping[str, Any]) -> PointerMove:
@@ -114,7 +130,7 @@ def _undo(component_name: str, before: Mapping[str, Any]) -> PointerMove:
     )
 
 
-def _moved(before: ActiveVersion, version: str) -> dict[str, Any]:
+def _moved(before: Pointer, version: str) -> dict[str, Any]:
     return {
         "component_name": before.component_name,
         "from_version": before.version,

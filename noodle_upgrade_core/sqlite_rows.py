@@ -49,9 +49,12 @@ def unstamp(written: str) -> datetime:
     return datetime.fromisoformat(written)
 
 
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+
+
 def pack(value: Any) -> str | None:
     """Return JSON values as text; None stays None."""
-    return None if value is None else json.dumps(value, separators=(",", ":"))
+    return None if value is None else _ENCODER.encode(value)
 
 
 def unpack(written: str | None) -> Any:

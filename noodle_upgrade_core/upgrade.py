@@ -47,12 +47,13 @@ from noodle_upgrade_core.model import (
     now,
 )
 from noodle_upgrade_core.phases import Runner
-from noodle_upgrade_core.pipeline import Services, UpgradeRun
+from noodle_upgrade_core.pipeline import UpgradeRun
 from noodle_upgrade_core.planning import Planner
 from noodle_upgrade_core.plugins import PluginSet
 from noodle_upgrade_core.points import RollbackPoints
 from noodle_upgrade_core.recovery import ResumedSoak, Reversal
 from noodle_upgrade_core.rollout import arm_summary
+from noodle_upgrade_core.services import Services
 from noodle_upgrade_core.sources import Sources
 from noodle_upgrade_core.staged import StagedSwap
 from noodle_upgrade_core.store import ContentStore
@@ -170,14 +171,8 @@ class Upgrader:
 
     async def _reverse(self, component_name: str, why: str) -> UpgradeResult:
         points = await asyncio.to_thread(self._points.choose, component_name, "")
-        return await Reversal(
-            services=self._services(),
-            journal=self.journal,
-            points=points,
-            warm=None,
-            requested_by="recovery",
-            why=why,
-        ).run()
+        reversal = Reversal.of(points, services=self._services(), warm=None, requested_by="recovery", why=why)
+        return await reversal.run()
 
     async def close(self) -> None:
         """End what runs (an upgrade in flight goes back), release the lease, close the plugins and the journal."""
@@ -274,12 +269,12 @@ class Upgrader:
         if isinstance(plan, UpgradeRequest):
             plan = await self.plan(plan)
         await self._check_current(plan)
-        run = UpgradeRun(
-            services=self._services(),
-            plan=plan,
+        run = UpgradeRun.of(
+            plan,
             upgrade_id=new_id("up"),
+            services=self._services(),
             requested_by=plan.request.requested_by,
-            approvals=[approved_by] if approved_by else [],
+            approved_by=approved_by,
         )
         return self._launch(run, plan.component_names, run.run, key=run.upgrade_id)
 
@@ -310,7 +305,7 @@ class Upgrader:
         await asyncio.to_thread(
             self.journal.record_approval, upgrade_id, digest, who=by, at=now(), nonce=new_id("approval")
         )
-        run.approve(by)
+        run.people.approve(by)
 
     async def cancel_upgrade(self, upgrade_id: str, *, by: str = "") -> UpgradeStatus:
         """Stop an upgrade, wherever it is, and return what became of it.
@@ -342,12 +337,11 @@ class Upgrader:
         points = await asyncio.to_thread(self._points.choose, component_name, rollback_id)
         upgrade_id = points[0].upgrade_id
         warm = self._warm.get(points[0].component_name)
-        reversal = Reversal(
+        reversal = Reversal.of(
+            points,
             services=self._services(),
-            journal=self.journal,
-            points=points,
             warm=warm[1] if warm is not None and warm[0] == upgrade_id else None,
-            requested_by=requested_by or "system",
+            requested_by=requested_by,
         )
         names = tuple(point.component_name for point in points)
         task_id = self._launch(reversal, names, reversal.run, key=f"{upgrade_id}/rollback")
@@ -510,13 +504,13 @@ def _shown(run: UpgradeRun) -> dict[str, Any]:
         "plan_digest": run.plan.digest,
         "decision": None if run.decision is None else to_wire(run.decision),
         "awaits": run.decision.awaits if run.decision is not None and run.phase is Phase.VALIDATED else "",
-        "approvals": list(run.approvals),
+        "approvals": list(run.people.approvals),
         "weight": run.weight,
         "measured": None
         if measured is None
         else {"old": dict(arm_summary(measured.old)), "new": dict(arm_summary(measured.new))},
         "error": None if run.error is None else run.error.to_wire(),
         "started_at": run.started_at.isoformat(),
-        "operations": list(run.operations),
+        "operations": list(run.ledger.operations),
         "result": None if run.result is None else to_wire(run.result),
     }

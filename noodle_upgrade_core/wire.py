@@ -14,7 +14,7 @@ import enum
 import functools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin
 
@@ -40,7 +40,21 @@ T = TypeVar("T")
 
 def to_wire(value: Any) -> Any:
     """Return a value of the vocabulary as JSON values; `InvalidRequestError` names the path of what cannot be one."""
-    return _out(value, "", 0)
+    try:
+        return _out(value, 0)
+    except _Unfit as unfit:
+        where = "".join(reversed(unfit.places)).lstrip(".")
+        message = f"{where}: {unfit.words}." if where else f"{unfit.words}."
+        raise InvalidRequestError(message, details={"path": where}) from None
+
+
+class _Unfit(Exception):  # noqa: N818 - never leaves this module
+    """What is no JSON value; every container on the way out adds its place, innermost first."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.words = words
+        self.places: list[str] = []
 
 
 @functools.cache
@@ -48,46 +62,78 @@ def _names(cls: type) -> tuple[str, ...]:
     return tuple(attribute.name for attribute in attrs.fields(cls))
 
 
-def _out(value: Any, path: str, depth: int) -> Any:
+def _out(value: Any, depth: int) -> Any:
     kind = type(value)
     if value is None or kind is str or kind is int or kind is bool:
         return value
     if kind is float:
         if not math.isfinite(value):
-            raise _fault(path, f"{value!r} is not a finite number, and JSON has no other ones")
+            raise _Unfit(f"{value!r} is not a finite number, and JSON has no other ones")
         return value
     if depth >= MAX_DEPTH:
-        raise _fault(path, f"lies deeper than {MAX_DEPTH} levels")
-    if attrs.has(kind):
-        return {name: _out(getattr(value, name), f"{path}.{name}", depth + 1) for name in _names(kind)}
+        raise _Unfit(f"it lies deeper than {MAX_DEPTH} levels")
+    if kind is tuple or kind is list:
+        return _list_out(value, depth + 1)
+    if hasattr(kind, "__attrs_attrs__"):
+        return _object_out(value, _names(kind), depth + 1)  # type: ignore[arg-type]  # a class is hashable
     if isinstance(value, Mapping):
-        return {_key(key, path): _out(item, f"{path}.{key}", depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_out(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
-    return _out_rare(value, path, depth)
+        return _mapping_out(value, depth + 1)
+    return _out_rare(value, depth + 1)
 
 
-def _out_rare(value: Any, path: str, depth: int) -> Any:
+def _object_out(value: Any, names: tuple[str, ...], depth: int) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    name = ""
+    try:
+        for name in names:
+            made[name] = _out(getattr(value, name), depth)
+    except _Unfit as unfit:
+        unfit.places.append(f".{name}")
+        raise
+    return made
+
+
+def _mapping_out(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise _Unfit(f"the key {key!r} is not a string")
+        try:
+            made[str(key)] = _out(item, depth)
+        except _Unfit as unfit:
+            unfit.places.append(f".{key}")
+            raise
+    return made
+
+
+def _list_out(value: Iterable[Any], depth: int) -> list[Any]:
+    made: list[Any] = []
+    try:
+        for item in value:
+            made.append(_out(item, depth))  # noqa: PERF401 - its length tells where it happened
+    except _Unfit as unfit:
+        unfit.places.append(f"[{len(made)}]")
+        raise
+    return made
+
+
+def _out_rare(value: Any, depth: int) -> Any:
     if isinstance(value, enum.Enum):
-        return _out(value.value, path, depth + 1)
+        return _out(value.value, depth)
     if isinstance(value, datetime):
         if value.utcoffset() is None:
-            raise _fault(path, f"the time {value.isoformat()} has no offset; use aware datetimes")
+            raise _Unfit(f"the time {value.isoformat()} has no offset; use aware datetimes")
         return value.isoformat()
     if isinstance(value, UpgradeError):
-        return _out(value.to_wire(), path, depth + 1)
+        return _out(value.to_wire(), depth)
     if isinstance(value, set | frozenset):
-        return sorted(_out(item, f"{path}[]", depth + 1) for item in value)
-    for base in (str, bool, int, float):
+        return sorted(_list_out(value, depth))
+    if isinstance(value, list | tuple):
+        return _list_out(value, depth)
+    for base in (str, int, float):
         if isinstance(value, base):
-            return _out(base(value), path, depth + 1)
-    raise _fault(path, f"a {type(value).__name__} is no JSON value")
-
-
-def _key(key: Any, path: str) -> str:
-    if not isinstance(key, str):
-        raise _fault(path, f"the key {key!r} is not a string")
-    return str(key)
+            return _out(base(value), depth)
+    raise _Unfit(f"a {type(value).__name__} is no JSON value")
 
 
 def dumps(value: Any, *, max_bytes: int = MAX_BYTES, indent: int | None = None) -> str:
@@ -231,11 +277,6 @@ def _meant(word: str, known: tuple[str, ...]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}" if known else ""
 
 
-def _fault(path: str, words: str) -> InvalidRequestError:
-    where = path.lstrip(".")
-    return InvalidRequestError(f"{where}: {words}." if where else f"{words}.", details={"path": where})
-
-
 # --- what cattrs is told -----------------------------------------------------------------------------------------
 
 
@@ -259,7 +300,10 @@ def _converter() -> Converter:
 
 
 def _exactly(base: type[Any]) -> Callable[[Any, Any], Any]:
-    def structure(data: Any, _: Any) -> Any:
+    def structure(data: Any, cls: Any) -> Any:
+        if _is_enum(cls):
+            # cattrs takes an enumeration of strings for a string.
+            return _enum_in(data, cls)
         if type(data) is base:
             if type(data) is float and not math.isfinite(data):
                 raise InvalidRequestError(f"{data!r} is not a finite number")
@@ -289,7 +333,7 @@ def _shown(data: Any) -> str:
 
 def _json_in(data: Any) -> Any:
     """Take JSON values as they are: what a caller holds on to must not be what the sender still changes."""
-    return _out(data, "", 0)
+    return to_wire(data)
 
 
 def _datetime_in(data: Any) -> datetime:
@@ -332,7 +376,7 @@ def _error_in(data: Any, _: Any) -> UpgradeError:
             raise InvalidRequestError(f"{key} of an error must be a string, got {_shown(data[key])}")
     if not isinstance(data.get("details", {}), Mapping):
         raise InvalidRequestError(f"details of an error must be an object, got {_shown(data['details'])}")
-    return UpgradeError.from_wire(_out(data, "", 0))
+    return UpgradeError.from_wire(to_wire(data))
 
 
 def _is_sequence(cls: Any) -> bool:

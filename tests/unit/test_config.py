@@ -1,3 +1,4 @@
+# ruff: noqa: RUF009 - setting() is attrs.field() with more to say
 import copy
 import enum
 import json
@@ -264,7 +265,7 @@ def test_a_key_that_stands_on_two_lines_gets_no_line_rather_than_a_wrong_one(wri
     assert only(refused(path))["origin"] == f"file {path}"
 
 
-def test_a_hundred_thousand_unknown_keys_are_refused_in_an_error_that_people_can_read(write):
+def test_fifty_thousand_unknown_keys_are_refused_in_an_error_that_people_can_read(write):
     text = json.dumps({"runtime_upgrade": {f"k{i}": 1 for i in range(50_000)}})
     error = refused(write("a.json", text))
     assert len(error.details["problems"]) == 200
@@ -547,7 +548,12 @@ def test_every_variable_with_another_value_than_the_default_arrives():
         "NOODLE_STATE_DIRECTORY": "/var/lib/noodle",
     }
     core = load(environ=environ).runtime_upgrade
-    assert (core.enabled, core.hot_swap.enabled, core.upgrade_timeout, core.rollback.enabled) == (False, False, 77.5, False)
+    assert (core.enabled, core.hot_swap.enabled, core.upgrade_timeout, core.rollback.enabled) == (
+        False,
+        False,
+        77.5,
+        False,
+    )
     assert core.validation.level is ValidationLevel.PERMISSIVE
     assert (core.approval.automatic, core.gradual_rollout_percentage, core.max_concurrent_upgrades) == (True, 25.0, 7)
     assert (core.critical_components, core.log_level, core.state_directory) == (("vm",), "DEBUG", "/var/lib/noodle")
@@ -587,7 +593,8 @@ def test_the_document_of_the_core_holds_the_defaults():
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("settings", "[stack]\njudge = 'x'"), ("settings", ' {"stack": {"judge": "x"}}'), ("a.JSON", "{}")]
+    ("name", "text"),
+    [("settings", "[stack]\njudge = 'x'"), ("settings", ' {"stack": {"judge": "x"}}'), ("a.JSON", "{}")],
 )
 def test_a_file_of_another_name_is_read_by_what_it_begins_with(name, text, write):
     assert load(write(name, text)).stack.judge == ("x" if "x" in text else "")
@@ -604,7 +611,10 @@ SETTABLE = {
     "runtime_upgrade.upgrade_timeout": ("NOODLE_UPGRADE_TIMEOUT", st.integers(1, 10**6).map(float)),
     "runtime_upgrade.hot_swap.max_concurrent_swaps": ("", st.integers(1, 99)),
     "runtime_upgrade.hot_swap.enabled": ("NOODLE_HOT_SWAP_ENABLED", st.booleans()),
-    "runtime_upgrade.validation.level": ("NOODLE_UPGRADE_VALIDATION_LEVEL", st.sampled_from(list(map(str, ValidationLevel)))),
+    "runtime_upgrade.validation.level": (
+        "NOODLE_UPGRADE_VALIDATION_LEVEL",
+        st.sampled_from(list(map(str, ValidationLevel))),
+    ),
     "runtime_upgrade.critical_components": ("NOODLE_CRITICAL_COMPONENTS", st.lists(st.sampled_from("abc"), max_size=3)),
     "runtime_upgrade.sources.wheel.locations": ("", st.lists(st.text("xyz/", min_size=1), max_size=2)),
     "runtime.coordination.upgrade_timeout": ("NOODLE_RUNTIME_UPGRADE_TIMEOUT", st.integers(1, 99).map(float)),
@@ -630,7 +640,9 @@ def as_text(value):
 
 
 @given(files=st.lists(layer, max_size=3), variables=layer, arguments=layer, nest=st.booleans())
-def test_the_strongest_layer_that_says_something_is_what_counts_key_by_key(tmp_path_factory, files, variables, arguments, nest):
+def test_the_strongest_layer_that_says_something_is_what_counts_key_by_key(
+    tmp_path_factory, files, variables, arguments, nest
+):
     folder = tmp_path_factory.mktemp("layers")
     paths = [folder / f"{number}.json" for number in range(len(files))]
     for path, flat in zip(paths, files, strict=True):
@@ -656,7 +668,10 @@ def test_the_strongest_layer_that_says_something_is_what_counts_key_by_key(tmp_p
 
 
 def test_of_several_arguments_for_one_key_the_last_counts():
-    overrides = {"runtime_upgrade.hot_swap": {"enabled": False, "swap_timeout": 5}, "runtime_upgrade.hot_swap.enabled": True}
+    overrides = {
+        "runtime_upgrade.hot_swap": {"enabled": False, "swap_timeout": 5},
+        "runtime_upgrade.hot_swap.enabled": True,
+    }
     hot_swap = loaded(overrides).runtime_upgrade.hot_swap
     assert (hot_swap.enabled, hot_swap.swap_timeout) == (True, 5.0)
 
@@ -766,7 +781,7 @@ def test_the_section_of_a_plugin_that_is_loaded_later_is_claimed_then(write):
 
 def test_a_section_that_does_not_fit_the_class_that_claims_it_is_refused():
     early = loaded({"acme_audit": {"mod": "safe"}}, installed=["acme-audit"])
-    with pytest.raises(SettingsError, match="acme_audit.mod"):
+    with pytest.raises(SettingsError, match=r"acme_audit\.mod"):
         early.claim({"acme_audit": EverySettings})
 
 
@@ -778,7 +793,9 @@ def test_the_section_of_an_installed_plugin_is_known_by_its_entry_point_alone(tm
     info = tmp_path / "acme_audit-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-audit\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[noodle_upgrade.plugins]\nacme-audit = acme_audit_that_is_not_there:Plugin\n")
+    (info / "entry_points.txt").write_text(
+        "[noodle_upgrade.plugins]\nacme-audit = acme_audit_that_is_not_there:Plugin\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     settings = load_settings(environ={}, overrides={"acme_audit": {"x": 1}})
     assert settings.unclaimed == {"acme_audit": {"x": 1}}
@@ -805,7 +822,11 @@ def test_a_class_that_no_setting_can_be_of_is_the_plugin_authors_mistake():
     class Either:
         when: int | str = setting(1)
 
-    for cls in (Wrong, Table, Either):
+    @frozen(kw_only=True)
+    class Unnamed:
+        when: "NotToBeFound" = setting(1)  # noqa: F821 - that is the point
+
+    for cls in (Wrong, Table, Either, Unnamed):
         with pytest.raises(TypeError):
             loaded({"wrong.when": 3}, sections={"wrong": cls})
     with pytest.raises(ValueError, match="NOODLE_"):
@@ -927,7 +948,9 @@ def test_an_argument_wins_over_a_stack_in_a_file_and_under_one_that_is_an_argume
 
 
 def test_settings_cannot_be_changed():
-    settings = loaded({"compiler": {"a": {"b": [1]}}, "every.shares": {"a": 1}, "every.anything": {"x": [1]}}, sections=EVERY)
+    settings = loaded(
+        {"compiler": {"a": {"b": [1]}}, "every.shares": {"a": 1}, "every.anything": {"x": [1]}}, sections=EVERY
+    )
     with pytest.raises(AttributeError):
         settings.runtime_upgrade.enabled = False
     for mapping in (

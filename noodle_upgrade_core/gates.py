@@ -1,0 +1,117 @@
+"""The gates of an upgrade: findings that stop it, votes, and people who approve."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import define, evolve, field
+
+from noodle_upgrade_core.deciders import Decider
+from noodle_upgrade_core.errors import SwapRefusedError, UpgradeRejectedError, ValidationFailedError
+from noodle_upgrade_core.model import Ballot, Decision, Finding, UpgradePlan, Vote, stops
+from noodle_upgrade_core.phases import Reply
+from noodle_upgrade_core.rollout import Abort
+from noodle_upgrade_core.steps import Gate
+
+__all__ = ["People", "check_feasible", "check_findings", "decide", "votes_of"]
+
+
+def check_feasible(plan: UpgradePlan) -> None:
+    """Raise `SwapRefusedError` with every reason when some step has no mechanism."""
+    blocked = [f"{step.name}: {blocker}" for step in plan.steps for blocker in step.verdict.blockers]
+    if blocked or not all(step.verdict.feasible for step in plan.steps):
+        raise SwapRefusedError(
+            f"This change cannot be made safely: {'; '.join(blocked) or 'no mechanism fits'}.",
+            hint="Restart the program on the new version, or change the parts that are named.",
+            details={"blockers": blocked},
+        )
+
+
+def check_findings(plan: UpgradePlan, findings: Sequence[Finding], stage: str) -> None:
+    """Raise `ValidationFailedError` when a finding stops the plan at its request's validation level."""
+    critical = {step.name for step in plan.steps if step.component.critical}
+    level = plan.request.validation_level
+    stopping = [finding for finding in findings if stops(finding, level, critical)]
+    if stopping:
+        raise ValidationFailedError(
+            f"{len(stopping)} finding(s) stop the upgrade at level {level}: {stopping[0].message}",
+            hint=stopping[0].hint or "Mend what the findings name, or choose a lower validation level.",
+            details={"findings": [f"{f.severity} {f.code}: {f.message}" for f in stopping], "stage": stage},
+        )
+
+
+def votes_of(replies: Sequence[Reply]) -> tuple[Vote, ...]:
+    """Return the votes; a plugin whose vote failed has vetoed, one that said nothing has stood aside."""
+    votes = []
+    for reply in replies:
+        if reply.error is not None:
+            why = f"its vote failed: {reply.error.message}"
+            votes.append(Vote(ballot=Ballot.REJECT, reasons=(why,), voter=reply.plugin))
+        elif reply.value is not None:
+            votes.append(evolve(reply.value, voter=reply.plugin, processing_time=reply.seconds))
+    return tuple(votes)
+
+
+@define(kw_only=True)
+class People:
+    """Who approved, and the gates that wait for people; belongs to one upgrade and its event loop."""
+
+    abort: Abort
+    approvals: list[str] = field(factory=list)
+    _changed: asyncio.Event = field(factory=asyncio.Event)
+    _gates: dict[str, set[str]] = field(factory=dict)
+
+    def approve(self, who: str) -> None:
+        """Count an approval of the plan, and of the gate that it waits at."""
+        for people in self._gates.values():
+            people.add(who)
+        if who not in self.approvals:
+            self.approvals.append(who)
+        self._changed.set()
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Wait until somebody approves, or it is aborted, or the seconds are over."""
+        self._changed.clear()
+        waits = [asyncio.ensure_future(self._changed.wait()), asyncio.ensure_future(self.abort.event.wait())]
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def open(self, gate: Gate) -> bool:
+        """Wait at a gate of a strategy; returns whether enough people approved before it expired."""
+        people = self._gates.setdefault(gate.name, set())
+        until = time.monotonic() + gate.expires
+        try:
+            while len(people) < gate.approvals and not self.abort.reason and time.monotonic() < until:
+                await self.wait(until - time.monotonic())
+        finally:
+            self._gates.pop(gate.name, None)
+        return len(people) >= gate.approvals
+
+
+async def decide(
+    plan: UpgradePlan, votes: Sequence[Vote], *, decider: Decider, people: People, waiting: Callable[[Decision], Any]
+) -> Decision:
+    """Return the decision to go on; raises `UpgradeRejectedError` for any other.
+
+    As long as the decider awaits people, `waiting` is told, and it is asked again when one has approved; an abort
+    returns what it said last.
+    """
+    while True:
+        decision = decider.combine(plan, votes, tuple(people.approvals))
+        if not decision.awaits or people.abort.reason:
+            break
+        waiting(decision)
+        await people.wait()
+    if not decision.approved and not people.abort.reason:
+        raise UpgradeRejectedError(
+            f"The upgrade was rejected: {'; '.join(decision.reasons) or 'no reason was given'}.",
+            hint="See the alternatives with `noodle plan`." if decision.alternatives else "",
+            details={"reasons": list(decision.reasons)},
+        )
+    return decision

@@ -1,0 +1,65 @@
+"""What every upgrade of one Upgrader works with, and the one way to stage a plan."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from attrs import frozen
+
+from noodle_upgrade_core.drivers import Drivers
+from noodle_upgrade_core.errors import SwapRefusedError
+from noodle_upgrade_core.events import EventBus
+from noodle_upgrade_core.hookspecs import UpgradeContext
+from noodle_upgrade_core.journal import Journal
+from noodle_upgrade_core.model import RollbackPoint, UpgradePlan
+from noodle_upgrade_core.phases import Runner
+from noodle_upgrade_core.planning import Planner
+from noodle_upgrade_core.staged import StagedSwap, SwapSet
+from noodle_upgrade_core.traffic import Gauge
+
+__all__ = ["QUIET_SECONDS", "Services"]
+
+QUIET_SECONDS = 0.25
+"""How long new requests may be held back for those under way; a person does not notice it, and most end long before."""
+
+
+@frozen(kw_only=True)
+class Services:
+    """The parts that an upgrade asks; made once per upgrade from the Upgrader's own."""
+
+    runner: Runner
+    planner: Planner
+    journal: Journal
+    drivers: Drivers
+    events: EventBus
+    gauge: Gauge
+    decider: str
+    judge: str
+    soak_seconds: float
+    soak_tries: int
+    post_validation: bool
+    strategy_defaults: Mapping[str, Mapping[str, Any]]
+    rollback_points: Callable[[UpgradePlan, str], Awaitable[tuple[RollbackPoint, ...]]]
+    context: Callable[..., UpgradeContext]
+
+    def quiet(self) -> contextlib.AbstractAsyncContextManager[bool]:
+        """Give a moment in which no request is under way, as far as the gauge sees requests."""
+        return self.gauge.quiet(QUIET_SECONDS)
+
+    async def stage(self, plan: UpgradePlan, context: UpgradeContext, *, hold: Callable[[StagedSwap], None]) -> None:
+        """Ask every plugin that a step was assessed by to stage its steps, all of them by one call.
+
+        `hold` is given what is staged so far, after each plugin, so that it can be let go of when a later one fails.
+        """
+        parts: list[StagedSwap] = []
+        for plugin in dict.fromkeys(step.plugin for step in plan.steps):
+            steps = tuple(step for step in plan.steps if step.plugin == plugin)
+            reply = await self.runner.ask_only(plugin, "swap", steps=steps, plan=plan, context=context)
+            if reply is not None and reply.error is not None:
+                raise reply.error
+            if reply is None or reply.value is None:
+                raise SwapRefusedError(f"The plugin {plugin!r} assessed the change, but did not stage it.")
+            parts.append(reply.value)
+            hold(parts[0] if len(parts) == 1 else SwapSet(tuple(parts)))
