@@ -61,6 +61,10 @@ def from_text(kind: Any, text: str, meta: Meta) -> Any:
         if _NUMBER.fullmatch(bare):
             return float(bare)
         raise RefusedValueError(f"must be a number, not {shown(text, meta)}", unset)
+    choices: Sequence[Any] = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        choices = [member.value for member in kind]
+    bare = next((choice for choice in choices if str(choice) == bare), bare)
     return text if kind is str and not meta.choices else bare
 
 

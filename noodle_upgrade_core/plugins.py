@@ -139,6 +139,16 @@ class Candidate:
 
 
 @frozen(kw_only=True)
+class _Fitted:
+    """A plugin that is made, with its hooks checked and its wishes for a place."""
+
+    loaded: Loaded
+    implementations: tuple[Implementation, ...]
+    before: frozenset[str]
+    after: frozenset[str]
+
+
+@frozen(kw_only=True)
 class Candidates:
     """Plugins between import and making: the moment in which their settings can be read."""
 
@@ -154,23 +164,19 @@ class Candidates:
     def make(self, make_host: MakeHost) -> PluginSet:
         """Make every plugin and return the set. Raises the error of a required plugin that could not be made."""
         failures = list(self.failures)
-        made: dict[str, tuple[Loaded, tuple[Implementation, ...]]] = {}
+        fitted: dict[str, _Fitted] = {}
         for candidate in self.candidates:
             name = candidate.info.name
             try:
-                plugin = _isolated(candidate.info, "its making", partial(_made, candidate, make_host))
-                found = implementations_of(plugin.object, name=name)
-                _check_closer(plugin)
+                fitted[name] = _isolated(candidate.info, "its making", partial(_fit, candidate, make_host))
             except UpgradeError as error:
                 failures.append(PluginFailure(info=candidate.info, error=error))
-            else:
-                made[name] = (plugin, found)
-        ordered, circular = _ordered({name: plugin for name, (plugin, _) in made.items()})
+        ordered, circular = _ordered(fitted)
         failures += circular
         _insist(self.required, failures)
         implementations: dict[str, list[Implementation]] = {}
         for plugin in ordered:
-            for one in made[plugin.info.name][1]:
+            for one in fitted[plugin.info.name].implementations:
                 implementations.setdefault(one.hook, []).append(one)
         return PluginSet(
             plugins=ordered,
@@ -231,8 +237,7 @@ def collect(
         full = info
         try:
             full = compatible(info, core_version)
-            source = own if own is not None else _imported(full, import_limit)
-            candidate = _candidate(full, source)
+            candidate = _isolated(full, "its import", partial(_candidate, full, own), import_limit)
             _claim(sections, candidate)
         except UpgradeError as error:
             failures.append(PluginFailure(info=full, error=error))
@@ -262,19 +267,16 @@ def _isolated(info: PluginInfo, doing: str, function: Callable[[], Any], limit: 
     return tried.value
 
 
-def _imported(info: PluginInfo, limit: float) -> Any:
-    module, _, path = info.value.partition("[")[0].strip().partition(":")
-
-    def found() -> Any:
-        value: Any = importlib.import_module(module.strip())
-        for part in filter(None, path.strip().split(".")):
-            value = getattr(value, part)
-        return value
-
-    return _isolated(info, "its import", found, limit)
+def _imported(value: str) -> Any:
+    module, _, path = value.partition("[")[0].strip().partition(":")
+    found: Any = importlib.import_module(module.strip())
+    for part in filter(None, path.strip().split(".")):
+        found = getattr(found, part)
+    return found
 
 
-def _candidate(info: PluginInfo, source: Any) -> Candidate:
+def _candidate(info: PluginInfo, own: object | None) -> Candidate:
+    source: Any = _imported(info.value) if own is None else own
     if inspect.isroutine(source):
         raise PluginBrokenError(
             f"The plugin {info.name!r} is the function {info.value or source!r}.",
@@ -306,6 +308,19 @@ def _claim(sections: dict[str, str], candidate: Candidate) -> None:
             hint="Give one of them another `section`, or switch one off.",
             details={"plugin": candidate.info.name, "section": candidate.section},
         )
+
+
+def _fit(candidate: Candidate, make_host: MakeHost) -> _Fitted:
+    loaded = _made(candidate, make_host)
+    found = implementations_of(loaded.object, name=candidate.info.name)
+    if inspect.iscoroutinefunction(_closer(loaded.object)):
+        raise PluginBrokenError(
+            f"`close` of the plugin {candidate.info.name!r} is `async`; it must be a plain method.",
+            hint="It is called in a thread of its own, so that it may block.",
+            details={"plugin": candidate.info.name},
+        )
+    before, after = (_neighbours(loaded, attribute) for attribute in ("before", "after"))
+    return _Fitted(loaded=loaded, implementations=found, before=before, after=after)
 
 
 def _made(candidate: Candidate, make_host: MakeHost) -> Loaded:
@@ -352,28 +367,20 @@ def _path_of(own: object) -> str:
 # --- order and end -----------------------------------------------------------------------------------------------
 
 
-def _ordered(plugins: Mapping[str, Loaded]) -> tuple[tuple[Loaded, ...], list[PluginFailure]]:
+def _ordered(fitted: Mapping[str, _Fitted]) -> tuple[tuple[Loaded, ...], list[PluginFailure]]:
     """Order by `before`, `after` and name; the plugins of a circle, and those alone, are left out."""
     failures: list[PluginFailure] = []
-    rest = dict(plugins)
-    wishes: dict[str, tuple[set[str], set[str]]] = {}
-    for name, plugin in plugins.items():
-        try:
-            wishes[name] = (_neighbours(plugin, "before"), _neighbours(plugin, "after"))
-        except PluginBrokenError as error:
-            failures.append(PluginFailure(info=plugin.info, error=error))
-            del rest[name]
+    rest = dict(fitted)
     while True:
         needs: dict[str, set[str]] = {name: set() for name in rest}
         by_canonical = {canonical(name): name for name in rest}
-        for name in rest:
-            before, after = wishes[name]
-            needs[name] |= {by_canonical[other] for other in after if other in by_canonical}
-            for other in before & by_canonical.keys():
+        for name, plugin in rest.items():
+            needs[name] |= {by_canonical[other] for other in plugin.after if other in by_canonical}
+            for other in plugin.before & by_canonical.keys():
                 needs[by_canonical[other]].add(name)
         order, placeless = graph.order(needs)
         if not placeless:
-            return tuple(rest[name] for name in order), failures
+            return tuple(rest[name].loaded for name in order), failures
         circle = graph.shortest_cycle(needs)
         for name in circle:
             circular = PluginBrokenError(
@@ -381,10 +388,10 @@ def _ordered(plugins: Mapping[str, Loaded]) -> tuple[tuple[Loaded, ...], list[Pl
                 hint="Change `before` or `after` of one of them, or switch one off.",
                 details={"plugin": name, "cycle": list(circle)},
             )
-            failures.append(PluginFailure(info=rest.pop(name).info, error=circular))
+            failures.append(PluginFailure(info=rest.pop(name).loaded.info, error=circular))
 
 
-def _neighbours(plugin: Loaded, attribute: str) -> set[str]:
+def _neighbours(plugin: Loaded, attribute: str) -> frozenset[str]:
     names = getattr(plugin.object, attribute, ())
     if isinstance(names, str) or not isinstance(names, Iterable) or not all(isinstance(n, str) for n in names):
         raise PluginBrokenError(
@@ -392,7 +399,7 @@ def _neighbours(plugin: Loaded, attribute: str) -> set[str]:
             hint=f"For one name write `{attribute} = ({names!r},)`." if isinstance(names, str) else "",
             details={"plugin": plugin.info.name},
         )
-    return canonical_names(names)
+    return frozenset(canonical_names(names))
 
 
 def _closer(plugin: Any) -> Callable[[], Any] | None:
@@ -401,12 +408,3 @@ def _closer(plugin: Any) -> Callable[[], Any] | None:
         # A module may have imported somebody else's `close`.
         return None
     return closer if callable(closer) else None
-
-
-def _check_closer(plugin: Loaded) -> None:
-    if inspect.iscoroutinefunction(_closer(plugin.object)):
-        raise PluginBrokenError(
-            f"`close` of the plugin {plugin.info.name!r} is `async`; it must be a plain method.",
-            hint="It is called in a thread of its own, so that it may block.",
-            details={"plugin": plugin.info.name},
-        )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from noodle_upgrade_core.errors import (
     InvalidRequestError,
     LeaseLostError,
     RollbackUnavailableError,
-    UpgradeBusyError,
     UpgradeDisabledError,
     UpgradeError,
     UpgradeUnknownError,
@@ -53,9 +52,9 @@ from noodle_upgrade_core.plugins import PluginSet
 from noodle_upgrade_core.points import RollbackPoints
 from noodle_upgrade_core.recovery import ResumedSoak, Reversal
 from noodle_upgrade_core.rollout import arm_summary
+from noodle_upgrade_core.runs import Runs
 from noodle_upgrade_core.services import Services
 from noodle_upgrade_core.sources import Sources
-from noodle_upgrade_core.staged import StagedSwap
 from noodle_upgrade_core.store import ContentStore
 from noodle_upgrade_core.traffic import Gauge
 from noodle_upgrade_core.wire import to_wire
@@ -99,11 +98,9 @@ class Upgrader:
         self._sources = sources
         self._planner = Planner(runner=runner, sources=sources, drivers=drivers, context=self._plan_context)
         self._points = RollbackPoints(journal=journal, store=store, sources=sources, settings=settings)
-        self._runs: dict[str, UpgradeRun] = {}
-        self._tasks: dict[str, asyncio.Task[UpgradeResult]] = {}
-        self._held: dict[str, str] = {}
-        self._warm: dict[str, tuple[str, StagedSwap]] = {}
-        self._results: dict[str, UpgradeResult] = {}
+        core = settings.runtime_upgrade
+        most = min(core.max_concurrent_upgrades, core.hot_swap.max_concurrent_swaps)
+        self._runs = Runs(most=most, ended=self.expire_rollback_points)
 
     # --- opening and closing -------------------------------------------------------------------------------------
 
@@ -166,7 +163,7 @@ class Upgrader:
                     record=record,
                     reverse=partial(self._reverse, record.components[0]),
                 )
-                self._launch(soak, record.components, soak.run, key=record.upgrade_id)
+                self._runs.launch(record.upgrade_id, record.components, soak.run)
         return (*findings, *found)
 
     async def _reverse(self, component_name: str, why: str) -> UpgradeResult:
@@ -176,9 +173,7 @@ class Upgrader:
 
     async def close(self) -> None:
         """End what runs (an upgrade in flight goes back), release the lease, close the plugins and the journal."""
-        for task in tuple(self._tasks.values()):
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._runs.close()
         await self._runner.close()
         await asyncio.to_thread(self.plugins.close)
         await asyncio.to_thread(self.journal.close)
@@ -216,7 +211,7 @@ class Upgrader:
         return {
             "enabled": enabled,
             "enabled_origin": origin,
-            "active": [_shown(run) for run in self._runs.values() if run.result is None],
+            "active": [_shown(run) for run in self._runs.active],
             **statistics,
         }
 
@@ -257,10 +252,7 @@ class Upgrader:
             return await self.result(upgrade_id)
         except asyncio.CancelledError:
             # Whoever waited for it has given up: so has the upgrade.
-            run = self._runs.get(upgrade_id)
-            if run is not None:
-                run.cancel("the caller gave up")
-                await asyncio.wait([self._tasks[upgrade_id]])
+            await self._runs.abandon(upgrade_id, "the caller gave up")
             raise
 
     async def start(self, plan: UpgradePlan | UpgradeRequest, *, approved_by: str = "") -> str:
@@ -276,16 +268,12 @@ class Upgrader:
             requested_by=plan.request.requested_by,
             approved_by=approved_by,
         )
-        return self._launch(run, plan.component_names, run.run, key=run.upgrade_id)
+        self._runs.launch(run.upgrade_id, plan.component_names, run.run, run=run)
+        return run.upgrade_id
 
     async def result(self, upgrade_id: str) -> UpgradeResult:
         """Wait for an upgrade's end; raises `UpgradeUnknownError`."""
-        if upgrade_id in self._results:
-            return self._results[upgrade_id]
-        task = self._tasks.get(upgrade_id)
-        if task is None:
-            raise _unknown(upgrade_id)
-        return await asyncio.shield(task)
+        return await self._runs.result(upgrade_id)
 
     async def approve(self, upgrade_id: str, *, by: str, plan_digest: str = "") -> None:
         """Approve an upgrade that waits; `plan_digest`, when given, must be that of its plan.
@@ -313,7 +301,7 @@ class Upgrader:
         Before `SHIFTING` nothing had happened: it ends as aborted. From then on until `DONE`, also while it soaks, the
         old version comes back. One that has ended cannot be cancelled: `InvalidRequestError` says to roll back.
         """
-        if upgrade_id in self._results or self._is_past(upgrade_id):
+        if self._runs.get(upgrade_id) is None and self.journal.record(upgrade_id) is not None:
             raise InvalidRequestError(
                 f"{upgrade_id} has ended.", hint="Use `noodle rollback` to go back to the version before it."
             )
@@ -335,60 +323,14 @@ class Upgrader:
                 "Rollback is switched off.", hint="Set runtime_upgrade.rollback.enabled, or NOODLE_ROLLBACK_ENABLED=1."
             )
         points = await asyncio.to_thread(self._points.choose, component_name, rollback_id)
-        upgrade_id = points[0].upgrade_id
-        warm = self._warm.get(points[0].component_name)
-        reversal = Reversal.of(
-            points,
-            services=self._services(),
-            warm=warm[1] if warm is not None and warm[0] == upgrade_id else None,
-            requested_by=requested_by,
-        )
-        names = tuple(point.component_name for point in points)
-        task_id = self._launch(reversal, names, reversal.run, key=f"{upgrade_id}/rollback")
-        return await self.result(task_id)
+        upgrade_id, names = points[0].upgrade_id, tuple(point.component_name for point in points)
+        warm = self._runs.warm(points[0].component_name, upgrade_id)
+        reversal = Reversal.of(points, services=self._services(), warm=warm, requested_by=requested_by)
+        key = f"{upgrade_id}/rollback"
+        self._runs.launch(key, names, reversal.run)
+        return await self._runs.result(key)
 
     # --- inside --------------------------------------------------------------------------------------------------
-
-    def _launch(self, run: Any, names: tuple[str, ...], go: Callable[[], Any], *, key: str = "") -> str:
-        busy = {name: self._held[name] for name in names if name in self._held}
-        if busy:
-            raise UpgradeBusyError(
-                f"{', '.join(busy)} is being changed by {', '.join(sorted(set(busy.values())))}.",
-                hint="Wait for it, or cancel it: `noodle status`, `noodle cancel`.",
-                details={"busy": busy},
-            )
-        core = self.settings.runtime_upgrade
-        most = min(core.max_concurrent_upgrades, core.hot_swap.max_concurrent_swaps)
-        if len(set(self._held.values())) >= most:
-            raise UpgradeBusyError(
-                f"{most} upgrades run already, and no more may at once.",
-                hint="Wait, or raise max_concurrent_upgrades and hot_swap.max_concurrent_swaps.",
-            )
-        self._held.update(dict.fromkeys(names, key))
-        if isinstance(run, UpgradeRun):
-            self._runs[key] = run
-        self._results.pop(key, None)
-        self._tasks[key] = asyncio.create_task(self._carry(key, run, names, go), name=f"noodle {key}")
-        return key
-
-    async def _carry(self, key: str, run: object, names: tuple[str, ...], go: Callable[[], Any]) -> UpgradeResult:
-        try:
-            result: UpgradeResult = await go()
-            self._results[key] = result
-            while len(self._results) > 200:  # noqa: PLR2004 - older ones are in the journal
-                self._results.pop(next(iter(self._results)))
-            if isinstance(run, UpgradeRun) and result.success and run.staged is not None:
-                self._warm.update(dict.fromkeys(names, (run.upgrade_id, run.staged)))
-            elif isinstance(run, Reversal) and result.success:
-                for name in names:
-                    self._warm.pop(name, None)
-            await self.expire_rollback_points()
-            return result
-        finally:
-            for name in names:
-                self._held.pop(name, None)
-            self._tasks.pop(key, None)
-            self._runs.pop(key, None)
 
     async def _check_current(self, plan: UpgradePlan) -> None:
         """A plan is for the versions that ran when it was made."""
@@ -452,9 +394,6 @@ class Upgrader:
             raise _unknown(upgrade_id)
         return run
 
-    def _is_past(self, upgrade_id: str) -> bool:
-        return upgrade_id not in self._runs and self.journal.record(upgrade_id) is not None
-
     def _one(self, upgrade_id: str) -> dict[str, Any]:
         run = self._runs.get(upgrade_id)
         if run is not None:
@@ -462,7 +401,7 @@ class Upgrader:
         record = self.journal.record(upgrade_id)
         if record is None:
             raise _unknown(upgrade_id)
-        result = self._results.get(upgrade_id)
+        result = self._runs.ended(upgrade_id)
         return {
             **to_wire(record),
             "status": record.phase.status,
@@ -478,7 +417,7 @@ class Upgrader:
                 await asyncio.to_thread(self.journal.renew_lease)
             except LeaseLostError as lost:
                 # Another controller manages this state by now: what runs here may not go on.
-                for run in tuple(self._runs.values()):
+                for run in self._runs.active:
                     run.cancel(lost.message)
             except UpgradeError as error:
                 self.events.emit("journal.failed", message=error.message, data=error.to_wire())
