@@ -52,10 +52,10 @@ def shortest_cycle(needs: Graph) -> tuple[str, ...]:
             way, looked_at = _back_to(start, circles.needs, limit=len(best) - 1 if best else len(needs))
             visits += looked_at
             best = way or best
-            # A circle that is shorter than the best through this node does not touch it, so the node can go.
+            # A circle that is shorter than the best through this node does not touch it, so the node can go. The nodes
+            # go in the order of their names, so every circle begins with its least one.
             circles.drop(start)
-    least = best.index(min(best)) if best else 0
-    return best[least:] + best[:least]
+    return best
 
 
 def _reverse(needs: Graph) -> dict[str, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -57,6 +58,7 @@ async def assemble(
     """Make an Upgrader; on failure everything that was opened is closed again."""
     place = Path(directory or settings.runtime_upgrade.state_directory).absolute()  # noqa: ASYNC240 - no I/O but the cwd
     await asyncio.to_thread(place.mkdir, mode=0o700, parents=True, exist_ok=True)
+    logging.getLogger("noodle_upgrade").setLevel(settings.runtime_upgrade.log_level)
     known = Drivers(extra=drivers)
     events, store = EventBus(), open_store(settings, place)
     journal = await asyncio.to_thread(open_journal, settings, place, known)

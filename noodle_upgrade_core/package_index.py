@@ -37,6 +37,7 @@ __all__ = ["PackageIndex"]
 _KEPT_BYTES = 64 << 10
 _GRACE = 2.0  # seconds for the last output to be read after pip has ended
 _SHOWN_LINES = 12
+_SHOWN_CHARACTERS = 500
 _SHOWN_VERSIONS = 8
 _CREDENTIALS = re.compile(r"//[^/@\s]+@")
 _LISTED = re.compile(r"\(from versions: ([^)]*)\)")
@@ -222,8 +223,8 @@ def _keep(stream: IO[bytes] | None, kept: collections.deque[bytes]) -> None:
 
 
 def _last_lines(output: str) -> list[str]:
-    lines = [_CREDENTIALS.sub("//***@", line.rstrip()) for line in output.splitlines() if line.strip()]
-    return lines[-_SHOWN_LINES:]
+    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
+    return [_CREDENTIALS.sub("//***@", line)[:_SHOWN_CHARACTERS] for line in lines[-_SHOWN_LINES:]]
 
 
 def _reason(output: str) -> str:

@@ -119,7 +119,7 @@ class UpgradeRun:
 
     async def run(self) -> UpgradeResult:
         """Carry the plan out, or leave everything as it was; never raises an error of the upgrade itself."""
-        seconds = self.plan.request.timeout_seconds
+        seconds = min(self.plan.request.timeout_seconds, self.services.upgrade_timeout)
         self._deadline = time.monotonic() + seconds
         try:
             async with asyncio.timeout(seconds):
@@ -129,7 +129,7 @@ class UpgradeRun:
         except TimeoutError as error:
             timeout = UpgradeTimeoutError(
                 f"The upgrade did not end within {seconds:g} s; it was {self.phase}.",
-                hint="Raise timeout_seconds (`--timeout`), or look at what it waited for with `noodle status`.",
+                hint="Raise timeout_seconds (`--timeout`) or runtime_upgrade.upgrade_timeout, whichever was less.",
             )
             timeout.__cause__ = error
             await self._back(self._waiting_error() or timeout)
@@ -236,8 +236,7 @@ class UpgradeRun:
                 details={"reasons": list(outcome.reasons), "evidence": dict(outcome.evidence)},
             )
         self._check_running("Everything reported success", staged.running())
-        if services.post_validation:
-            self._stop_on(await self._probe(), "after")
+        self._stop_on(await self._probe(), "after")
 
     async def _outcome(self, staged: StagedSwap) -> Outcome:
         services = self.services

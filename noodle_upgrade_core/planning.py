@@ -31,6 +31,7 @@ from noodle_upgrade_core.model import (
 )
 from noodle_upgrade_core.phases import Reply, Runner
 from noodle_upgrade_core.registry import Registry
+from noodle_upgrade_core.sections import RuntimeUpgradeSettings
 from noodle_upgrade_core.sources import Sources
 from noodle_upgrade_core.staged import WEIGHTS
 from noodle_upgrade_core.strategies import strategy_for
@@ -57,14 +58,39 @@ class Planner:
     runner: Runner
     sources: Sources
     drivers: Drivers
+    settings: RuntimeUpgradeSettings
+    registered: Callable[[], Mapping[str, ComponentDescriptor]]
     context: Callable[[UpgradeRequest], UpgradeContext]
 
     async def registry(self) -> tuple[Registry, tuple[Finding, ...]]:
-        """Ask every plugin what runs now; a plugin that fails is a finding."""
+        """Ask every plugin what runs now; a plugin that fails is a finding.
+
+        What a plugin found to run is believed of the version, and what was registered by hand of everything else.
+        Without auto-discovery only registered components are listed.
+        """
         replies = await self.runner.ask("discover")
         findings = [finding_of(reply.error, source=reply.plugin) for reply in replies if reply.error is not None]
-        registry = Registry.of([component for reply in replies for component in (reply.value or ())])
+        found = [component for reply in replies for component in (reply.value or ())]
+        by_hand = self.registered()
+        listed = [
+            evolve(by_hand[one.name], version=one.version) if one.name in by_hand else one
+            for one in found
+            if self.settings.components.auto_discovery or one.name in by_hand
+        ]
+        critical = {canonicalize_name(name) for name in self.settings.critical_components}
+        registry = Registry.of(
+            [evolve(one, critical=True) if canonicalize_name(one.name) in critical else one for one in listed]
+        )
         return registry, (*findings, *registry.findings)
+
+    def _order(self, registry: Registry, names: Sequence[str]) -> list[str]:
+        """Return the names, dependencies first where the settings want that."""
+        if not self.settings.components.dependency_resolution:
+            return list(names)
+        return [name for name in registry.resolve_dependencies(names) if name in names]
+
+    def _broken(self, registry: Registry, targets: Mapping[str, str]) -> tuple[Finding, ...]:
+        return registry.check(targets) if self.settings.components.dependency_resolution else ()
 
     async def feasibility(self, request: UpgradeRequest) -> FeasibilityResult:
         """Say whether there is a way to the target, without fetching or staging anything."""
@@ -72,18 +98,18 @@ class Planner:
             registry, _ = await self.registry()
             component, target = await self._target(registry, request)
             path = await self._path(component, target)
-            order = registry.resolve_dependencies([component.name])
+            order = self._order(registry, [component.name])
         except UpgradeError as error:
             return FeasibilityResult(
                 feasible=False, reasons=(error.hint,) if error.hint else (), blockers=(str(error),)
             )
-        broken = [f.message for f in registry.check({component.name: target}) if f.severity is Severity.ERROR]
+        broken = [f.message for f in self._broken(registry, {component.name: target}) if f.severity is Severity.ERROR]
         reasons = [f"{component.name} {component.version} runs; {' -> '.join(path)} is open"]
         reasons += [f"needs {name}" for name in order if name != component.name]
         return FeasibilityResult(feasible=not broken, reasons=tuple(reasons), blockers=tuple(broken), path=path)
 
     async def plan(self, requests: Sequence[UpgradeRequest]) -> UpgradePlan:
-        """Return the whole plan; what cannot be done at all (no such component, version, way) raises its typed error."""
+        """Return the whole plan; what cannot be planned (no such component, version, way) raises its typed error."""
         _same_gate(requests)
         # A strategy that is not there, or a parameter that it does not have, is known before anything is fetched.
         strategy_for(requests[0], self.drivers, {})
@@ -94,7 +120,7 @@ class Planner:
             if component.name in wanted:
                 raise InvalidRequestError(f"{component.name} is asked for twice in one set.")
             wanted[component.name] = (request, component, target)
-        order = [name for name in registry.resolve_dependencies(list(wanted)) if name in wanted]
+        order = self._order(registry, list(wanted))
         targets = {name: wanted[name][2] for name in order}
         steps = [await self._step(*wanted[name]) for name in order]
         steps = [await self._assess(step, wanted[step.name][0]) for step in steps]
@@ -103,7 +129,7 @@ class Planner:
             steps=tuple(steps),
             findings=(
                 *[f for f in findings if f.subject in wanted or f.severity is Severity.ERROR],
-                *registry.check(targets),
+                *self._broken(registry, targets),
                 *_requirements(steps, registry, targets),
                 *_strategy_notes(steps, requests[0]),
             ),
@@ -118,7 +144,13 @@ class Planner:
         return evolve(plan, findings=(*plan.findings, *found))
 
     async def validate(self, plan: UpgradePlan, stage: Stage, context: UpgradeContext) -> tuple[Finding, ...]:
-        """Ask every plugin; one that fails is an error finding in its name."""
+        """Ask every plugin; one that fails is an error finding in its name.
+
+        Each stage can be switched off by the settings: nobody is asked then.
+        """
+        asked = self.settings.validation
+        if not (asked.pre_upgrade_checks if stage == "before" else asked.post_upgrade_validation):
+            return ()
         replies = await self.runner.ask("validate", plan=plan, stage=stage, context=context)
         return tuple(finding for reply in replies for finding in _findings(reply))
 

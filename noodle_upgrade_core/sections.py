@@ -80,7 +80,7 @@ class SoakSettings:
     """How long a committed version stays under watch."""
 
     seconds: float = setting(0.0, ge=0, le=_YEAR, help="Seconds to watch the new version after the commit.")
-    tries: int = setting(3, ge=1, help="Measurements that must show harm before a rollback.")
+    tries: int = setting(3, ge=1, help="Restarts that a soak survives; one more goes back.")
 
 
 @frozen(kw_only=True)
@@ -143,7 +143,7 @@ class RuntimeUpgradeSettings:
 
     enabled: bool = setting(True, env="NOODLE_RUNTIME_UPGRADE_ENABLED", help="The switch for every upgrade.")
     upgrade_timeout: float = setting(
-        300.0, env="NOODLE_UPGRADE_TIMEOUT", gt=0, le=_YEAR, help="Seconds for one upgrade."
+        300.0, env="NOODLE_UPGRADE_TIMEOUT", gt=0, le=_YEAR, help="Seconds that one upgrade may take, at most."
     )
     hot_swap: HotSwapSettings = HotSwapSettings()
     rollback: RollbackSettings = RollbackSettings()

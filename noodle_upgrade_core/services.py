@@ -39,7 +39,8 @@ class Services:
     judge: str
     soak_seconds: float
     soak_tries: int
-    post_validation: bool
+    swap_timeout: float
+    upgrade_timeout: float
     strategy_defaults: Mapping[str, Mapping[str, Any]]
     rollback_points: Callable[[UpgradePlan, str], Awaitable[tuple[RollbackPoint, ...]]]
     context: Callable[..., UpgradeContext]
@@ -56,7 +57,8 @@ class Services:
         parts: list[StagedSwap] = []
         for plugin in dict.fromkeys(step.plugin for step in plan.steps):
             steps = tuple(step for step in plan.steps if step.plugin == plugin)
-            reply = await self.runner.ask_only(plugin, "swap", steps=steps, plan=plan, context=context)
+            limit = min(self.swap_timeout, max(0.001, context.remaining()))
+            reply = await self.runner.ask_only(plugin, "swap", limit=limit, steps=steps, plan=plan, context=context)
             if reply is not None and reply.error is not None:
                 raise reply.error
             if reply is None or reply.value is None:

@@ -48,6 +48,9 @@ class SqliteJournal(SqliteWrites):
         self, upgrade_id: str, plan: UpgradePlan, *, who: str, why: str = "", durable: bool = False
     ) -> UpgradeRecord:
         """RECEIVED; rides unless `durable`. Raises `UpgradeBusyError`, `InvalidRequestError`."""
+        names = plan.component_names
+        if not names or len(set(names)) != len(names):
+            raise InvalidRequestError("An upgrade needs at least one component, and each of them once.")
         wire = to_wire(plan)
         at = self._clock()
         record = UpgradeRecord(
@@ -55,7 +58,7 @@ class SqliteJournal(SqliteWrites):
             phase=Phase.RECEIVED,
             plan=wire,
             plan_digest=plan.digest,
-            components=plan.component_names,
+            components=names,
             from_versions={step.name: step.from_version for step in plan.steps},
             to_versions={step.name: step.to_version for step in plan.steps},
             created_at=at,
@@ -63,8 +66,6 @@ class SqliteJournal(SqliteWrites):
             fence=self._number,
             nonces=nonces_of(wire),
         )
-        if not record.components or len(set(record.components)) != len(record.components):
-            raise InvalidRequestError("An upgrade needs at least one component, and each of them once.")
         with self._opened().lock:
             self._check_begin(record)
             rows = (self._row(record, None, Phase.RECEIVED, at=at, who=who, why=why, evidence=None),)
@@ -72,7 +73,7 @@ class SqliteJournal(SqliteWrites):
         return record
 
     def _check_begin(self, record: UpgradeRecord) -> None:
-        self._opened().check_usable()
+        self._check_held()
         if self.record(record.upgrade_id) is not None:
             raise InvalidRequestError(f"There is an upgrade {record.upgrade_id} already.")
         for nonce in record.nonces:

@@ -134,14 +134,19 @@ class SqliteWrites(SqliteReads):
             self._number = 0
 
     def _check_lease(self, connection: sqlite3.Connection) -> None:
+        self._check_held()
         number, holder = connection.execute("SELECT number, holder FROM lease").fetchone()
         if number != self._number:
             raise LeaseLostError(
-                f"This controller has no lease on {self.path}"
-                + (f": {holder or 'another one'} has taken over." if self._number else "."),
-                hint="Close this Upgrader; the newer one manages the state." if self._number else "Acquire it first.",
+                f"This controller lost its lease on {self.path}: {holder or 'another one'} has taken over.",
+                hint="Close this Upgrader; the newer one manages the state.",
                 details={"number": self._number, "newest": number, "holder": holder},
             )
+
+    def _check_held(self) -> None:
+        self._opened().check_usable()
+        if not self._number:
+            raise LeaseLostError(f"This controller has no lease on {self.path}.", hint="Acquire it first.")
 
     # --- changes -----------------------------------------------------------------------------------------------------
 
@@ -239,6 +244,7 @@ class SqliteWrites(SqliteReads):
                         after(connection)
                 self._riding = Riding()
             else:
+                self._check_held()
                 made = rows(None) if callable(rows) else rows
                 self._riding = self._riding.joined(changed, made, fresh=fresh)
         except BaseException:

@@ -96,7 +96,15 @@ class Upgrader:
         self.gauge = gauge
         self._runner = runner
         self._sources = sources
-        self._planner = Planner(runner=runner, sources=sources, drivers=drivers, context=self._plan_context)
+        self._registered: dict[str, ComponentDescriptor] = {}
+        self._planner = Planner(
+            runner=runner,
+            sources=sources,
+            drivers=drivers,
+            settings=settings.runtime_upgrade,
+            registered=lambda: self._registered,
+            context=self._plan_context,
+        )
         self._points = RollbackPoints(journal=journal, store=store, sources=sources, settings=settings)
         core = settings.runtime_upgrade
         most = min(core.max_concurrent_upgrades, core.hot_swap.max_concurrent_swaps)
@@ -184,6 +192,29 @@ class Upgrader:
         """Return what runs now, in upgrade order where there is one, by name otherwise."""
         registry, _ = await self._planner.registry()
         return tuple(registry.get_component(name) for name in registry.names)
+
+    def register_component(self, component: ComponentDescriptor) -> None:
+        """Describe a component by hand: what it depends on, its path, that it is critical.
+
+        The version that runs is still asked of the plugins, and a component that none of them finds is not listed.
+        """
+        self._registered[component.name] = component
+
+    async def discover_components(self) -> tuple[ComponentDescriptor, ...]:
+        """Ask every plugin again what runs now; the same as `components`."""
+        return await self.components()
+
+    def request(self, component_name: str, target_version: str, **fields: Any) -> UpgradeRequest:
+        """Make a request; what is not given comes from the settings: strategy, time limit, validation level, rollback.
+
+        Raises `InvalidRequestError`.
+        """
+        core = self.settings.runtime_upgrade
+        fields.setdefault("strategy", self.settings.drivers.strategy)
+        fields.setdefault("timeout_seconds", core.upgrade_timeout)
+        fields.setdefault("validation_level", core.validation.level)
+        fields.setdefault("rollback_enabled", core.rollback.enabled)
+        return UpgradeRequest(component_name=component_name, target_version=target_version, **fields)
 
     async def plan(self, request: UpgradeRequest | Sequence[UpgradeRequest]) -> UpgradePlan:
         """Say what would happen, in which order, how, and what cannot be done; changes nothing that runs.
@@ -367,7 +398,8 @@ class Upgrader:
             judge=drivers.judge,
             soak_seconds=core.soak.seconds,
             soak_tries=core.soak.tries,
-            post_validation=core.validation.post_upgrade_validation,
+            swap_timeout=core.hot_swap.swap_timeout,
+            upgrade_timeout=core.upgrade_timeout,
             strategy_defaults={"gradual": {"percentage": core.gradual_rollout_percentage}},
             rollback_points=self._points.create,
             context=self._context,

@@ -681,3 +681,79 @@ def test_the_blocking_twin_does_the_same_from_any_thread(folder):
         assert len(upgrader.get_upgrade_history()) == 1
         assert not upgrader.doctor()
     assert shelf.versions["lamp"] == "1.0"
+
+
+# --- every setting does what it says ---------------------------------------------------------------------------------
+
+
+def test_without_discovery_only_what_was_registered_by_hand_is_listed(folder):
+    async def story():
+        async with opened(folder, runtime_upgrade__components__auto_discovery=False) as upgrader:
+            assert await upgrader.components() == ()
+            upgrader.register_component(ComponentDescriptor(name="lamp", version="0", description="over the desk"))
+            (lamp,) = await upgrader.components()
+            assert (lamp.version, lamp.description) == ("1.0", "over the desk")
+            upgrader.register_component(ComponentDescriptor(name="ghost", version="1.0"))
+            assert [one.name for one in await upgrader.discover_components()] == ["lamp"]
+
+    run(story())
+
+
+def test_without_dependency_resolution_dependents_are_not_looked_at(folder):
+    async def story():
+        shelf = Shelf(lamp="1.0", desk="1.0")
+        shelf.dependencies["lamp"] = (Dependency("desk", "<2"),)
+        async with opened(folder, shelf, runtime_upgrade__components__dependency_resolution=False) as upgrader:
+            assert (await upgrader.plan(ask("2.0", "desk"))).feasible
+
+    run(story())
+
+
+def test_components_that_the_settings_call_critical_are_critical(folder):
+    async def story():
+        async with opened(folder, runtime_upgrade__critical_components=["Lamp"]) as upgrader:
+            assert {one.name: one.critical for one in await upgrader.components()} == {"lamp": True, "book": False}
+
+    run(story())
+
+
+@pytest.mark.parametrize(("stage", "key"), [("before", "pre_upgrade_checks"), ("after", "post_upgrade_validation")])
+def test_a_stage_of_validation_can_be_switched_off(folder, stage, key):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        shelf.findings = [(stage, "error", "it wobbles", "lamp")]
+        async with opened(folder, shelf, **{f"runtime_upgrade__validation__{key}": False}) as upgrader:
+            assert (await upgrader.upgrade(await upgrader.plan(ask()))).success
+
+    run(story())
+
+
+def test_the_settings_time_limit_holds_for_every_request(folder):
+    async def story():
+        async with opened(folder, runtime_upgrade__upgrade_timeout=0.3) as upgrader:
+            result = await upgrader.upgrade(await upgrader.plan(ask(parameters={"bake": 60})))
+            assert isinstance(result.error, e.UpgradeTimeoutError)
+
+    run(story())
+
+
+def test_staging_has_a_time_limit_of_its_own(folder):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        _, go_on = gate_at(shelf, "swap")
+        async with opened(folder, shelf, runtime_upgrade__hot_swap__swap_timeout=0.1) as upgrader:
+            result = await upgrader.upgrade(await upgrader.plan(ask()))
+            go_on.set()
+            assert isinstance(result.error, e.PluginTimeoutError)
+            assert result.phase is Phase.ABORTED
+
+    run(story())
+
+
+def test_a_request_made_by_the_upgrader_has_the_settings_defaults(folder):
+    async def story():
+        async with opened(folder, runtime_upgrade__validation__level="normal") as upgrader:
+            request = upgrader.request("lamp", "1.1", priority=7)
+            assert (request.validation_level, request.strategy, request.priority) == ("normal", "immediate", 7)
+
+    run(story())
