@@ -128,7 +128,7 @@ class _Gatherer:
 
 
 def _sources(settings: Settings, store: ContentStore, drivers: Drivers) -> Sources:
-    """Make the configured sources; what is installed is asked last, and is what rollback points are captured from."""
+    """Make the configured sources, after what is installed: it is at hand, and rollback points are captured from it."""
     core = settings.runtime_upgrade
     wheel = core.sources.wheel
     made = [
@@ -143,4 +143,4 @@ def _sources(settings: Settings, store: ContentStore, drivers: Drivers) -> Sourc
         )
         for name in core.sources.order
     ]
-    return Sources((*made, InstalledSource(store=store)))
+    return Sources((InstalledSource(store=store), *made))

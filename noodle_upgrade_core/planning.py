@@ -32,7 +32,7 @@ from noodle_upgrade_core.model import (
 from noodle_upgrade_core.phases import Reply, Runner
 from noodle_upgrade_core.registry import Registry
 from noodle_upgrade_core.sections import RuntimeUpgradeSettings
-from noodle_upgrade_core.sources import Sources
+from noodle_upgrade_core.sources import Sources, names_file
 from noodle_upgrade_core.staged import WEIGHTS
 from noodle_upgrade_core.strategies import strategy_for
 
@@ -97,6 +97,8 @@ class Planner:
         try:
             registry, _ = await self.registry()
             component, target = await self._target(registry, request)
+            if not names_file(request.target_version):
+                await asyncio.to_thread(self.sources.confirm, component, target)
             path = await self._path(component, target)
             order = self._order(registry, [component.name])
         except UpgradeError as error:
@@ -184,7 +186,7 @@ class Planner:
     async def _step(self, request: UpgradeRequest, component: ComponentDescriptor, target: str) -> PlanStep:
         path = await self._path(component, target)
         # A request may name a file: then that file is fetched, not whatever else has the same version.
-        last = request.target_version if request.target_version.endswith(".whl") else target
+        last = request.target_version if names_file(request.target_version) else target
         artifacts = [
             await asyncio.to_thread(self.sources.fetch, component, last if version == target else version)
             for version in path[1:]

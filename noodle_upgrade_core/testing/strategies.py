@@ -1,0 +1,361 @@
+"""The rules of a strategy, tried in small worlds: all is well, harm at every point, silence, closed gates."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from noodle_upgrade_core.model import UpgradePlan
+from noodle_upgrade_core.steps import Gate, Judge, Observation, Probe, Revert, Shift, Step, Wait
+from noodle_upgrade_core.testing.failures import ConformanceError, insist
+from noodle_upgrade_core.testing.samples import sample_plan, sample_step, sample_verdict
+
+__all__ = ["RULES", "check_strategy"]
+
+MOST_STEPS = 10_000
+LONGEST_SECONDS = 400 * 86_400.0
+"""A rollout of more than a year: it goes on as long as nobody ends it, which is allowed while nothing is known."""
+
+_CLOCKS = frozenset(
+    {
+        "clock_gettime", "clock_gettime_ns", "gmtime", "localtime", "monotonic", "monotonic_ns", "now", "perf_counter",
+        "perf_counter_ns", "process_time", "process_time_ns", "sleep", "time", "time_ns", "today", "utcnow",
+    }
+)  # fmt: skip
+_EFFECTS = {
+    "_io": "opens a file",
+    "_posixsubprocess": "starts a process",
+    "_socket": "opens a socket",
+    "_ssl": "opens a socket",
+    "_thread": "starts a thread",
+    "io": "opens a file",
+    "posix": "asks the operating system",
+    "nt": "asks the operating system",
+    "select": "waits for a file",
+}
+_HARMLESS = frozenset({"allocate_lock", "fspath", "get_ident", "RLock", "lock"})
+
+
+@frozen(kw_only=True)
+class World:
+    """What a strategy meets: `harm_at` is the number of the observation that shows harm, 0 for none."""
+
+    name: str
+    answer: str = "safe"
+    harm_at: int = 0
+    gates_open: bool = True
+    ends: bool = True
+
+
+@frozen(kw_only=True)
+class Course:
+    """How a rollout went in one world."""
+
+    world: World
+    steps: tuple[Step, ...] = ()
+    ended: bool = False
+    seconds: float = 0.0
+    weight: float = 0.0
+    harmed_after: int | None = None
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the new version would be committed."""
+        return self.ended and self.weight == 1.0 and not any(isinstance(step, Revert) for step in self.steps)
+
+
+Make = Callable[[], Any]
+
+
+def check_strategy(
+    strategy: Callable[..., Any], parameters: Mapping[str, Any] | None = None, *, plan: UpgradePlan | None = None
+) -> None:
+    """Check all rules at once; raises `ConformanceError` for the first that is broken.
+
+    `strategy` is the class, made anew with `parameters` for every world. Without `plan` it is tried on a plan with
+    weights and on one that is all or nothing.
+    """
+    for rule in RULES.values():
+        rule(lambda: strategy(**(parameters or {})), plan)
+
+
+# --- the rules ---------------------------------------------------------------------------------------------------
+
+
+def rollout_is_a_generator(make: Make, plan: UpgradePlan | None) -> None:
+    """`rollout(plan)` gives a generator, anew each time."""
+    for one in _plans(plan):
+        strategy = make()
+        insist(
+            callable(getattr(strategy, "rollout", None)),
+            f"{type(strategy).__name__} has no method `rollout`.",
+            "Write `def rollout(self, plan):` with `yield`.",
+        )
+        first, second = strategy.rollout(one), strategy.rollout(one)
+        is_one = inspect.isgenerator(first)
+        insist(
+            is_one and inspect.isgenerator(second) and first is not second,
+            f"rollout(plan) gave {type(first).__name__}.",
+            "It must be a plain generator function: `def` with `yield`, not `async def`, not a list.",
+        )
+
+
+def yields_only_known_steps(make: Make, plan: UpgradePlan | None) -> None:
+    """Every yielded value is a Shift, Wait, Gate, Judge, Probe or Revert."""
+    for course in _courses(make, plan):
+        for step in course.steps:
+            insist(
+                isinstance(step, Step),
+                f"in the world {course.world.name!r} it yielded {step!r}, which is no step.",
+                "The steps are Shift, Wait, Gate, Judge, Probe and Revert.",
+            )
+
+
+def comes_to_an_end(make: Make, plan: UpgradePlan | None) -> None:
+    """It ends where there are answers, and lets time pass where there are none."""
+    for course in _courses(make, plan):
+        if course.ended:
+            continue
+        insist(
+            not course.world.ends and course.seconds > LONGEST_SECONDS,
+            f"in the world {course.world.name!r} it did not end in {len(course.steps)} steps"
+            f" and {course.seconds:.0f} s of rollout.",
+            "Return after the last step; where nothing is known, wait with Wait or Judge.",
+        )
+
+
+def promotes_what_is_safe(make: Make, plan: UpgradePlan | None) -> None:
+    """Where every observation says safe, all traffic ends on the new version."""
+    for course in _courses(make, plan):
+        if course.world.name == "all is well":
+            insist(
+                course.promoted,
+                f"where every observation says safe it ended with a weight of {course.weight:g}"
+                f" after {_words(course)}.",
+                "End with Shift(1.0).",
+            )
+
+
+def gives_up_on_harm(make: Make, plan: UpgradePlan | None) -> None:
+    """After harm no more traffic goes to the new version, and it is not promoted."""
+    for course in _courses(make, plan):
+        if course.harmed_after is None:
+            continue
+        before = _weight_of(course.steps[: course.harmed_after])
+        later = course.steps[course.harmed_after :]
+        raised = [step for step in later if isinstance(step, Shift) and step.weight > before]
+        insist(
+            not raised,
+            f"in the world {course.world.name!r} it went on to {raised[0] if raised else ''} after harm.",
+            "Yield Revert(seen.reasons) and return when seen.harm.",
+        )
+        insist(
+            not course.promoted,
+            f"in the world {course.world.name!r} it ended with all traffic on a version that did harm.",
+            "Yield Revert(seen.reasons) and return when seen.harm.",
+        )
+
+
+def heeds_a_closed_gate(make: Make, plan: UpgradePlan | None) -> None:
+    """Where a gate stays closed, the new version is not promoted."""
+    for course in _courses(make, plan):
+        if not course.world.gates_open and any(isinstance(step, Gate) for step in course.steps):
+            insist(not course.promoted, "it went on to the end past a gate that nobody opened.")
+
+
+def is_deterministic(make: Make, plan: UpgradePlan | None) -> None:
+    """The same world gives the same steps."""
+    for one in _plans(plan):
+        for world in _worlds(_observations(make, one)):
+            first, second = _run(make, one, world), _run(make, one, world)
+            insist(
+                first.steps == second.steps,
+                f"in the world {world.name!r} it went two ways: {_words(first)}; and {_words(second)}.",
+                "A strategy decides by its parameters, the plan and what it observes, by nothing else.",
+            )
+
+
+def does_no_io_and_reads_no_clock(make: Make, plan: UpgradePlan | None) -> None:
+    """It opens nothing, starts nothing, sleeps nowhere, and asks no clock."""
+    for one in _plans(plan):
+        for world in _worlds(_observations(make, one)):
+            _run(make, one, world, watch=True)
+
+
+def can_be_stopped_anywhere(make: Make, plan: UpgradePlan | None) -> None:
+    """Closing it after any step ends it at once, without another step."""
+    for one in _plans(plan):
+        course = _run(make, one, World(name="all is well"))
+        for count in range(1, min(len(course.steps), 50) + 1):
+            rollout = make().rollout(one)
+            seen = None
+            for number in range(count):
+                step = next(rollout) if seen is None else rollout.send(seen)
+                seen = _observe(step, World(name="all is well"), number, Course(world=World(name="")))
+            try:
+                rollout.close()
+            except BaseException as error:
+                raise ConformanceError(
+                    f"closing it after {count} step(s) raised {type(error).__name__}: {error}."
+                    " Do not yield in `finally`, and do not catch GeneratorExit."
+                ) from error
+
+
+RULES: Mapping[str, Callable[[Make, UpgradePlan | None], None]] = {
+    rule.__name__: rule
+    for rule in (
+        rollout_is_a_generator,
+        yields_only_known_steps,
+        comes_to_an_end,
+        promotes_what_is_safe,
+        gives_up_on_harm,
+        heeds_a_closed_gate,
+        is_deterministic,
+        does_no_io_and_reads_no_clock,
+        can_be_stopped_anywhere,
+    )
+}
+"""Every rule by its name."""
+
+
+# --- trying it ---------------------------------------------------------------------------------------------------
+
+
+def _plans(plan: UpgradePlan | None) -> Iterator[UpgradePlan]:
+    if plan is not None:
+        yield plan
+        return
+    yield sample_plan()
+    yield sample_plan(steps=(sample_step(verdict=sample_verdict(capabilities=frozenset())),))
+
+
+def _observations(make: Make, plan: UpgradePlan) -> int:
+    """How many observations could show harm where all is well: one world for each."""
+    steps = _run(make, plan, World(name="all is well")).steps
+    return min(50, sum(isinstance(step, Judge | Probe) for step in steps))
+
+
+def _worlds(observations: int) -> Iterator[World]:
+    yield World(name="all is well")
+    for number in range(1, observations + 1):
+        yield World(name=f"harm at observation {number}", harm_at=number)
+    yield World(name="no traffic", answer="starved", ends=False)
+    yield World(name="no answer", answer="", ends=False)
+    yield World(name="gates stay closed", gates_open=False)
+
+
+def _courses(make: Make, plan: UpgradePlan | None) -> Iterator[Course]:
+    for one in _plans(plan):
+        for world in _worlds(_observations(make, one)):
+            yield _run(make, one, world)
+
+
+def _run(make: Make, plan: UpgradePlan, world: World, *, watch: bool = False) -> Course:
+    course = Course(world=world)
+    rollout = make().rollout(plan)
+    seen: Observation | None = None
+    judged = 0
+    steps: list[Step] = []
+    try:
+        while len(steps) < MOST_STEPS and course.seconds <= LONGEST_SECONDS:
+            step = _next(rollout, seen, watch=watch)
+            if step is None:
+                course = evolve(course, ended=True)
+                break
+            steps.append(step)
+            if not isinstance(step, Step) or isinstance(step, Revert):
+                course = evolve(course, ended=True)
+                break
+            judged += isinstance(step, Judge | Probe)
+            seen = _observe(step, world, judged, course)
+            course = evolve(course, seconds=seen.elapsed, weight=seen.weight)
+            if seen.harm and course.harmed_after is None:
+                course = evolve(course, harmed_after=len(steps))
+    finally:
+        rollout.close()
+    return evolve(course, steps=tuple(steps))
+
+
+def _next(rollout: Any, seen: Observation | None, *, watch: bool) -> Any:
+    watching = _Watching() if watch else None
+    try:
+        if watching is None:
+            return next(rollout) if seen is None else rollout.send(seen)
+        with watching:
+            return next(rollout) if seen is None else rollout.send(seen)
+    except StopIteration:
+        return None
+    except ConformanceError:
+        raise
+    except Exception as error:
+        raise ConformanceError(f"it raised {type(error).__name__}: {error}.") from error
+    finally:
+        if watching is not None and watching.seen:
+            raise ConformanceError(
+                f"it {watching.seen[0]}. Everything that it may know is in the plan and in what it observes."
+            )
+
+
+def _observe(step: Any, world: World, judged: int, course: Course) -> Observation:
+    weight = step.weight if isinstance(step, Shift) else course.weight
+    match step:
+        case Wait():
+            return Observation(elapsed=course.seconds + step.seconds, weight=weight)
+        case Gate():
+            waited = 0.0 if world.gates_open else step.expires
+            return Observation(
+                safe=world.gates_open, harm=not world.gates_open, elapsed=course.seconds + waited, weight=weight
+            )
+        case Judge() | Probe() if world.harm_at and judged == world.harm_at:
+            return Observation(harm=True, reasons=("sample harm",), elapsed=course.seconds, weight=weight)
+        case Judge():
+            early = world.answer == "safe" and step.until == "safe"
+            return Observation(
+                safe=world.answer == "safe",
+                starved=world.answer == "starved",
+                elapsed=course.seconds + (0.0 if early else step.budget),
+                weight=weight,
+            )
+        case Probe():
+            return Observation(safe=True, elapsed=course.seconds, weight=weight)
+        case _:
+            return Observation(elapsed=course.seconds, weight=weight)
+
+
+def _weight_of(steps: tuple[Step, ...]) -> float:
+    return next((step.weight for step in reversed(steps) if isinstance(step, Shift)), 0.0)
+
+
+def _words(course: Course) -> str:
+    shown = ", ".join(str(step) for step in course.steps[:8])
+    return f"{shown}, …" if len(course.steps) > 8 else shown or "no step"  # noqa: PLR2004 - enough to see the way
+
+
+@frozen
+class _Watching:
+    """Sees every call into C that this thread makes: clocks are not audited by Python, and files are opened there."""
+
+    seen: list[str] = field(factory=list)
+    _before: list[Any] = field(factory=list)
+
+    def __enter__(self) -> None:
+        self._before.append(sys.getprofile())
+        sys.setprofile(self._profile)
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(self._before.pop())
+
+    def _profile(self, _frame: Any, event: str, called: Any) -> None:
+        if event != "c_call":
+            return
+        name = getattr(called, "__name__", "")
+        owner = getattr(called, "__self__", None)
+        module = str(getattr(called, "__module__", None) or getattr(owner, "__module__", "") or "")
+        if name in _CLOCKS and (module in {"time", "datetime"} or getattr(owner, "__name__", "") == "time"):
+            self.seen.append(f"reads a clock (`{module}.{name}`)" if name != "sleep" else "sleeps by itself")
+        elif module in _EFFECTS and name not in _HARMLESS:
+            self.seen.append(f"{_EFFECTS[module]} (`{name}`)")
