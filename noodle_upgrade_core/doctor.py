@@ -137,10 +137,10 @@ def _read(journal: Journal) -> _Facts:
     """Read everything, again if something was written meanwhile: halves of two moments would look like damage."""
     facts = _read_once(journal)
     for _ in range(_TRIES):
-        again = _read_once(journal)
-        if again == facts:
+        last = facts.rows[-1].sequence if facts.rows else 0
+        if not journal.audit(after=last, limit=1) and journal.active() == facts.active:
             break
-        facts = again
+        facts = _read_once(journal)
     return facts
 
 
@@ -251,6 +251,9 @@ def _generations(facts: _Facts) -> Iterator[Finding]:
     """I5: every move in the audit adds 1, starts where the last one ended, and the last one is the pointer."""
     at: dict[str, tuple[int, str]] = {}
     for row in facts.rows:
+        moves = [move["component_name"] for move in row.evidence.get("moves", ())]
+        if row.phase is Phase.ROLLED_BACK and sorted(moves) != sorted(_shown(facts, row.upgrade_id)):
+            yield _violation("I5", f"{row.upgrade_id} was rolled back, and a generation of it did not grow")
         for move in row.evidence.get("moves", ()):
             name, generation = move["component_name"], move["generation"]
             last = at.get(name)
@@ -268,6 +271,13 @@ def _generations(facts: _Facts) -> Iterator[Finding]:
                 f" and the audit ends at {version}, generation {generation}"
             )
             yield _violation("I5", words, subject=name)
+
+
+def _shown(facts: _Facts, upgrade_id: str) -> tuple[str, ...]:
+    """Return the components of an upgrade whose traffic had begun to move."""
+    record = facts.records.get(upgrade_id)
+    began = any(row.phase is Phase.SHIFTING for row in facts.by_upgrade[upgrade_id])
+    return record.components if record is not None and began else ()
 
 
 def _chains(facts: _Facts) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from attrs import frozen
 from noodle_upgrade_core.errors import PluginBrokenError
 from noodle_upgrade_core.hookspecs import PROJECT, UpgradeHooks
 
-__all__ = ["Implementation", "hook_arguments", "implementations_of"]
+__all__ = ["Implementation", "hook_arguments", "implementations_of", "marked_hooks"]
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -56,8 +56,7 @@ def implementations_of(plugin: object, *, name: str) -> tuple[Implementation, ..
     # One manager for each plugin: pluggy refuses a plugin that equals another one, and a refusal must touch no other.
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(UpgradeHooks)
-    names = [attribute for attribute in dir(plugin) if not attribute.startswith("__")]
-    marked = {attribute: options for attribute in names if (options := _options(manager, plugin, attribute))}
+    marked = _marked(manager, plugin)
     if not marked:
         raise PluginBrokenError(
             f"The plugin {name!r} implements no hook.", hint=_unmarked(plugin), details={"plugin": name}
@@ -69,6 +68,18 @@ def implementations_of(plugin: object, *, name: str) -> tuple[Implementation, ..
         if caller.name in wanted.values():
             found += [_implementation(caller.name, made, name) for made in caller.get_hookimpls()]
     return tuple(found)
+
+
+def marked_hooks(plugin: object) -> tuple[str, ...]:
+    """Return the hooks that a class, a module or an instance is marked to implement, without making anything of it."""
+    marked = _marked(pluggy.PluginManager(PROJECT), plugin)
+    wanted = {options.get("specname") or attribute for attribute, options in marked.items()}
+    return tuple(hook for hook in hook_arguments() if hook in wanted)
+
+
+def _marked(manager: pluggy.PluginManager, plugin: object) -> dict[str, Mapping[str, Any]]:
+    names = [attribute for attribute in dir(plugin) if not attribute.startswith("__")]
+    return {attribute: options for attribute in names if (options := _options(manager, plugin, attribute))}
 
 
 def _options(manager: pluggy.PluginManager, plugin: object, attribute: str) -> Mapping[str, Any] | None:

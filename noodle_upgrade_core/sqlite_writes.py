@@ -100,7 +100,9 @@ class SqliteWrites(SqliteReads):
             at = self._clock()
             number, held_by, expires = connection.execute("SELECT number, holder, expires FROM lease").fetchone()
             ours = self._number != 0 and number == self._number
-            if held_by and not ours and unstamp(expires) > at and not _has_ended(held_by):
+            if ours:
+                _flush(connection, self._riding)
+            elif held_by and unstamp(expires) > at and not _has_ended(held_by):
                 raise LeaseHeldError(
                     f"Another controller, {held_by}, manages {self.path} until {expires}.",
                     hint="Stop that program, or name another state directory.",

@@ -101,7 +101,9 @@ def sample_host(directory: Path, *, settings: Any = None, drivers: Drivers | Non
     return evolve(host, **changes) if changes else host
 
 
-def sample_context(directory: Path, *, cancelled: bool = False, seconds: float = 60.0, **changes: Any) -> UpgradeContext:
+def sample_context(
+    directory: Path, *, cancelled: bool = False, seconds: float = 60.0, **changes: Any
+) -> UpgradeContext:
     """Return what the hooks of an upgrade are given; with `cancelled` of one that somebody wants to stop."""
     store = directory / "store"
     store.mkdir(parents=True, exist_ok=True)

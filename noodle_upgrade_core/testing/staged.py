@@ -1,4 +1,4 @@
-"""A staged swap in memory: real in every promise of `StagedSwap`, for tests of strategies, of plugins and of the core."""
+"""A staged swap in memory that keeps every promise of `StagedSwap`: for tests of strategies, plugins and the core."""
 
 from __future__ import annotations
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from noodle_upgrade_core.model import UpgradePlan
 from noodle_upgrade_core.steps import Gate, Judge, Observation, Probe, Revert, Shift, Step, Wait
+from noodle_upgrade_core.testing.auditing import watched
 from noodle_upgrade_core.testing.failures import ConformanceError, insist
 from noodle_upgrade_core.testing.samples import sample_plan, sample_step, sample_verdict
 
@@ -19,25 +19,6 @@ __all__ = ["RULES", "check_strategy"]
 MOST_STEPS = 10_000
 LONGEST_SECONDS = 400 * 86_400.0
 """A rollout of more than a year: it goes on as long as nobody ends it, which is allowed while nothing is known."""
-
-_CLOCKS = frozenset(
-    {
-        "clock_gettime", "clock_gettime_ns", "gmtime", "localtime", "monotonic", "monotonic_ns", "now", "perf_counter",
-        "perf_counter_ns", "process_time", "process_time_ns", "sleep", "time", "time_ns", "today", "utcnow",
-    }
-)  # fmt: skip
-_EFFECTS = {
-    "_io": "opens a file",
-    "_posixsubprocess": "starts a process",
-    "_socket": "opens a socket",
-    "_ssl": "opens a socket",
-    "_thread": "starts a thread",
-    "io": "opens a file",
-    "posix": "asks the operating system",
-    "nt": "asks the operating system",
-    "select": "waits for a file",
-}
-_HARMLESS = frozenset({"allocate_lock", "fspath", "get_ident", "RLock", "lock"})
 
 
 @frozen(kw_only=True)
@@ -281,23 +262,22 @@ def _run(make: Make, plan: UpgradePlan, world: World, *, watch: bool = False) ->
 
 
 def _next(rollout: Any, seen: Observation | None, *, watch: bool) -> Any:
-    watching = _Watching() if watch else None
+    effects: list[str] = []
     try:
-        if watching is None:
+        if not watch:
             return next(rollout) if seen is None else rollout.send(seen)
-        with watching:
-            return next(rollout) if seen is None else rollout.send(seen)
+        with watched() as effects:
+            step = next(rollout) if seen is None else rollout.send(seen)
     except StopIteration:
-        return None
-    except ConformanceError:
-        raise
+        step = None
     except Exception as error:
         raise ConformanceError(f"it raised {type(error).__name__}: {error}.") from error
-    finally:
-        if watching is not None and watching.seen:
-            raise ConformanceError(
-                f"it {watching.seen[0]}. Everything that it may know is in the plan and in what it observes."
-            )
+    insist(
+        not effects,
+        f"it {effects[0] if effects else ''}.",
+        "Everything that a strategy may know is in the plan and in what it observes.",
+    )
+    return step
 
 
 def _observe(step: Any, world: World, judged: int, course: Course) -> Observation:
@@ -333,29 +313,3 @@ def _weight_of(steps: tuple[Step, ...]) -> float:
 def _words(course: Course) -> str:
     shown = ", ".join(str(step) for step in course.steps[:8])
     return f"{shown}, …" if len(course.steps) > 8 else shown or "no step"  # noqa: PLR2004 - enough to see the way
-
-
-@frozen
-class _Watching:
-    """Sees every call into C that this thread makes: clocks are not audited by Python, and files are opened there."""
-
-    seen: list[str] = field(factory=list)
-    _before: list[Any] = field(factory=list)
-
-    def __enter__(self) -> None:
-        self._before.append(sys.getprofile())
-        sys.setprofile(self._profile)
-
-    def __exit__(self, *_: object) -> None:
-        sys.setprofile(self._before.pop())
-
-    def _profile(self, _frame: Any, event: str, called: Any) -> None:
-        if event != "c_call":
-            return
-        name = getattr(called, "__name__", "")
-        owner = getattr(called, "__self__", None)
-        module = str(getattr(called, "__module__", None) or getattr(owner, "__module__", "") or "")
-        if name in _CLOCKS and (module in {"time", "datetime"} or getattr(owner, "__name__", "") == "time"):
-            self.seen.append(f"reads a clock (`{module}.{name}`)" if name != "sleep" else "sleeps by itself")
-        elif module in _EFFECTS and name not in _HARMLESS:
-            self.seen.append(f"{_EFFECTS[module]} (`{name}`)")

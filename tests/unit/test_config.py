@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import pytest
 from attrs import frozen
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from noodle_upgrade_core.config import Settings, default_files, load_settings
@@ -80,6 +81,7 @@ class Window:
 class EverySettings:
     folder: Path = setting(Path("audit"), env="NOODLE_EVERY_FOLDER")
     mode: Literal["fast", "safe"] = setting("safe", env="NOODLE_EVERY_MODE")
+    step: Literal[1, 2] = setting(1, env="NOODLE_EVERY_STEP")
     colour: Colour | None = setting(None, env=("NOODLE_EVERY_COLOUR", "NOODLE_EVERY_COLOR"))
     numbers: frozenset[int] = setting(frozenset(), env="NOODLE_EVERY_NUMBERS", ge=0)
     shares: Mapping[str, float] = setting(factory=dict, ge=0, le=1)
@@ -365,6 +367,13 @@ def test_a_wrong_value_in_a_file_is_refused_although_something_stronger_override
     assert problem["origin"].startswith("file ")
 
 
+def test_a_key_that_is_wrong_in_several_layers_is_told_for_each_of_them(write):
+    path = write("a.json", '{"runtime_upgrade": {"enabled": "no"}}')
+    error = refused(path, environ={"NOODLE_RUNTIME_UPGRADE_ENABLED": "-"}, overrides={"runtime_upgrade.enabled": 0})
+    origins = [problem["origin"] for problem in error.details["problems"]]
+    assert origins == [f"file {path}, line 1", "NOODLE_RUNTIME_UPGRADE_ENABLED", "argument"]
+
+
 def test_values_that_contradict_one_another_are_refused():
     plugins = "runtime_upgrade.plugins."
     assert "required and disabled" in str(refused(overrides={plugins + "required": ["a"], plugins + "disabled": ["a"]}))
@@ -443,6 +452,11 @@ def test_of_several_variables_for_one_setting_the_first_named_counts():
     both = {"NOODLE_EVERY_COLOR": "red", "NOODLE_EVERY_COLOUR": "green"}
     assert load(environ=both, sections=EVERY).section("every").colour is Colour.GREEN
     assert load(environ={"NOODLE_EVERY_COLOR": "red"}, sections=EVERY).section("every").colour is Colour.RED
+
+
+def test_a_variable_may_name_a_choice_that_is_a_number():
+    assert load(environ={"NOODLE_EVERY_STEP": " 2"}, sections=EVERY).section("every").step == 2
+    assert only(refused(environ={"NOODLE_EVERY_STEP": "3"}, sections=EVERY))["origin"] == "NOODLE_EVERY_STEP"
 
 
 def test_without_a_mapping_the_variables_of_the_process_count(monkeypatch):
@@ -639,6 +653,7 @@ def as_text(value):
     return ",".join(value) if isinstance(value, list) else str(value)
 
 
+@profile(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(files=st.lists(layer, max_size=3), variables=layer, arguments=layer, nest=st.booleans())
 def test_the_strongest_layer_that_says_something_is_what_counts_key_by_key(
     tmp_path_factory, files, variables, arguments, nest
@@ -745,6 +760,8 @@ def test_a_plugins_class_may_hold_whatever_a_document_can_say():
         ({"numbers": [1, -1]}, "every.numbers", "at least 0"),
         ({"colour": "blue"}, "every.colour", "must be one of red, green"),
         ({"mode": "sage"}, "every.mode", "must be one of fast, safe"),
+        ({"step": True}, "every.step", "must be one of 1, 2, not true"),
+        ({"step": "1"}, "every.step", "must be one of 1, 2, not '1'"),
     ],
 )
 def test_a_wrong_value_deep_in_a_plugins_section_is_refused_by_its_whole_key(data, key, said):

@@ -1,3 +1,4 @@
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -124,7 +125,9 @@ def test_a_keyword_that_is_missing_is_named():
             self.path = path
 
     drivers = Drivers(extra={"journals": {"needs": Needs}})
-    with pytest.raises(InvalidRequestError, match="the journal 'needs' needs more: missing a required argument: 'path'"):
+    with pytest.raises(
+        InvalidRequestError, match="the journal 'needs' needs more: missing a required .*argument: 'path'"
+    ):
         drivers.make("journals", "needs")
 
 
@@ -143,7 +146,7 @@ def _refuse(error):
 def test_what_a_constructor_raises_becomes_typed_and_keeps_its_cause():
     for error in (TypeError("deep inside"), SystemExit(2), OSError("disk")):
         drivers = Drivers(extra={"judges": {"odd": _refuse(error)}})
-        with pytest.raises(PluginBrokenError, match="the judge 'odd' could not be made") as caught:
+        with pytest.raises(PluginBrokenError, match="The judge 'odd' could not be made") as caught:
             drivers.make("judges", "odd", ratio=2)
         assert caught.value.__cause__ is error
     with pytest.raises(SettingsError):
@@ -244,8 +247,6 @@ def entries(folder, group=STRATEGIES):
 
 
 def test_the_catalogue_agrees_with_the_standard_library():
-    import importlib.metadata
-
     for group in ("noodle_upgrade.strategies", "noodle_upgrade.plugins"):
         standard = {(e.name, e.value, canonical(e.dist.name)) for e in importlib.metadata.entry_points(group=group)}
         assert {(e.name, e.value, canonical(e.distribution)) for e in Catalogue().entries(group)} == standard
@@ -294,8 +295,6 @@ def test_a_finder_that_brings_its_own_distributions_is_asked(env, monkeypatch):
             return None
 
         def find_distributions(self, _context):
-            import importlib.metadata
-
             return [importlib.metadata.PathDistribution(Path(place))]
 
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder()])

@@ -65,6 +65,10 @@ def test_a_ring_of_ten_thousand_is_named_whole():
     assert graph.shortest_cycle(needs) == tuple(sorted(needs))
 
 
+def test_a_longer_circle_that_is_found_later_does_not_replace_a_shorter_one():
+    assert graph.shortest_cycle({"a": ["b"], "b": ["a"], "c": ["d"], "d": ["e"], "e": ["c"]}) == ("a", "b")
+
+
 def test_a_hidden_small_circle_is_found_behind_a_large_one():
     needs = {f"n{i:04}": [f"n{(i + 1) % 2000:04}"] for i in range(2000)}
     needs["n1500"] = ["n1501", "n1499"]

@@ -141,6 +141,24 @@ def test_a_flood_of_output_is_kept_short(tmp_path):
     assert len(str(caught.value.details)) < 5000
 
 
+def test_a_flood_on_one_line_is_kept_short_in_memory_too(tmp_path):
+    index = PackageIndex(python=program(tmp_path, "print('x' * 5_000_000)\nraise SystemExit(3)"))
+    ended, output = index._output([index.python], tmp_path)
+    assert ended == 3
+    assert len(output) <= 64 << 10
+    with pytest.raises(ArtifactUnavailableError) as caught:
+        index.confirm("acme", "1.0")
+    assert len(str(caught.value)) < 1000
+
+
+def test_credentials_in_what_pip_says_are_never_repeated(tmp_path):
+    text = "print('ERROR: no access to https://user:secret@host/simple')\nraise SystemExit(3)"
+    with pytest.raises(ArtifactUnavailableError) as caught:
+        PackageIndex(python=program(tmp_path, text)).confirm("acme", "1.0")
+    assert "https://***@host/simple" in caught.value.message
+    assert "secret" not in str(caught.value.to_wire())
+
+
 def test_what_pip_leaves_running_does_not_keep_us_waiting(tmp_path):
     text = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
     PackageIndex(python=program(tmp_path, text)).confirm("acme", "1.0")

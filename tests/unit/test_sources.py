@@ -1,3 +1,4 @@
+import errno
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from noodle_upgrade_core.errors import (
     ArtifactTooLargeError,
     ArtifactUnavailableError,
     InvalidRequestError,
+    JournalFullError,
     VersionInvalidError,
     VersionUnknownError,
 )
@@ -69,10 +71,11 @@ def put(folder, files):
     return folder
 
 
-def install(site, name="acme", version="1.0", files=None):
-    """Put a distribution there as an installer would."""
+def install(site, name="acme", version="1.0", files=None, notes=None):
+    """Put a distribution there as an installer would; `notes` go to its metadata."""
     contents = {path: text.encode() for path, text in (CODE if files is None else files).items()}
     info = f"{name.replace('-', '_')}-{version}.dist-info"
+    contents |= {f"{info}/{path}": text.encode() for path, text in (notes or {}).items()}
     contents[f"{info}/METADATA"] = metadata(name, version, requires=["mdurl"], requires_python=">=3.8").encode()
     contents[f"{info}/RECORD"] = record(contents, f"{info}/RECORD")
     for path, data in contents.items():
@@ -106,6 +109,18 @@ def test_a_bomb_is_refused_and_nothing_is_stored(tmp_path, wheels):
     store = ContentStore(tmp_path / "small", max_unpacked_bytes=1 << 20)
     make_wheel(wheels, "acme", "1.0", {**CODE, "acme/zeros": "0" * (8 << 20)})
     with pytest.raises(ArtifactTooLargeError):
+        WheelSource(store=store, locations=[wheels], index=False).fetch(component(), "1.0")
+    assert nothing_is_stored(store)
+
+
+def test_a_disk_that_fails_while_a_wheel_is_unpacked_leaves_nothing_behind(tmp_path, wheels):
+    def full(operation):
+        if operation == "rename tree":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = ContentStore(tmp_path / "full", faults=full)
+    make_wheel(wheels, "acme", "1.0", CODE)
+    with pytest.raises(JournalFullError):
         WheelSource(store=store, locations=[wheels], index=False).fetch(component(), "1.0")
     assert nothing_is_stored(store)
 
@@ -369,6 +384,7 @@ def test_two_descriptors_of_one_version_are_refused(store, registry_path):
 def test_one_broken_descriptor_does_not_hide_the_others(store, registry_path):
     put(registry_path / "acme", {"1.0/acme.py": "", "1.0/component.toml": "oops", "2.0/acme.py": ""})
     put(registry_path / "base", {"1.0.py": ""})
+    put(registry_path / ".hidden", {"1.0.py": ""})
     survey = DirectorySource(store=store, registry_path=registry_path).survey()
     assert [(found.name, found.version) for found in survey.components] == [("acme", "2.0"), ("base", "1.0")]
     assert [(finding.subject, finding.source) for finding in survey.findings] == [("acme", "directory")]
@@ -378,8 +394,8 @@ def test_one_broken_descriptor_does_not_hide_the_others(store, registry_path):
 
 
 def test_an_installed_distribution_is_captured_without_bytecode_scripts_or_the_installers_notes(store, site):
-    info = install(site, files={**CODE, "acme/data.txt": "data", "acme/__pycache__/x.pyc": "", "../bin/acme": "run"})
-    put(info, {"direct_url.json": "{}", "INSTALLER": "pip"})
+    files = {**CODE, "acme/data.txt": "data", "acme/__pycache__/x.pyc": "", "../bin/acme": "run"}
+    install(site, files=files, notes={"direct_url.json": "{}", "INSTALLER": "pip", "REQUESTED": ""})
     found = InstalledSource(store=store).capture(component(version="1.0"))
     assert sorted(tree_of(store, found)) == [
         "acme-1.0.dist-info/METADATA",
@@ -486,7 +502,7 @@ def test_what_has_no_files_here_cannot_be_captured(store, location):
 def test_a_captured_version_is_bounded_like_any_other(tmp_path, site):
     install(site, files={**CODE, "acme/big.py": "#" * 5000})
     small = ContentStore(tmp_path / "small", max_unpacked_bytes=2000)
-    with pytest.raises(ArtifactTooLargeError):
+    with pytest.raises(ArtifactTooLargeError, match=r"acme 1\.0 holds more"):
         InstalledSource(store=small).capture(component(version="1.0"))
 
 

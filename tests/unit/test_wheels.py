@@ -73,6 +73,12 @@ def test_a_wheel_whose_metadata_tells_another_name_or_version_is_damaged(tmp_pat
             read(path)
 
 
+def test_a_wheel_with_the_metadata_of_two_distributions_is_damaged(tmp_path):
+    path = make_wheel(tmp_path, "acme", "1.0", {**CODE, "other-2.0.dist-info/METADATA": metadata("other", "2.0")})
+    with pytest.raises(ArtifactDamagedError, match="2 folders"):
+        read(path)
+
+
 def test_a_wheel_that_was_renamed_is_damaged(tmp_path):
     path = make_wheel(tmp_path, "acme", "1.0", CODE, file_name="acme-2.0-py3-none-any.whl")
     with pytest.raises(ArtifactDamagedError, match=r"acme-1\.0\.dist-info"):

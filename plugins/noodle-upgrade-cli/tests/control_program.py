@@ -66,6 +66,7 @@ class Program:
         self.history: list[dict[str, Any]] = []
         self.on_start: Callable[[str], None] = self.go_well
         self.drop_stream_after: list[int] = []
+        self.doctor: list[dict[str, Any]] = []
         self.token = ""
         self.core_version = "0.1.0"
         self.pid = os.getpid()
@@ -166,6 +167,7 @@ class Program:
             Route("/v1/rollback-points", self._points),
             Route("/v1/history", self._history),
             Route("/v1/events", self._events),
+            Route("/v1/doctor", self._doctor),
         ]
         return Starlette(routes=routes)
 
@@ -252,6 +254,9 @@ class Program:
 
     async def _points(self, request: Request) -> Response:
         return await self._seen(request) or JSONResponse({"rollback_points": self.points})
+
+    async def _doctor(self, request: Request) -> Response:
+        return await self._seen(request) or JSONResponse({"findings": self.doctor})
 
     async def _history(self, request: Request) -> Response:
         return await self._seen(request) or JSONResponse({"history": self.history})

@@ -159,7 +159,7 @@ def test_an_error_of_a_newer_program_keeps_its_code(noodle, program):
 
 
 def test_another_release_series_is_warned_about_and_served(noodle, program, monkeypatch):
-    monkeypatch.setattr("importlib.metadata.version", lambda _: "0.1.7")
+    monkeypatch.setattr(locate, "core_version", "0.1.7")
     program.core_version = "0.2.0"
     ran = noodle("status")
     assert ran.code == 0
@@ -210,7 +210,10 @@ def test_a_connection_that_breaks_in_an_answer_is_an_error(tmp_path):
     thread = threading.Thread(target=answer)
     thread.start()
     try:
-        with ControlClient(Address(socket=str(tmp_path / "control.sock"))) as client, pytest.raises(ConnectionLostError):
+        with (
+            ControlClient(Address(socket=str(tmp_path / "control.sock"))) as client,
+            pytest.raises(ConnectionLostError),
+        ):
             client.status()
     finally:
         thread.join()

@@ -80,10 +80,14 @@ def test_a_program_that_stays_away_ends_the_following_with_an_error(directory):
     served = serving(program, directory)
     served.__enter__()
     moments = iter(range(0, 1000, 10))
-    with client_of(directory) as client, pytest.raises((NotRunningError, ConnectionLostError)):
+
+    def follow(client: ControlClient) -> None:
         for event in Follower(client=client, patience=60, pause=lambda _: None, clock=lambda: next(moments)).events():
             if event and event["kind"] == "k1":
                 served.__exit__(None, None, None)
+
+    with client_of(directory) as client, pytest.raises((NotRunningError, ConnectionLostError)):
+        follow(client)
 
 
 def test_an_end_that_was_missed_is_found_by_asking(directory):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from starlette.responses import JSONResponse
+
 
 def test_components_are_listed_with_what_matters(noodle, program):
     program.components[0]["dependencies"] = [{"name": "engine", "constraint": ">=2"}]
@@ -51,8 +53,6 @@ def test_an_unknown_upgrade_is_an_error(noodle, program):
 
 
 def test_switched_off_is_said(noodle, program):
-    from starlette.responses import JSONResponse
-
     program.answers["/v1/status"] = lambda: JSONResponse(
         {"enabled": False, "enabled_origin": "NOODLE_RUNTIME_UPGRADE_ENABLED", "active": []}
     )

@@ -20,7 +20,9 @@ def in_a_fresh_process(code: str, *, path: Path | None = None) -> str:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("NOODLE_")}
     if path is not None:
         environ["PYTHONPATH"] = os.pathsep.join([str(path), environ.get("PYTHONPATH", "")])
-    ran = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True, timeout=60)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True, timeout=60
+    )
     return ran.stdout
 
 
@@ -66,7 +68,9 @@ def test_help_imports_no_plugin_and_nothing_heavy(plugins):
     assert "acme-noodle 1.2" in out
     roots = {name.partition(".")[0] for name in modules}
     assert roots.isdisjoint(HEAVY)
-    assert not {name for name in modules if name.startswith(("acme", "importlib.metadata", "noodle_upgrade_cli.commands"))}
+    assert not {
+        name for name in modules if name.startswith(("acme", "importlib.metadata", "noodle_upgrade_cli.commands"))
+    }
 
 
 @pytest.mark.parametrize("words", [["--version"], ["nonsense"], ["run", "x"]])
@@ -79,7 +83,9 @@ def test_what_needs_no_command_imports_none(plugins, words):
     assert not {name for name in modules if name.partition(".")[0] in {"rich", "httpx", "stevedore", "acme_commands"}}
 
 
-@pytest.mark.parametrize("entry", [entry for entries in catalogue.OWN.values() for entry in entries], ids=lambda e: e.name)
+@pytest.mark.parametrize(
+    "entry", [entry for entries in catalogue.OWN.values() for entry in entries], ids=lambda e: e.name
+)
 def test_every_command_of_the_catalogue_is_there_and_has_help(noodle, entry):
     module, _, name = entry.target.partition(":")
     command = getattr(importlib.import_module(module), name)
@@ -154,7 +160,9 @@ def test_the_first_distribution_of_a_name_on_the_path_counts(tmp_path):
     assert catalogue.foreign_commands(path)["a"].target == "first:o"
 
 
-@pytest.mark.parametrize("words", [["status", "--json", "--nonsense"], ["--json", "nonsense"], ["--state", "x", "plan", "--json"]])
+@pytest.mark.parametrize(
+    "words", [["status", "--json", "--nonsense"], ["--json", "nonsense"], ["--state", "x", "plan", "--json"]]
+)
 def test_wrong_usage_is_json_too_where_json_was_asked_for(noodle, words):
     ran = noodle(*words)
     assert ran.code == 2
@@ -235,8 +243,10 @@ def completed(words: str, position: int, cwd: Path) -> list[str]:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("NOODLE_")}
     environ |= {"_NOODLE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(position)}
     code = "import sys; from noodle_upgrade_cli.main import main; sys.argv = ['noodle']; main()"
-    ran = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, cwd=cwd, timeout=60)
-    return [line.partition(",")[2] for line in ran.stdout.splitlines()]
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, cwd=cwd, timeout=60, check=True
+    )
+    return [line.partition(",")[2] for line in ran.stdout.splitlines() if line]
 
 
 def test_commands_options_components_and_ids_are_completed(program, tmp_path):

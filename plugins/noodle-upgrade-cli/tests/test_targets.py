@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noodle_upgrade_cli.failures import UsageMistakeError
@@ -11,20 +13,20 @@ names = st.from_regex(r"[a-z][a-z0-9._-]{0,12}", fullmatch=True)
 versions = st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){0,3}(rc[0-9])?", fullmatch=True)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(names, versions, st.booleans()), min_size=1, max_size=6, unique_by=lambda one: one[0]))
 def test_pairs_read_the_same_however_they_are_written(pairs):
-    words = [word for name, version, joined in pairs for word in ([f"{name}=={version}"] if joined else [name, version])]
+    words = [
+        word for name, version, joined in pairs for word in ([f"{name}=={version}"] if joined else [name, version])
+    ]
     assert parse_targets(words) == tuple((name, version) for name, version, _ in pairs)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=8), max_size=5))
 def test_any_words_give_pairs_or_a_mistake_and_nothing_else(words):
-    try:
-        pairs = parse_targets(words)
-    except UsageMistakeError as mistake:
-        assert mistake.message
-    else:
-        assert all(name and version for name, version in pairs)
+    with contextlib.suppress(UsageMistakeError):
+        assert all(name and version for name, version in parse_targets(words))
 
 
 @pytest.mark.parametrize(

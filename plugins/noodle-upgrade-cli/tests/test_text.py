@@ -4,7 +4,7 @@ import io
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -12,6 +12,7 @@ from noodle_upgrade_cli.output import grid
 from noodle_upgrade_cli.text import clean, clean_lines, milliseconds, seconds, span, when
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_nothing_that_moves_the_cursor_or_hides_a_word_survives(text):
     shown = clean(text)
@@ -19,6 +20,7 @@ def test_nothing_that_moves_the_cursor_or_hides_a_word_survives(text):
     shown.encode("utf-8")
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(categories=["L", "N", "P", "S"]), max_size=100))
 def test_ordinary_text_stays_as_it_is(text):
     assert clean(text) == text

@@ -21,7 +21,12 @@ from noodle_upgrade_cli.progress import board_view, stepper
 
 
 def phase(upgrade_id: str, to: str) -> dict:
-    return {"kind": "upgrade.phase", "upgrade_id": upgrade_id, "message": f"greeter 1.0 -> 2.0: {to}", "data": {"to": to}}
+    return {
+        "kind": "upgrade.phase",
+        "upgrade_id": upgrade_id,
+        "message": f"greeter 1.0 -> 2.0: {to}",
+        "data": {"to": to},
+    }
 
 
 def shown(board: Board, *, encoding: str = "utf-8") -> str:
@@ -46,7 +51,16 @@ def test_a_board_shows_phase_weight_and_both_versions():
         }
     )
     text = shown(board)
-    for words in ("greeter 1.0 -> 2.0", "◉ shifting", "○ committed", "25% traffic", "1,000", "1.00%", "20 ms", "too little"):
+    for words in (
+        "greeter 1.0 -> 2.0",
+        "◉ shifting",
+        "○ committed",
+        "25% traffic",
+        "1,000",
+        "1.00%",
+        "20 ms",
+        "too little",
+    ):
         assert words in text
 
 

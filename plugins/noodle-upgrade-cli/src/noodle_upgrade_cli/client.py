@@ -112,6 +112,10 @@ class ControlClient:
         query = {"limit": str(limit)} | ({"component": component_name} if component_name else {})
         return _rows(self.get("/v1/history", query), "history")
 
+    def doctor(self) -> list[dict[str, Any]]:
+        """Return what the program finds wrong with its own durable state."""
+        return _rows(self.get("/v1/doctor", limit=WORK_SECONDS), "findings")
+
     # --- the wire ------------------------------------------------------------------------------------------------
 
     def get(
@@ -124,12 +128,13 @@ class ControlClient:
         """Send a JSON object and return the one that is answered, within `limit` seconds."""
         return self._ask("POST", path, limit=limit, json=body)
 
-    def events(self, *, after: int = 0, upgrade_id: str = "") -> Iterator[StreamEvent | None]:
+    def events(self, *, after: int | None = 0, upgrade_id: str = "") -> Iterator[StreamEvent | None]:
         """Yield events as they happen, None for each heartbeat; ends when the other side closes.
 
         Raises `ConnectionLostError` when the stream breaks or falls silent.
         """
-        query = {"after": str(after)} | ({"upgrade_id": upgrade_id} if upgrade_id else {})
+        query = {} if after is None else {"after": str(after)}
+        query |= {"upgrade_id": upgrade_id} if upgrade_id else {}
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": str(after)} if after else {})
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
         with (
@@ -216,7 +221,7 @@ def _unreachable(address: Address, error: Exception) -> UpgradeError:
         message = f"Process {address.pid} is there, but nothing listens at {address.shown}."
         hint = "It may be starting or stopping; try again. If not, look at its log."
     else:
-        message = f"Nothing listens at {address.shown}."
+        message = f"Nothing listens at {address.shown}: {error}."
         hint = "Start a program with `noodle run module:app`, or name the right address with --state or --url."
     return NotRunningError(message, hint=hint)
 

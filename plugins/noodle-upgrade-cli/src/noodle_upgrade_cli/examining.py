@@ -1,6 +1,6 @@
 """Look at a stack from inside: imports its plugins, so it is only ever run in a process of its own.
 
-`python -c` with `main()` reads a request from its arguments and writes a report to a pipe; a plugin that prints,
+`python -c` with `main()` reads a request from its arguments and writes a report to an open file; a plugin that prints,
 hangs, exits or crashes spoils neither the report of the others nor the command that asked.
 """
 
@@ -21,6 +21,7 @@ import attrs
 from noodle_upgrade_core import __version__ as core_version
 from noodle_upgrade_core import plugins as plugin_sets
 from noodle_upgrade_core.config import Settings, load_settings
+from noodle_upgrade_core.documents import read_document
 from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import SettingsError, UpgradeError
 from noodle_upgrade_core.hookspecs import Host
@@ -28,6 +29,7 @@ from noodle_upgrade_core.installed import canonical
 from noodle_upgrade_core.model import Finding, Severity
 from noodle_upgrade_core.planning import finding_of
 from noodle_upgrade_core.plugins import Candidates, PluginInfo, PluginSet
+from noodle_upgrade_core.sections import PluginSettings, RuntimeUpgradeSettings
 from noodle_upgrade_core.settings import meta_of
 from noodle_upgrade_core.wire import to_wire
 
@@ -37,34 +39,42 @@ _METHODS: Mapping[str, tuple[str, ...]] = {
     "deciders": ("combine",),
     "journals": ("open", "active", "begin", "commit", "recover"),
     "judges": ("observe",),
-    "sources": ("fetch", "resolve", "versions"),
+    "sources": ("fetch", "versions"),
     "strategies": ("rollout",),
 }
 _MADE_WITHOUT_ARGUMENTS = ("deciders", "judges")
 
 
-def examine(files: Sequence[str], *, only: Sequence[str] = (), make: bool = True, drivers: bool = True) -> dict[str, Any]:
+def examine(
+    files: Sequence[str], *, only: Sequence[str] = (), load: bool = True, make: bool = True, drivers: bool = True
+) -> dict[str, Any]:
     """Load what these settings files say, and report: JSON values only.
 
-    `only` names the plugins to look at, whatever the settings say. Without `make` plugins are imported, for their
-    settings classes, and not made. The report has `plugins`, `drivers`, `findings`, `settings` and `problems`.
+    `only` names the plugins to look at, whatever the settings say. Without `load` no plugin is imported; without `make`
+    they are imported, for their settings classes, and not made. The report has `plugins`, `drivers`, `findings`,
+    `settings`, `problems` and `digest`.
     """
     report: dict[str, Any] = {"plugins": [], "drivers": [], "findings": [], "settings": [], "problems": []}
     findings: list[Finding] = []
+    refusal: SettingsError | None = None
+    settings: Settings | None
     try:
         settings = load_settings(files)
     except SettingsError as error:
-        report["findings"] = to_wire([finding_of(error, subject=", ".join(files))])
-        report["problems"] = _errors(error)
-        return report
+        # The plugins' sections are looked at all the same: who mends a file wants to know all that is wrong with it.
+        refusal, settings = error, _choice(files)
+        load = load and settings is not None
+    settings = settings or Settings()
     started = time.perf_counter()
-    candidates = _collected(settings, only)
+    candidates = _collected(settings, only) if load else Candidates(candidates=(), failures=())
     seconds = time.perf_counter() - started
     try:
         settings = load_settings(files, sections=candidates.sections)
     except SettingsError as error:
-        findings.append(finding_of(error, subject=", ".join(files)))
-        report["problems"] = _errors(error)
+        refusal = error
+    if refusal is not None:
+        findings.append(finding_of(refusal, subject=", ".join(files)))
+        report["problems"] = _errors(refusal)
     else:
         report["problems"] = [{**one.to_wire(), "severity": one.severity.value} for one in settings.problems()]
     if make:
@@ -83,6 +93,33 @@ def examine(files: Sequence[str], *, only: Sequence[str] = (), make: bool = True
     report["digest"] = settings.digest()
     report["findings"] = to_wire(findings)
     return report
+
+
+def _choice(files: Sequence[str]) -> Settings | None:
+    """Return default settings with the plugins that the files name; None where a file cannot be read at all."""
+    chosen = PluginSettings()
+    for file in files:
+        try:
+            data = read_document(file).data
+        except SettingsError:
+            return None
+        core, stack = _table(data, "runtime_upgrade"), _table(data, "stack")
+        lists = {**_table(core, "plugins"), **({"enabled": stack["plugins"]} if "plugins" in stack else {})}
+        chosen = attrs.evolve(
+            chosen,
+            enabled=_names(lists.get("enabled"), chosen.enabled),
+            disabled=_names(lists.get("disabled"), chosen.disabled),
+        )
+    return Settings(runtime_upgrade=RuntimeUpgradeSettings(plugins=chosen))
+
+
+def _names(value: Any, otherwise: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(value) if isinstance(value, list) and all(isinstance(one, str) for one in value) else otherwise
+
+
+def _table(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = data.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _errors(error: SettingsError) -> list[dict[str, Any]]:
@@ -219,17 +256,17 @@ def _drivers(settings: Settings) -> tuple[list[dict[str, str]], list[Finding]]:
 
 
 def main() -> None:
-    """Examine as the arguments say, and write the report to the pipe that they name."""
+    """Examine as the arguments say, and write the report to the open file that they name."""
     request = json.loads(sys.argv[1])
     # What the asking process sees is what is looked at, also where it was started in a special way.
     sys.path[:] = request.pop("path")
-    descriptor = request.pop("pipe")
+    descriptor = request.pop("answer")
     try:
         report = examine(**request)
     except UpgradeError as error:
         report = {"error": error.to_wire()}
-    with os.fdopen(descriptor, "w", encoding="utf-8") as pipe:
-        json.dump(report, pipe, default=str)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as answer:
+        json.dump(report, answer, default=str)
     sys.stdout.flush()
     # A plugin's thread that never ends must not keep this process.
     os._exit(0)

@@ -26,12 +26,14 @@ RESTARTED = "program.restarted"
 class Follower:
     """Yields a program's events, and goes on where it was when the connection breaks.
 
-    `patience` is how many seconds the program may be away before `NotRunningError` or `ConnectionLostError` is raised.
+    `after` is the number of the last event that is known; 0 begins with the oldest that the program remembers, None
+    with what happens from now on. `patience` is how many seconds the program may be away before `NotRunningError` or
+    `ConnectionLostError` is raised.
     """
 
     client: ControlClient
     upgrade_id: str = ""
-    after: int = 0
+    after: int | None = 0
     patience: float = 60.0
     pause: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
@@ -56,9 +58,9 @@ class Follower:
             if event.kind == "lagged":
                 # The server dropped a slow reader: what is missing is asked for again from here.
                 return
-            if event.sequence and event.sequence <= self.after:
+            if event.sequence and self.after is not None and event.sequence <= self.after:
                 continue
-            self.after = max(self.after, event.sequence)
+            self.after = event.sequence or self.after
             yield event.data
 
     def _reconnect(self) -> Iterator[dict[str, Any]]:
@@ -131,7 +133,7 @@ def _worth_a_look(event: Mapping[str, Any], stop: Callable[[Mapping[str, Any]], 
     if kind == "upgrade.phase":
         moved = {"phase": _mapping(event.get("data")).get("to", "")}
         return has_ended(moved) or stop(moved)
-    return kind in {"upgrade.approval_needed", RESTARTED}
+    return kind in {"upgrade.approval_needed", "events.missed", "events.restarted", RESTARTED}
 
 
 def has_ended(state: Mapping[str, Any]) -> bool:

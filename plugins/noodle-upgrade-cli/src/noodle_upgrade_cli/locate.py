@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from noodle_upgrade_cli.failures import ControlRefusedError, NotRunningError, UsageMistakeError
 from noodle_upgrade_cli.options import Options
+from noodle_upgrade_core import __version__ as core_version
 
 __all__ = ["Address", "find", "is_alive", "state_directory", "version_warning"]
 
@@ -101,16 +102,10 @@ def is_alive(pid: int) -> bool:
 
 def version_warning(health: Mapping[str, Any]) -> str:
     """Return a warning when the program's core is of another release series than the one installed here."""
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - only what connects pays for it
-
-    try:
-        mine = version("noodle-upgrade-core")
-    except PackageNotFoundError:
-        return ""
     theirs = str(health.get("core_version") or "")
-    if not theirs or _series(mine) == _series(theirs):
+    if not theirs or _series(core_version) == _series(theirs):
         return ""
-    words = f"The program runs noodle-upgrade-core {theirs}, this command {mine}"
+    words = f"The program runs noodle-upgrade-core {theirs}, this command {core_version}"
     return f"{words}: what one of them does not know is left out."
 
 

@@ -20,7 +20,7 @@ __all__ = ["LazyGroup", "cli", "execute", "main"]
 class LazyGroup(click.Group):
     """A group whose commands are named by the catalogue; listing them, help included, imports none."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return our commands in the catalogue's order, then those of plugins."""
         return [*catalogue.own_commands(), *sorted(catalogue.foreign_commands())]
 
@@ -118,7 +118,7 @@ def _shown(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
     if not value or ctx.resilient_parsing:
         return
     from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - 35 ms
@@ -157,20 +157,29 @@ def cli(ctx: click.Context) -> None:
 
 def execute(args: Sequence[str]) -> int:
     """Run the command line and return its exit code; errors are printed, never raised."""
-    options = Options()
+    options, stdout = Options(), sys.stdout
     try:
         answer = cli.main(args=list(args), prog_name="noodle", standalone_mode=False, obj=options)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would complain once more while it ends.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(Exit.BROKEN_PIPE)
+        return _gone()
+    except SystemExit:
+        # click answers a broken pipe by putting something silent in place of stdout, and an exit.
+        if sys.stdout is not stdout:
+            return _gone()
+        raise
     except Exception as error:  # noqa: BLE001 - the last frame: every error becomes words and an exit code
         from noodle_upgrade_cli.failures import report  # noqa: PLC0415 - only a failure pays for it
 
         return report(error, options=options, args=args)
     return answer if isinstance(answer, int) else 0
+
+
+def _gone() -> int:
+    """Nobody reads any more: Python would complain about it once more while it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    return int(Exit.BROKEN_PIPE)
 
 
 def main() -> None:

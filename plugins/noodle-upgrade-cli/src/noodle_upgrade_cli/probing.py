@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,7 +14,7 @@ from typing import Any
 
 from noodle_upgrade_core.errors import PluginBrokenError, PluginTimeoutError, UpgradeError
 
-__all__ = ["examined"]
+__all__ = ["examined", "examined_anyway"]
 
 _CODE = "from noodle_upgrade_cli.examining import main; main()"
 _MOST_BYTES = 32 << 20
@@ -23,6 +25,7 @@ def examined(
     files: Sequence[str],
     *,
     only: Sequence[str] = (),
+    load: bool = True,
     make: bool = True,
     drivers: bool = True,
     limit: float = 60.0,
@@ -32,55 +35,44 @@ def examined(
     Raises `PluginBrokenError` when that process ends without a report, `PluginTimeoutError` when it is late, and the
     typed error that it reports.
     """
-    with tempfile.TemporaryFile() as said:
-        reading, writing = os.pipe()
-        request = {"files": list(files), "only": list(only), "make": make, "drivers": drivers}
-        request |= {"path": sys.path, "pipe": writing}
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as answer:
+        request = {"files": list(files), "only": list(only), "load": load, "make": make, "drivers": drivers}
+        request |= {"path": sys.path, "answer": answer.fileno()}
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _CODE, json.dumps(request)],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            pass_fds=(answer.fileno(),),
+            start_new_session=True,
+        )
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _CODE, json.dumps(request)],
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
-                pass_fds=(writing,),
-            )
-        except BaseException:
-            os.close(reading)
-            raise
+            process.wait(limit)
+        except subprocess.TimeoutExpired as error:
+            raise PluginTimeoutError(
+                f"{_what(only)} did not load within {limit:g} s.",
+                hint="" if only else "`noodle plugins doctor` loads them one by one and names the slow one.",
+            ) from error
         finally:
-            os.close(writing)
-        with os.fdopen(reading, "rb") as pipe:
-            content = _within(process, pipe.read, limit, only)
+            # Also what a plugin has started meanwhile.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        answer.seek(0)
         said.seek(max(0, said.seek(0, os.SEEK_END) - _MOST_WORDS))
         words = said.read().decode(errors="replace").strip()
-    return _report(content, process.returncode, words, only)
+        return _report(answer.read(_MOST_BYTES), process.returncode, words, only)
 
 
-def _within(process: subprocess.Popen[bytes], read: Any, limit: float, only: Sequence[str]) -> bytes:
-    import threading  # noqa: PLC0415 - next to free
-
-    late = threading.Event()
-
-    def kill() -> None:
-        late.set()
-        process.kill()
-
-    timer = threading.Timer(limit, kill)
-    timer.start()
+def examined_anyway(files: Sequence[str], *, make: bool = True, drivers: bool = True) -> dict[str, Any]:
+    """Return the report of a whole stack; where a plugin spoils it, one without plugins that has this as a finding."""
     try:
-        content: bytes = read(_MOST_BYTES)
-        process.wait()
-    finally:
-        timer.cancel()
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    if late.is_set():
-        raise PluginTimeoutError(
-            f"{_what(only)} did not load within {limit:g} s.",
-            hint="`noodle plugins doctor` loads them one by one and names the slow one." if not only else "",
-        )
-    return content
+        return examined(files, make=make, drivers=drivers)
+    except PluginBrokenError as error:
+        report = examined(files, load=False, make=False, drivers=drivers)
+        finding = {"severity": "error", "code": error.code, "subject": "", "source": ""}
+        report["findings"].append({**finding, "message": error.message, "hint": error.hint})
+        return report
 
 
 def _report(content: bytes, code: int, words: str, only: Sequence[str]) -> dict[str, Any]:

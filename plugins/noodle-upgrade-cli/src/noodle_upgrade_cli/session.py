@@ -6,14 +6,16 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from noodle_upgrade_cli import locate
-from noodle_upgrade_cli.client import ControlClient
 from noodle_upgrade_cli.options import Options
 from noodle_upgrade_cli.output import Output
+
+if TYPE_CHECKING:
+    from noodle_upgrade_cli.client import ControlClient
+    from noodle_upgrade_core.config import Settings
 
 __all__ = ["Session", "with_session"]
 
@@ -27,12 +29,28 @@ class Session:
         self.options = options
         self.out = Output(options)
 
+    def settings_files(self) -> tuple[str, ...]:
+        """Return the settings files: `--config`, or `noodle.toml` and `noodle.json` in this directory."""
+        from noodle_upgrade_core.config import default_files  # noqa: PLC0415 - only what reads settings pays for it
+
+        return self.options.config or tuple(str(path) for path in default_files())
+
+    def settings(self) -> Settings:
+        """Return the core's settings from the files, the variables and `--state`; raises `SettingsError`."""
+        from noodle_upgrade_core.config import load_settings  # noqa: PLC0415 - likewise
+
+        overrides = {"runtime_upgrade.state_directory": self.options.state} if self.options.state else {}
+        return load_settings(self.settings_files(), overrides=overrides)
+
     @contextlib.contextmanager
     def connected(self) -> Iterator[ControlClient]:
         """Connect to the running program, which is asked who it is.
 
         Raises `NotRunningError`, `ControlRefusedError`, `ProtocolError`.
         """
+        from noodle_upgrade_cli import locate  # noqa: PLC0415 - httpx takes 150 ms; only what connects pays for it
+        from noodle_upgrade_cli.client import ControlClient  # noqa: PLC0415 - likewise
+
         address = locate.find(self.options, os.environ, warn=lambda text: self.out.note(text, "yellow"))
         with ControlClient(address) as client:
             health = client.health()

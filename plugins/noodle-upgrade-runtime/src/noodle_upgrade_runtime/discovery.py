@@ -27,7 +27,9 @@ from noodle_upgrade_runtime.settings import RuntimeSettings
 
 __all__ = ["Discovery", "Ledger"]
 
-OUR_BRANCH = frozenset({"attrs", "cattrs", "packaging", "pip", "pluggy", "setuptools", "stevedore", "typing-extensions"})
+OUR_BRANCH = frozenset(
+    {"attrs", "cattrs", "packaging", "pip", "pluggy", "setuptools", "stevedore", "typing-extensions"}
+)
 """What the upgrader itself stands on: it cannot change that while it runs."""
 
 Ledger = dict[str, str]
@@ -51,12 +53,10 @@ class Discovery:
         """Return every component, by name; the first that describes a name is believed."""
         loaded = _loaded()
         installed = [d for d in self.distributions.along() if any(top in loaded for top in d.top_levels)]
-        names = {canonicalize_name(d.name) for d in installed} | {
-            canonicalize_name(name) for name in self.handles.components()
-        }
+        behind = {str(canonicalize_name(name)) for name in self.handles.components()}
+        names = {str(canonicalize_name(d.name)) for d in installed} | behind
         found: dict[str, ComponentDescriptor] = {}
         owned = {top for d in installed for top in d.top_levels}
-        behind = {canonicalize_name(name) for name in self.handles.components()}
         for dist in installed:
             key = canonicalize_name(dist.name)
             if self.settings.components.auto_discovery or key in behind or _declares(_first_module(dist, loaded)):
@@ -64,7 +64,7 @@ class Discovery:
         for name in self.handles.components():
             if canonicalize_name(name) not in found:
                 found[canonicalize_name(name)] = self._behind_handles(name)
-        for module in self._conventional(loaded, owned):
+        for module in self._conventional(owned):
             found.setdefault(canonicalize_name(module.__name__), self._module(module, names))
         if self.settings.components.auto_discovery:
             found.setdefault("python", _python())
@@ -72,9 +72,7 @@ class Discovery:
 
     # --- distributions -------------------------------------------------------------------------------------------
 
-    def _distribution(
-        self, dist: Installed, loaded: Mapping[str, ModuleType], names: set[str]
-    ) -> ComponentDescriptor:
+    def _distribution(self, dist: Installed, loaded: Mapping[str, ModuleType], names: set[str]) -> ComponentDescriptor:
         key = canonicalize_name(dist.name)
         module = _first_module(dist, loaded)
         swappable, why = self._swappable(key, module, dist.top_levels)
@@ -117,7 +115,7 @@ class Discovery:
 
     # --- modules and handles -------------------------------------------------------------------------------------
 
-    def _conventional(self, loaded: Mapping[str, ModuleType], owned: set[str]) -> Iterable[ModuleType]:
+    def _conventional(self, owned: set[str]) -> Iterable[ModuleType]:
         for name, module in tuple(sys.modules.items()):
             if not isinstance(module, ModuleType) or "@" in name or name == "__main__" or module.__name__ != name:
                 continue
@@ -139,7 +137,9 @@ class Discovery:
             name=module.__name__,
             version=version,
             description=_doc(module),
-            dependencies=_dependencies(map(str, needs if isinstance(needs, list | tuple) else ()), names, all_of_them=True),
+            dependencies=_dependencies(
+                map(str, needs if isinstance(needs, list | tuple) else ()), names, all_of_them=True
+            ),
             hot_swappable=swappable,
             critical=self._critical(key, module),
             location=getattr(module, "__file__", None) or "",
@@ -177,7 +177,11 @@ class Discovery:
         return key in named or (module is not None and vars(module).get("__critical__") is True)
 
     def _swappable(self, key: str, module: ModuleType | None, top_levels: Iterable[str]) -> tuple[bool, str]:
-        if key in OUR_BRANCH or key.startswith("noodle-upgrade") or any(t.startswith("noodle_upgrade") for t in top_levels):
+        if (
+            key in OUR_BRANCH
+            or key.startswith("noodle-upgrade")
+            or any(t.startswith("noodle_upgrade") for t in top_levels)
+        ):
             return False, "the upgrader itself stands on it"
         if any(top in sys.stdlib_module_names for top in top_levels):
             return False, "it belongs to Python itself"
@@ -209,7 +213,7 @@ def _doc(module: ModuleType | None) -> str:
 
 
 def _dependencies(lines: Iterable[str], names: set[str], *, all_of_them: bool = False) -> tuple[Dependency, ...]:
-    found = {}
+    found: dict[str, Dependency] = {}
     for line in lines:
         try:
             need = Requirement(line)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PathDistribution
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 from packaging.utils import canonicalize_name
@@ -78,8 +79,8 @@ def _installed(root: str, info: Path, changed_at: float) -> Installed | None:
         return None
     if not version or info.is_file():
         # An old egg-info, whose folder does not say its version.
-        told = PathDistribution(info).metadata if info.is_dir() else None
-        if told is None or not told.get("Version"):
+        told: Any = PathDistribution(info).metadata if info.is_dir() else {}
+        if "Version" not in told or "Name" not in told:
             return None
         name, version = str(told["Name"]), str(told["Version"])
     return Installed(

@@ -9,12 +9,13 @@ from typing import Any
 
 from attrs import frozen
 
-from noodle_upgrade_core.errors import StageError, SwapRefusedError
+from noodle_upgrade_core.errors import SwapRefusedError
 from noodle_upgrade_core.model import Verdict
 from noodle_upgrade_core.staged import COUNTS, WEIGHTS, Arm
 from noodle_upgrade_runtime.drain import Drain
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.handles import Bound, Handles, Link, bind, extend, flip, process_handles
+from noodle_upgrade_runtime.loading import Loading
 from noodle_upgrade_runtime.namespace import Space
 from noodle_upgrade_runtime.operations import Operation, Script
 from noodle_upgrade_runtime.routing import Router, routed_methods
@@ -81,22 +82,28 @@ class GenerationEngine:
         """Load the new versions into one private space, make their objects, and try the state on them."""
         started = time.perf_counter()
         space = Space([member_of(c.component.name, c.to_version, c.new_tree) for c in changes])
+        loading = Loading(lambda: self._prepare(changes, space), name="noodle generation staging")
         try:
-            turns = [turn for change in changes for turn in self._turns(change, space, cancelled)]
-            prepared = GenerationPrepared(turns, space, changes, self._handles)
-            prepared.hand_over()
+            prepared: GenerationPrepared = loading.result(cancelled)
         except BaseException:
+            # A thread that hangs in an import of this space can load nothing more of it.
             space.abandon()
             raise
         prepared.evidence = {
-            "handles": len(turns),
+            **prepared.evidence,
             "modules": len(space.modules()),
             "stage_ms": round((time.perf_counter() - started) * 1000, 2),
-            "stateful": sum(turn_has_state(turn) for turn in turns),
         }
         return prepared
 
-    def _turns(self, change: Change, space: Space, cancelled: Callable[[], bool]) -> list[_Turn]:
+    def _prepare(self, changes: tuple[Change, ...], space: Space) -> GenerationPrepared:
+        turns = [_turn(one, change, space) for change in changes for one in self._held(change)]
+        prepared = GenerationPrepared(turns, space, changes, self._handles)
+        prepared.hand_over()
+        prepared.evidence = {"handles": len(turns), "stateful": sum(map(turn_has_state, turns))}
+        return prepared
+
+    def _held(self, change: Change) -> tuple[Any, ...]:
         held = self._handles.of(change.component.name)
         if not held:
             raise SwapRefusedError(
@@ -104,12 +111,7 @@ class GenerationEngine:
                 hint="Make one with noodle_upgrade_runtime.handle, or let the patch engine change it.",
                 details={"blockers": [f"no handle of {change.component.name}"]},
             )
-        turns = []
-        for one in held:
-            if cancelled():
-                raise StageError("Cancelled while it was staged.")
-            turns.append(_turn(one, change, space))
-        return turns
+        return held
 
 
 def _turn(handle: Any, change: Change, space: Space) -> _Turn:
@@ -121,7 +123,7 @@ def _turn(handle: Any, change: Change, space: Space) -> _Turn:
 
 def link_of(handle: Any) -> Link:
     """Return what a handle knows of itself."""
-    link: Link = handle._noodle_  # noqa: SLF001 - the one door to it
+    link: Link = handle._noodle_
     return link
 
 
@@ -140,7 +142,7 @@ class GenerationPrepared:
         self.evidence: Mapping[str, Any] = {}
         self.warnings: tuple[str, ...] = ()
         self._turns = tuple(turns)
-        self._space = space
+        self._spaces = [space]
         self._changes = changes
         self._router: Router | None = None
         self._routing: Script | None = None
@@ -180,8 +182,8 @@ class GenerationPrepared:
         known = {id(turn.handle) for turn in self._turns}
         for change in self._changes:
             for one in self._handles.of(change.component.name):
-                if id(one) not in known and link_of(one).bound.space is not self._space:
-                    turn = _turn(one, change, self._space)
+                if id(one) not in known and link_of(one).bound.space is not self._spaces[0]:
+                    turn = _turn(one, change, self._spaces[0])
                     extend(one, turn.new.surface)
                     self._turns = (*self._turns, turn)
 
@@ -241,7 +243,7 @@ class GenerationPrepared:
 
     def discard(self) -> Drain | None:
         """Let go of the new version, which nobody will go to any more."""
-        return self._let_go([self._space])
+        return self._let_go(self._spaces)
 
     def _let_go(self, spaces: Iterable[Space | None]) -> Drain | None:
         # Components that were upgraded as a set share a space; it goes when the last of them has moved on.
@@ -249,7 +251,9 @@ class GenerationPrepared:
         going = list({id(space): space for space in spaces if space is not None and id(space) not in used}.values())
         for space in going:
             space.release()
-        self._turns = ()
+        # This object may be kept on; what it knows must not keep a version.
+        self._turns, self._routing = (), None
+        self._spaces = [space for space in self._spaces if space not in going]
         return Drain(going) if going else None
 
 

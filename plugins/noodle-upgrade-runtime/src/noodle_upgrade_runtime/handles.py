@@ -18,7 +18,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from attrs import field, frozen
@@ -72,7 +72,7 @@ class _Forward:
     def __get__(self, instance: Any, owner: type) -> Any:
         if instance is None:
             return self
-        return getattr(instance._noodle_.bound.target, self._name)  # noqa: SLF001 - a handle's own link
+        return getattr(instance._noodle_.bound.target, self._name)
 
 
 class Handle:
@@ -99,7 +99,7 @@ class Handle:
         return f"<handle of {link.component} {link.bound.version}: {link.entry_point}>"
 
 
-class FunctionHandle(functools.partial):  # type: ignore[type-arg] - a partial of whatever is current
+class FunctionHandle(functools.partial[Any]):
     """A handle of a function: a partial without arguments is the one C object that can be re-aimed in one call."""
 
     _noodle_: Link
@@ -145,14 +145,14 @@ def extend(handle: Any, surface: Surface) -> None:
             if name not in cls.__dict__:
                 setattr(cls, name, _special(name))
         if (_DYNAMIC_IS_FREE or surface.dynamic) and "__getattr__" not in cls.__dict__:
-            cls.__getattr__ = _dynamic  # type: ignore[attr-defined]
+            cls.__getattr__ = _dynamic
 
 
 def _make(link: Link) -> Any:
     surface = link.bound.surface
     if surface.function is not None:
         made: Any = FunctionHandle(surface.function)
-        made._noodle_ = link  # noqa: SLF001 - our own attribute
+        made._noodle_ = link
         return made
     cls = type("Handle", (Handle,), {"__module__": __name__, "__doc__": surface.doc})
     one = cls()
@@ -168,7 +168,7 @@ def flip(
     handle: Any, old: Mapping[str, Any], new: Mapping[str, Any], *, before: Bound, after: Bound
 ) -> list[Operation]:
     """Return the operations that put other methods into a handle: from `old` of `before` to `new` of `after`."""
-    link: Link = handle._noodle_  # noqa: SLF001 - our own attribute
+    link: Link = handle._noodle_
     subject = f"{link.component} {link.entry_point}"
     operations = [
         Operation((setattr, link, "bound", after), (setattr, link, "bound", before), subject),
@@ -221,7 +221,7 @@ class Handles:
 
     def add(self, made: Any) -> None:
         """Take note of a handle."""
-        name = canonicalize_name(made._noodle_.component)  # noqa: SLF001 - our own attribute
+        name = canonicalize_name(made._noodle_.component)
         with self._lock:
             held = [ref for ref in self._held.get(name, ()) if ref() is not None]
             self._held[name] = [*held, weakref.ref(made)]
@@ -236,11 +236,11 @@ class Handles:
         """Return the names of the components that living handles stand for, as their handles spell them."""
         with self._lock:
             names = tuple(self._held)
-        return tuple(found[0]._noodle_.component for name in names if (found := self.of(name)))  # noqa: SLF001
+        return tuple(found[0]._noodle_.component for name in names if (found := self.of(name)))
 
 
-# The one thing of this process that is shared: a handle is made by a module that is imported before any Upgrader exists,
-# and the Upgrader has to find it.
+# The one thing that this process shares: a handle is made by a module that is imported before any Upgrader exists, and
+# the Upgrader has to find it.
 _PROCESS = Handles()
 
 
@@ -307,9 +307,9 @@ def _first(
 ) -> tuple[Bound, str]:
     # A handle of a component that was upgraded already is bound to what its other handles run.
     for other in handles.of(component):
-        now = other._noodle_.bound  # noqa: SLF001 - our own attribute
+        now = other._noodle_.bound
         if now.space is not None:
-            entry = entry_point or other._noodle_.entry_point  # noqa: SLF001 - likewise
+            entry = entry_point or other._noodle_.entry_point
             return bind(now.space, now.version, entry, arguments), entry
     located = handles.locate(component)
     if located is not None and (not entry_point or not _importable(entry_point)):

@@ -1,15 +1,14 @@
 """A private import space: one version of some packages, loaded beside whatever else runs, under names of its own.
 
-The modules are registered as `jinja2@3_0_3~1.environment`, because dataclasses, pickle and typing look a class's module up
-in `sys.modules`. Every module has a `__builtins__` dict of its own, whose `__import__` sends the packages' own names to
-the private modules and everything else to the real import. Functions keep that dict, so that an import inside a
+The modules are registered as `jinja2@3_0_3~1.environment`, because dataclasses, pickle and typing look a class's module
+up in `sys.modules`. Every module has a `__builtins__` dict of its own, whose `__import__` sends the packages' own names
+to the private modules and everything else to the real import. Functions keep that dict, so that an import inside a
 function finds its own version at any time, also after the space was released.
 """
 
 from __future__ import annotations
 
 import builtins
-
 import importlib
 import importlib.machinery
 import importlib.util
@@ -17,6 +16,7 @@ import itertools
 import re
 import sys
 import threading
+import typing
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -154,7 +154,7 @@ class Space:
     # --- letting go ----------------------------------------------------------------------------------------------
 
     def release(self) -> None:
-        """Take the names out of `sys.modules`: from now on only running code and callers' references hold the version."""
+        """Take the names out of `sys.modules`: from now on only running code and references hold the version."""
         with self._lock:
             if self._attic is None:
                 attic = self.modules()
@@ -162,6 +162,7 @@ class Space:
                     sys.modules.pop(name, None)
                 self._attic = attic
                 self._remove_finder()
+                _forget(attic)
 
     def abandon(self) -> None:
         """Give up a version that nobody uses: its names go, and a thread that still loads it can load no more."""
@@ -245,6 +246,15 @@ class _Loader(importlib.machinery.SourceFileLoader):
             if {"sys", "modules"} <= names:
                 self._space.substitutes.reads_modules(fullname)
         return code
+
+
+def _forget(modules: Iterable[str]) -> None:
+    """Make the standard library let go of these modules' classes: it keeps overloads by module, and caches generics."""
+    overloads = getattr(typing, "_overload_registry", {})
+    for name in modules:
+        overloads.pop(name, None)
+    for clear in getattr(typing, "_cleanups", ()):
+        clear()
 
 
 def _is_within(name: str, other: str) -> bool:

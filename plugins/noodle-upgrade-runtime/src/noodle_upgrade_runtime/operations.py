@@ -14,10 +14,10 @@ import gc
 import itertools
 import operator
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["Call", "Operation", "Script", "gil_is_on"]
+__all__ = ["Call", "Operation", "Script", "gil_is_on", "held_for_undo"]
 
 Call = tuple[Any, ...]
 """`(function, *arguments)`."""
@@ -55,6 +55,15 @@ def _collector_paused() -> Iterator[None]:
 
 def _run(calls: Iterator[Call]) -> None:
     collections.deque(itertools.starmap(operator.call, calls), maxlen=0)
+
+
+def held_for_undo(heap: Iterable[object]) -> set[int]:
+    """Return the ids of all operations among these objects, and of their calls: they must stay as they are.
+
+    Whoever looks for the holders of an object finds the undo lists of every earlier change. A change is taken back only
+    after every later one has been, and then finds what it holds as it left it.
+    """
+    return {id(held) for one in heap if type(one) is Operation for held in (one, one.do, one.undo)}
 
 
 class Script:

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 from noodle_upgrade_core.hookspecs import ActiveVersion
 from noodle_upgrade_core.model import Finding, Severity
-from noodle_upgrade_runtime.operations import Operation
+from noodle_upgrade_runtime.operations import Call, Operation
 
 __all__ = ["Overlay", "overlay_operations"]
 
@@ -28,6 +28,7 @@ class Overlay:
         self._store = store
         self._lock = threading.Lock()
         self._trees: dict[str, Path] = {}
+        self.versions: dict[str, str] = {}
 
     def tree_of(self, component: str) -> Path | None:
         """Return the folder that a component is imported from, if it is one of ours."""
@@ -55,6 +56,7 @@ class Overlay:
                     )
                 )
                 continue
+            self.versions[canonicalize_name(version.component_name)] = version.version
             self.place(version.component_name, tree)
         importlib.invalidate_caches()
         return tuple(findings)
@@ -68,26 +70,23 @@ class Overlay:
                 sys.path.remove(str(before))
             if tree is not None:
                 self._trees[key] = tree
+                if str(tree) in sys.path:
+                    sys.path.remove(str(tree))
                 sys.path.insert(0, str(tree))
 
-    def operations(self, component: str, tree: Path | None) -> list[Operation]:
+    def operations(self, component: str, tree: Path, *, placed: bool = False) -> list[Operation]:
         """Return what `place` does as operations with their inverses, for a change of running code.
 
-        Made for this moment: `sys.path` may be changed by others between two swaps, never between an operation and its
-        inverse of one atomic step.
+        `placed`: an engine puts the folder into `sys.path` itself. Made for this moment: an inverse takes away what its
+        operation put there, wherever it has moved to since.
         """
         key = canonicalize_name(component)
         before = self._trees.get(key)
-        made = overlay_operations(tree, before)
-        if tree is not None and before is not None:
-            made.append(
-                Operation((dict.__setitem__, self._trees, key, tree), (dict.__setitem__, self._trees, key, before))
-            )
-        elif tree is not None:
-            made.append(Operation((dict.__setitem__, self._trees, key, tree), (dict.pop, self._trees, key, None)))
-        elif before is not None:
-            made.append(Operation((dict.pop, self._trees, key, None), (dict.__setitem__, self._trees, key, before)))
-        return made
+        made = overlay_operations(None if placed else tree, before)
+        undo: Call = (dict.pop, self._trees, key, None)
+        if before is not None:
+            undo = (dict.__setitem__, self._trees, key, before)
+        return [*made, Operation((dict.__setitem__, self._trees, key, tree), undo, f"folder of {component}")]
 
 
 def overlay_operations(tree: Path | None, before: Path | None) -> list[Operation]:

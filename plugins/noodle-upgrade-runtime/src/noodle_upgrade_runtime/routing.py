@@ -76,23 +76,33 @@ def routed_methods(
     old: Mapping[str, Callable[..., Any]], new: Mapping[str, Callable[..., Any]], router: Router, key: Key | None
 ) -> dict[str, Callable[..., Any]]:
     """Return a method for every name that either version has, each of which chooses a version for every call."""
-    return {name: _routed(name, (old.get(name), new.get(name)), router, key) for name in {**old, **new}}
+    return {
+        name: _routed(_Route(name=name, pair=(old.get(name), new.get(name)), router=router, key=key))
+        for name in {**old, **new}
+    }
 
 
-_Pair = tuple[Callable[..., Any] | None, Callable[..., Any] | None]
+@frozen(kw_only=True, eq=False)
+class _Route:
+    """One method's two versions, and who chooses between them."""
+
+    name: str
+    pair: tuple[Callable[..., Any] | None, Callable[..., Any] | None]
+    router: Router
+    key: Key | None
 
 
-def _routed(name: str, pair: _Pair, router: Router, key: Key | None) -> Callable[..., Any]:
-    present = [method for method in pair if method is not None]
+def _routed(route: _Route) -> Callable[..., Any]:
+    present = [method for method in route.pair if method is not None]
     if all(map(inspect.iscoroutinefunction, present)):
-        made = _coroutine(name, pair, router, key)
+        made = _coroutine(route)
     elif all(map(inspect.isasyncgenfunction, present)):
-        made = _async_generator(name, pair, router, key)
+        made = _async_generator(route)
     elif all(map(inspect.isgeneratorfunction, present)):
-        made = _generator(name, pair, router, key)
+        made = _generator(route)
     else:
-        made = _plain(name, pair, router, key)
-    made.__name__ = getattr(present[0], "__name__", name)
+        made = _plain(route)
+    made.__name__ = getattr(present[0], "__name__", route.name)
     made.__doc__ = getattr(present[0], "__doc__", None)
     return made
 
@@ -102,17 +112,13 @@ class _Call:
 
     __slots__ = ("_counter", "_started", "result")
 
-    def __init__(
-        self, name: str, pair: _Pair, router: Router, key: Key | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        arm = router.arm(key, args, kwargs)
-        self._counter = router.counters[arm]
+    def __init__(self, route: _Route, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        arm = route.router.arm(route.key, args, kwargs)
+        self._counter = route.router.counters[arm]
         self._started = self._counter.enter()
-        method = pair[arm]
+        method = route.pair[arm]
         try:
-            if method is None:
-                raise AttributeError(f"version {self._counter.version} has no {name!r}")  # noqa: TRY301 - counts as its
-            self.result = method(*args, **kwargs)
+            self.result = _lacking(route.name) if method is None else method(*args, **kwargs)
         except BaseException as error:
             self.failed(error)
             raise
@@ -126,9 +132,13 @@ class _Call:
         self._counter.leave(self._started, text)
 
 
-def _plain(name: str, pair: _Pair, router: Router, key: Key | None) -> Callable[..., Any]:
+def _lacking(name: str) -> Any:
+    raise AttributeError(f"the version that this call was sent to has no {name!r}")
+
+
+def _plain(route: _Route) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        one = _Call(name, pair, router, key, args, kwargs)
+        one = _Call(route, args, kwargs)
         # A plain function may hand out what is still to run: the call ends when that has ended.
         kind = type(one.result)
         if kind is CoroutineType:
@@ -141,23 +151,23 @@ def _plain(name: str, pair: _Pair, router: Router, key: Key | None) -> Callable[
     return call
 
 
-def _coroutine(name: str, pair: _Pair, router: Router, key: Key | None) -> Callable[..., Any]:
+def _coroutine(route: _Route) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> Any:
-        return await _follow(_Call(name, pair, router, key, args, kwargs))
+        return await _follow(_Call(route, args, kwargs))
 
     return call
 
 
-def _generator(name: str, pair: _Pair, router: Router, key: Key | None) -> Callable[..., Any]:
+def _generator(route: _Route) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        return (yield from _follow_generator(_Call(name, pair, router, key, args, kwargs)))
+        return (yield from _follow_generator(_Call(route, args, kwargs)))
 
     return call
 
 
-def _async_generator(name: str, pair: _Pair, router: Router, key: Key | None) -> Callable[..., Any]:
+def _async_generator(route: _Route) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        one = _Call(name, pair, router, key, args, kwargs)
+        one = _Call(route, args, kwargs)
         running = one.result
         try:
             item = await anext(running)

@@ -5,15 +5,16 @@ the version that gets it. A version says how state changes on the way to it, or 
 
     MIGRATIONS = {("1.0", "1.1"): add_totals, ("1.1", "1.0"): drop_totals}
 
-or by `migrate_state(state, from_version, to_version)`, in the module of its entry point. Of two versions the newer one is
-asked, in both directions; a step without a migration hands the state on as it is. `import_state` may be called more than
-once before a version serves: the last call counts.
+or by `migrate_state(state, from_version, to_version)`, in the module of its entry point. Of two versions the newer one
+is asked, in both directions; a step without a migration hands the state on as it is. `import_state` may be called more
+than once before a version serves: the last call counts.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
@@ -76,7 +77,7 @@ class Chain:
             )
         state = self._run(f"export_state of {path[0]}", giver.target.export_state)
         direct = self._find(path[0], path[-1], exact=True)
-        hops = [(path[0], path[-1])] if direct is not None else list(zip(path, path[1:], strict=False))
+        hops = [(path[0], path[-1])] if direct is not None else list(itertools.pairwise(path))
         for start, end in hops:
             migrate = self._find(start, end, exact=False)
             if migrate is not None:

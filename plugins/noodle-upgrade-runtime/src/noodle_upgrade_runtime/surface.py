@@ -14,7 +14,25 @@ __all__ = ["SPECIAL_NAMES", "Surface", "surface_of"]
 SPECIAL_NAMES = frozenset(
     f"__{name}__"
     for name in (
-        "aenter aexit aiter anext await bool call contains delitem enter exit getitem iter len next reversed setitem".split()
+        [
+            "aenter",
+            "aexit",
+            "aiter",
+            "anext",
+            "await",
+            "bool",
+            "call",
+            "contains",
+            "delitem",
+            "enter",
+            "exit",
+            "getitem",
+            "iter",
+            "len",
+            "next",
+            "reversed",
+            "setitem",
+        ]
     )
 )
 """The special methods that a handle forwards: Python looks them up on the type, so its class has to have them."""
@@ -58,7 +76,7 @@ def surface_of(target: Any) -> Surface:
     return Surface(
         methods=methods,
         attributes=frozenset(attributes) - SPECIAL_NAMES,
-        dynamic=hasattr(cls, "__getattr__") or cls.__getattribute__ is not object.__getattribute__,
+        dynamic=hasattr(cls, "__getattr__") or any("__getattribute__" in vars(base) for base in cls.__mro__[:-1]),
         doc=doc,
     )
 

@@ -12,11 +12,10 @@ from attrs import field, frozen
 from packaging.utils import canonicalize_name
 
 from noodle_upgrade_core.errors import RollbackUnavailableError
-from noodle_upgrade_core.model import ComponentDescriptor
 from noodle_upgrade_core.staged import COUNTS, WEIGHTS, Arm, Measurement
 from noodle_upgrade_runtime.discovery import Ledger
 from noodle_upgrade_runtime.engine import Prepared
-from noodle_upgrade_runtime.operations import Operation, Script
+from noodle_upgrade_runtime.operations import Call, Operation, Script
 from noodle_upgrade_runtime.quiescence import at_quiescence
 
 __all__ = ["Quiet", "RuntimeSwap"]
@@ -35,8 +34,8 @@ class Quiet:
 class RuntimeSwap:
     """Parts of one or several engines, committed and taken back in one atomic step.
 
-    With weights in every part traffic is routed; without, the first share is everything. The old version stays warm until
-    `release`, so that going back is one flip at any time before.
+    With weights in every part traffic is routed; without, the first share is everything. The old version stays warm
+    until `release`, so that going back is one flip at any time before.
     """
 
     def __init__(
@@ -46,16 +45,14 @@ class RuntimeSwap:
         versions: Mapping[str, tuple[str, str]],
         quiet: Quiet,
         ledger: Ledger,
-        ask: Callable[[], Sequence[ComponentDescriptor]],
         counting: bool = True,
-        extra: Callable[[], list[Operation]] = list,
+        extra: Callable[[list[Operation]], list[Operation]] = lambda _: [],
         committed: Callable[[RuntimeSwap], None] = lambda _: None,
     ) -> None:
         self.parts = tuple(parts)
         self.versions = dict(versions)
         self._quiet = quiet
         self._ledger = ledger
-        self._ask = ask
         self._extra = extra
         self._committed = committed
         self._script: Script | None = None
@@ -75,6 +72,11 @@ class RuntimeSwap:
     def components(self) -> tuple[str, ...]:
         """The components that change."""
         return tuple(self.versions)
+
+    @property
+    def serving(self) -> bool:
+        """Whether calls go to the new version, some or all."""
+        return self._weight > 0.0
 
     # --- forth ---------------------------------------------------------------------------------------------------
 
@@ -117,7 +119,7 @@ class RuntimeSwap:
 
         def change() -> None:
             operations = [operation for part in self.parts for operation in part.operations()]
-            script = Script([*operations, *self._notes(), *self._extra()])
+            script = Script([*operations, *self._extra(operations), *self._notes()])
             script.apply()
             self._script = script
 
@@ -129,7 +131,7 @@ class RuntimeSwap:
         for name, (_, new) in self.versions.items():
             key = canonicalize_name(name)
             before = self._ledger.get(key)
-            undo = (dict.pop, self._ledger, key, None)
+            undo: Call = (dict.pop, self._ledger, key, None)
             if before is not None:
                 undo = (dict.__setitem__, self._ledger, key, before)
             made.append(Operation((dict.__setitem__, self._ledger, key, new), undo, f"version of {name}"))
@@ -139,9 +141,7 @@ class RuntimeSwap:
         if not self._quiet.top_levels:
             change()
             return
-        inside = at_quiescence(
-            change, self._quiet.top_levels, within=self._quiet.within, force=self._quiet.force
-        )
+        inside = at_quiescence(change, self._quiet.top_levels, within=self._quiet.within, force=self._quiet.force)
         if inside:
             self._quiet.forced([str(blocker) for blocker in inside])
 
@@ -206,12 +206,13 @@ class RuntimeSwap:
             if self._released:
                 return ()
             self._released = True
-            forward = self._script is not None and self._script.applied
+            forward = self._weight > 0.0
         drains = []
         for part in self.parts:
             let_go = part.release if forward else getattr(part, "discard", None)
             drains.append(let_go() if let_go is not None else None)
         self._script = None
+        self.parts = ()
         return tuple(drain for drain in drains if drain is not None)
 
     def _check_held(self) -> None:

@@ -20,7 +20,7 @@ __all__ = ["rollback"]
 @click.option("--to", "rollback_id", metavar="ID", default="", help="A rollback point; else the last one.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @with_session
-def rollback(session: Session, component: str, rollback_id: str, yes: bool) -> int:
+def rollback(session: Session, component: str, rollback_id: str, *, yes: bool) -> int:
     """Go back to the version before the last upgrade of a component.
 
     All components of that upgrade go back together. `noodle rollback-points` lists what can be gone back to.

@@ -25,7 +25,7 @@ __all__ = ["upgrade"]
 @click.option("-y", "--yes", is_flag=True, help="Approve the plan without a question.")
 @click.option("--wait/--no-wait", default=None, help="Stay until it has ended (the default), or only start it.")
 @with_session
-def upgrade(session: Session, targets: tuple[str, ...], yes: bool, wait: bool | None, **asked: Any) -> int:
+def upgrade(session: Session, targets: tuple[str, ...], *, yes: bool, wait: bool | None, **asked: Any) -> int:
     """Upgrade components of the running program, and stay until that has ended.
 
     Targets are as for `noodle plan`. On a terminal the plan is shown and a question asked, which --yes answers. Without

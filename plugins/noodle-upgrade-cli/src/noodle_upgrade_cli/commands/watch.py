@@ -37,7 +37,7 @@ def watch(session: Session, upgrade_id: str, patience: float) -> int:
             with Progress(session.out) as progress:
                 show = session.out.event if session.out.json else progress.take
                 if upgrade_id:
-                    return _one(session, client, upgrade_id, progress, show, patience)
+                    return _one(session, client, upgrade_id, progress=progress, show=show, patience=patience)
                 return _all(client, progress, show, patience)
         except KeyboardInterrupt:
             session.out.note("The watching has ended; upgrades go on.", "yellow")
@@ -48,6 +48,7 @@ def _one(
     session: Session,
     client: ControlClient,
     upgrade_id: str,
+    *,
     progress: Progress,
     show: Callable[[Mapping[str, Any]], None],
     patience: float,
@@ -65,7 +66,7 @@ def _one(
 def _all(client: ControlClient, progress: Progress, show: Callable[[Mapping[str, Any]], None], patience: float) -> int:
     for state in client.status().get("active") or ():
         progress.begin(state)
-    for event in Follower(client=client, patience=patience).events():
+    for event in Follower(client=client, after=None, patience=patience).events():
         if event is not None:
             show(event)
     return Exit.OK

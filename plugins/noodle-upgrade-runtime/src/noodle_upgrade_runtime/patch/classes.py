@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import gc
 import types
+import typing
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from noodle_upgrade_runtime.operations import Call, Operation, Script
 
-__all__ = ["attribute_calls", "bases_problem", "metaclass_binds", "own_slots"]
+__all__ = [
+    "attribute_calls",
+    "bases_problem",
+    "generic_getitem",
+    "in_place_problem",
+    "metaclass_binds",
+    "own_slots",
+    "same_items",
+    "wanted_bases",
+]
 
 
 def bases_problem(cls: type, bases: tuple[type, ...]) -> str:
@@ -45,11 +56,36 @@ def attribute_calls(cls: type, name: str, new: Any, old: Any, missing: Any) -> t
 
 
 def _calls(cls: type, name: str, value: Any, missing: Any) -> list[Call]:
+    if name == "__new__" and value is missing and next_new(cls) is object.__new__:
+        value = plain_new(cls)
     if value is not missing:
         return [(type.__setattr__, cls, name, value)]
     # Bound first, so that taking it away cannot fail when the program has done so already.
     bound: Any = frozenset() if name == "__abstractmethods__" else None
     return [(type.__setattr__, cls, name, bound), (type.__delattr__, cls, name)]
+
+
+def next_new(cls: type) -> Any:
+    """Return the `__new__` that a class without one of its own would use."""
+    return next(vars(base)["__new__"] for base in cls.__mro__[1:] if "__new__" in vars(base))
+
+
+def plain_new(cls: type) -> Any:
+    """Return a `__new__` that does what having none does.
+
+    Once a class has had a `__new__`, CPython goes on calling `object.__new__` with all arguments, which refuses them.
+    """
+
+    def __new__(kind: type, /, *args: Any, **kwargs: Any) -> Any:  # noqa: N807 - it stands for the real one
+        inherited = super(cls, kind).__new__
+        if inherited is not object.__new__:
+            return inherited(kind, *args, **kwargs)
+        if (args or kwargs) and kind.__init__ is object.__init__:
+            raise TypeError(f"{kind.__name__}() takes no arguments")
+        return object.__new__(kind)
+
+    __new__.__module__, __new__.__qualname__ = cls.__module__, f"{cls.__qualname__}.__new__"
+    return staticmethod(__new__)
 
 
 def _dict_calls(cls: type, name: str, value: Any, missing: Any) -> list[Call]:
@@ -67,3 +103,41 @@ def own_slots(cls: type) -> set[str]:
         for name, value in type.__getattribute__(cls, "__dict__").items()
         if type(value) is types.MemberDescriptorType and value.__objclass__ is cls
     }
+
+
+def same_items(left: Sequence[Any], right: Sequence[Any]) -> bool:
+    """Return whether two sequences hold the same objects."""
+    return len(left) == len(right) and all(a is b for a, b in zip(left, right, strict=True))
+
+
+def wanted_bases(live: type, bases: tuple[type, ...]) -> tuple[type, ...]:
+    """Return the bases that the live class shall have.
+
+    `Generic` adds nothing to instances: a class that gains only that keeps its bases and gets the subscript by itself.
+    """
+    if typing.Generic in bases and typing.Generic not in live.__mro__:
+        rest = tuple(base for base in bases if base is not typing.Generic) or (object,)
+        if same_items(rest, live.__bases__):
+            return rest
+    return bases
+
+
+def generic_getitem() -> Any:
+    """Return a `__class_getitem__` that does for any class what that of `Generic` does for its subclasses."""
+    inner = getattr(typing, "_generic_class_getitem", None)
+    return vars(typing.Generic)["__class_getitem__"] if inner is None else classmethod(inner)
+
+
+def in_place_problem(live: type, staged: type, image: Callable[[Any], Any]) -> str:
+    """Say why the live class cannot become what the staged one is, "" when it can."""
+    if image(type(staged)) is not type(live):
+        return f"its metaclass changes from {type(live).__name__} to {type(staged).__name__}"
+    added = own_slots(staged) - own_slots(live)
+    if added and not live.__dictoffset__:
+        return f"it gains the slots {', '.join(sorted(added))} and its layout is fixed"
+    bases = wanted_bases(live, image(staged.__bases__))
+    if not same_items(bases, live.__bases__):
+        problem = bases_problem(live, bases)
+        if problem and "MRO" not in problem and "method resolution" not in problem:
+            return problem
+    return ""

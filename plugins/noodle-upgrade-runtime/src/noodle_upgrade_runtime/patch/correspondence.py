@@ -6,6 +6,7 @@ with one of the other through the live object that both stand for.
 
 from __future__ import annotations
 
+import collections
 import functools
 import types
 from collections.abc import Callable
@@ -54,16 +55,14 @@ class Correspondence:
     alive, so that their ids stay theirs.
     """
 
-    def __init__(self) -> None:
-        self._live: dict[int, Any] = {}
-        self._kept: list[Any] = []
-        self.twins: list[tuple[Any, Any]] = []
+    def __init__(self, parent: Correspondence | None = None) -> None:
+        self._live: dict[int, Any] = dict(parent._live) if parent else {}
+        self._kept: list[Any] = list(parent._kept) if parent else []
 
     def link(self, private: Any, live: Any) -> None:
         """Record that `private` stands for `live`."""
         self._live[id(private)] = live
         self._kept.append(private)
-        self.twins.append((live, private))
 
     def knows(self, private: Any) -> bool:
         """Return whether an object stands for a live one."""
@@ -231,6 +230,7 @@ def _named(links: Correspondence, left: dict[str, Any], right: dict[str, Any], s
 
 _CONTAINERS: dict[type, _Compare] = {
     tuple: lambda links, a, b, seen: _sequences(links, tuple.__getitem__(a, slice(None)), tuple.__getitem__(b, slice(None)), seen),
+    collections.deque: _sequences,
     list: lambda links, a, b, seen: _sequences(links, list.__getitem__(a, slice(None)), list.__getitem__(b, slice(None)), seen),
     dict: _mappings,
     set: _sets,

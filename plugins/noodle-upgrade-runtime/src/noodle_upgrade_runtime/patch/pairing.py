@@ -74,17 +74,29 @@ class Pairing:
                 self._link(live, private)
 
     def _fits(self, live: Any, private: Any) -> bool:
-        if live is private or type(private) in ATOMS or isinstance(private, _VALUES):
+        if live is private or type(private) in ATOMS or type(private) in _VALUES:
+            return False
+        if isinstance(private, tuple | frozenset) and instance_dict(private) is None:
             return False
         if id(live) in self._taken or self._links.knows(private) or not self._made(private):
             return False
-        if self._links.canonical(type(private)) is not type(live) and not isinstance(private, type):
+        if not isinstance(private, type) and not self._same_kind(live, private):
             return False
         if isinstance(private, type) != isinstance(live, type):
             return False
         if not isinstance(private, _PAIRABLE) and not _has_identity(private):
             return False
         return self._accepts(live, private)
+
+    def _same_kind(self, live: Any, private: Any) -> bool:
+        kind, other = type(live), type(private)
+        if self._links.canonical(other) is kind:
+            return True
+        if kind.__qualname__ == other.__qualname__ and kind.__module__ == other.__module__ and self._fits(kind, other):
+            # A class that no name binds, found through its instance.
+            self._link(kind, other)
+            return self._links.canonical(other) is kind
+        return False
 
     def _link(self, live: Any, private: Any) -> None:
         self._taken.add(id(live))
@@ -98,7 +110,7 @@ class Pairing:
 
 _PAIRABLE = (
     types.FunctionType, types.ModuleType, type, types.CellType, staticmethod, classmethod, property,
-    functools.partial, dict, list, set, types.MethodType, functools.partialmethod, functools.cached_property,
+    functools.partial, dict, list, set, collections.deque, types.MethodType, functools.partialmethod, functools.cached_property,
 )  # fmt: skip
 
 

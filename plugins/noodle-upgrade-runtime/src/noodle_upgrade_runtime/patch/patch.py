@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import importlib.machinery
 import re
@@ -20,12 +21,11 @@ from noodle_upgrade_core.staged import Arm
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.operations import Operation, Script, gil_is_on
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
-from noodle_upgrade_runtime.patch.functions import same_definition
 from noodle_upgrade_runtime.patch.loading import Isolation, PrivateImports, search_path_of
+from noodle_upgrade_runtime.patch.matching import match, retire, unchanged
 from noodle_upgrade_runtime.patch.pairing import Pairing
 from noodle_upgrade_runtime.patch.planner import Planner, _store_call
 from noodle_upgrade_runtime.patch.state import MISSING
-from noodle_upgrade_runtime.patch.translation import Translator
 
 __all__ = ["PatchEngine", "PatchPrepared"]
 
@@ -119,7 +119,7 @@ class _Staging:
     def run(self) -> None:
         """Stage; what went wrong is kept for the thread that waits."""
         try:
-            self.prepared = self._stage()
+            self._stage()
         except UpgradeError as error:
             self.error = error
         except BaseException as error:  # noqa: BLE001 - whatever the new version raises, SystemExit too, is its failure
@@ -171,8 +171,24 @@ class _Staging:
             namespace = getattr(module, "__dict__", {})
             existed.add(id(namespace))
             existed.update(map(id, namespace.values()))
-        del before[:]
-        return PatchPrepared(self.changes, live, pristine, staged, existed)
+        volatile = functools.partial(self._load_again, old_homes, list(live), old_trees, live, existed)
+        self.prepared = PatchPrepared(self.changes, live, pristine, staged, existed, before, volatile)
+        return self.prepared
+
+    def _load_again(
+        self,
+        homes: Mapping[str, Sequence[str]],
+        names: Sequence[str],
+        trees: dict[str, str],
+        live: dict[str, types.ModuleType],
+        existed: set[int],
+    ) -> dict[int, Any]:
+        """Import the old version once more: what differs from the first time differs with every import."""
+        again = self._load(homes, names, trees)
+        links = Correspondence()
+        pairing = Pairing(links, made=_made(existed), accepts=unchanged)
+        pairing.modules(live, again.modules)
+        return {id(old): private for old, private in pairing.pairs}
 
 
 def _normal(name: str) -> str:
@@ -192,30 +208,34 @@ class PatchPrepared:
         pristine: PrivateImports,
         staged: PrivateImports,
         existed: set[int],
+        heap: list[Any],
+        load_again: Callable[[], dict[int, Any]],
     ) -> None:
         self._changes = changes
         self.component_names = tuple(change.component.name for change in changes)
-        self.warnings: tuple[str, ...] = ()
-        made = _made(existed)
-        links = Correspondence()
-        first = Pairing(links, made=made, accepts=_unchanged)
-        first.modules(live, pristine.modules)
-        known = first.live_ids()
-        second = Pairing(
-            links, made=made, accepts=lambda l, _s: id(l) in known, replaces=_Replaces(links)
-        )
-        second.modules(live, staged.modules)
-        self._pairs, self._replaced = second.pairs, second.replaced
         self._live, self._staged = live, staged
-        self._translator = Translator(links, made=made)
-        self._planner = Planner(links, self._translator, {id(l): p for l, p in first.pairs})
+        self._matching = matching = match(live, pristine.modules, staged.modules, made=_made(existed))
+        self._again: dict[int, Any] | None = None
+        self._load_again = load_again
+        self._planner = Planner(matching.links, matching.translator, matching.pristine, self._fresh_twin)
+        self._holders = retire(matching, heap, lambda value: value is heap) if matching.retired else None
         self._plan = self._operations()
-        Script(self._plan).trial()
-        self.evidence: dict[str, Any] = {"operations": len(self._plan), "pairs": len(self._pairs)}
+        Script([op for op in self._plan if not op.subject.endswith(".__new__")]).trial()
+        self.warnings: tuple[str, ...] = tuple(matching.warnings)
+        self.evidence: dict[str, Any] = {
+            "operations": len(self._plan),
+            "pairs": len(matching.pairs),
+            "retired": [f"{r.live.__module__}.{r.live.__qualname__}: {r.reason}" for r in matching.retired],
+        }
+
+    def _fresh_twin(self, live: Any) -> Any:
+        if self._again is None:
+            self._again = self._load_again()
+        return self._again.get(id(live))
 
     def _operations(self) -> list[Operation]:
         found = [
-            Operation(_store_call(sys.modules, n, self._translator.image(m)), _store_call(sys.modules, n, MISSING), n)
+            Operation(_store_call(sys.modules, n, self._matching.translator.image(m)), _store_call(sys.modules, n, MISSING), n)
             for n, m in self._staged.modules.items()
             if n not in self._live
         ]
@@ -227,8 +247,14 @@ class PatchPrepared:
         for change in self._changes:
             tree = str(change.new_tree)
             found.append(Operation((sys.path.insert, 0, tree), (sys.path.remove, tree), "sys.path"))
-        planned = self._planner.plan(self._pairs, self._replaced)
-        return [*found, *planned]
+        planned = self._planner.plan(self._matching.pairs, self._matching.replaced)
+        if self._matching.blockers:
+            raise SwapRefusedError(
+                f"The change cannot be made in place: {self._matching.blockers[0]}",
+                hint="Use the generation mechanism for it, or restart.",
+                details={"blockers": list(self._matching.blockers)},
+            )
+        return [*found, *(self._holders.operations if self._holders else ()), *planned]
 
     def operations(self) -> Sequence[Operation]:
         """Return what puts the new version in the place of the old one, complete at this moment."""
@@ -265,25 +291,3 @@ def _made(existed: set[int]) -> Callable[[Any], bool]:
         return id(value) not in existed
 
     return made
-
-
-def _unchanged(live: Any, private: Any) -> bool:
-    """Whether a live object still is what the old version's source made, as far as its code goes."""
-    if type(private) is types.FunctionType:
-        return type(live) is types.FunctionType and same_definition(live, private)
-    if isinstance(private, type):
-        return live.__qualname__ == private.__qualname__ and live.__module__ == private.__module__
-    return True
-
-
-class _Replaces:
-    """Says which functions get a new object in their slots."""
-
-    def __init__(self, links: Correspondence) -> None:
-        self._links = links
-
-    def __call__(self, live: types.FunctionType, staged: types.FunctionType) -> bool:
-        return (
-            live.__code__.co_freevars != staged.__code__.co_freevars
-            or self._links.canonical(staged.__globals__) is not live.__globals__
-        )

@@ -6,12 +6,19 @@ import collections
 import functools
 import sys
 import types
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from noodle_upgrade_core.errors import StateConflictError, SwapRefusedError
 from noodle_upgrade_runtime.operations import Call, Operation
-from noodle_upgrade_runtime.patch.classes import attribute_calls, bases_problem, own_slots
+from noodle_upgrade_runtime.patch.classes import (
+    attribute_calls,
+    generic_getitem,
+    own_slots,
+    same_items,
+    wanted_bases,
+)
 from noodle_upgrade_runtime.patch.correspondence import Correspondence, instance_dict, slot_values
 from noodle_upgrade_runtime.patch.functions import forwarding_code
 from noodle_upgrade_runtime.patch.pairing import own_items
@@ -28,8 +35,15 @@ _CLASS_SPECIAL = frozenset({"__dict__", "__weakref__", "_abc_impl", "__abstractm
 class Planner:
     """Plans the operations for pairs of (live, staged) objects; `bases` gives the pristine twin of a live object."""
 
-    def __init__(self, links: Correspondence, translator: Translator, pristine: Mapping[int, Any]) -> None:
+    def __init__(
+        self,
+        links: Correspondence,
+        translator: Translator,
+        pristine: Mapping[int, Any],
+        again: Callable[[Any], Any],
+    ) -> None:
         self._links = links
+        self._again = again
         self._translator = translator
         self._pristine = pristine
         self._image = translator.image
@@ -48,6 +62,7 @@ class Planner:
         for live, staged in replaced:
             self._replace(live, staged)
         self._translator.finish()
+        self.operations = [*self._translator.operations, *self.first, *self.operations]
         if self.blockers:
             raise SwapRefusedError(
                 f"The change cannot be made in place: {self.blockers[0]}",
@@ -60,7 +75,7 @@ class Planner:
                 hint="Take the program's change back, or restart on the new version.",
                 details={"conflicts": list(self.conflicts), "blockers": [f"conflict: {c}" for c in self.conflicts]},
             )
-        return [*self._translator.operations, *self.first, *self.operations]
+        return self.operations
 
     def _add(self, do: Call, undo: Call, subject: str) -> None:
         self.operations.append(Operation(do, undo, subject))
@@ -72,10 +87,21 @@ class Planner:
                 return
         _instance(self, live, staged)
 
-    def _names(self, live: Mapping[Any, Any], staged: Mapping[Any, Any], base: Mapping[Any, Any], where: str) -> Merge:
+    def _names(
+        self, owner: Any, live: Mapping[Any, Any], staged: Mapping[Any, Any], base: Mapping[Any, Any], where: str
+    ) -> Merge:
         merged = merge_names(self._links, base, live, staged)
-        self.conflicts += [f"{where}.{conflict.key}" for conflict in merged.conflicts]
+        for conflict in merged.conflicts:
+            again = self._again(owner)
+            if again is not None and not self._links.alike(_part(again, conflict.key), base.get(conflict.key)):
+                continue  # each import makes another value: it is this process's own
+            self.conflicts.append(f"{where}.{conflict.key}")
         return merged
+
+    def _conflict(self, live: Any, what: str) -> None:
+        again = self._again(live)
+        if again is None or self._links.alike(again, self._base(live)):
+            self.conflicts.append(what)
 
     def _base(self, live: Any) -> Any:
         """The pristine twin, or the live object itself where there is none: then only the new version changed it."""
@@ -113,7 +139,7 @@ def _module(planner: Planner, live: types.ModuleType, staged: types.ModuleType) 
     skip = _KEPT
     mine = {k: v for k, v in own_items(live).items() if k not in skip}
     theirs = {k: v for k, v in own_items(staged).items() if k not in skip}
-    merged = planner._names(mine, theirs, own_items(base), live.__name__)
+    merged = planner._names(live, mine, theirs, own_items(base), live.__name__)
     for take in merged.takes:
         value = take.value if take.value is MISSING else planner._image(take.value)
         planner.store(namespace, take.key, value, f"{live.__name__}.{take.key}")
@@ -125,15 +151,14 @@ def _module(planner: Planner, live: types.ModuleType, staged: types.ModuleType) 
 def _class(planner: Planner, live: type, staged: type) -> None:
     name = f"{live.__module__}.{live.__qualname__}"
     base = planner._base(live)
-    skip = _CLASS_SPECIAL | _slot_changes(planner, live, staged, name)
+    skip = _CLASS_SPECIAL | own_slots(live) | own_slots(staged)
     mine = {k: v for k, v in own_items(live).items() if k not in skip}
     theirs = {k: v for k, v in own_items(staged).items() if k not in skip}
-    merged = planner._names(mine, theirs, own_items(base), name)
+    merged = planner._names(live, mine, theirs, own_items(base), name)
     for take in merged.takes:
         value = take.value if take.value is MISSING else planner._image(take.value)
         _bind(planner, live, take.key, value, mine.get(take.key, MISSING), f"{name}.{take.key}")
     _bases(planner, live, staged, name)
-    _metaclass(planner, live, staged, name)
     abstract = [vars(cls).get("__abstractmethods__", MISSING) for cls in (live, staged)]
     if abstract[0] != abstract[1]:
         _bind(planner, live, "__abstractmethods__", abstract[1], abstract[0], f"{name}.__abstractmethods__")
@@ -151,35 +176,17 @@ def _bind(planner: Planner, cls: type, key: str, new: Any, old: Any, subject: st
 
 
 def _bases(planner: Planner, live: type, staged: type, name: str) -> None:
-    bases = planner._image(staged.__bases__)
-    if len(bases) == len(live.__bases__) and all(a is b for a, b in zip(bases, live.__bases__, strict=True)):
-        return
-    problem = bases_problem(live, bases)
-    if problem:
-        planner.blockers.append(f"the bases of class {name} change and the layout does not allow it ({problem}).")
-        return
-    planner.first.append(
-        Operation(
-            (type.__setattr__, live, "__bases__", bases),
-            (type.__setattr__, live, "__bases__", live.__bases__),
-            f"{name}.__bases__",
+    bases = wanted_bases(live, planner._image(staged.__bases__))
+    if typing.Generic in staged.__bases__ and typing.Generic not in bases and "__class_getitem__" not in vars(live):
+        _bind(planner, live, "__class_getitem__", generic_getitem(), MISSING, f"{name}.__class_getitem__")
+    if not same_items(bases, live.__bases__):
+        planner.first.append(
+            Operation(
+                (type.__setattr__, live, "__bases__", bases),
+                (type.__setattr__, live, "__bases__", live.__bases__),
+                f"{name}.__bases__",
+            )
         )
-    )
-
-
-def _metaclass(planner: Planner, live: type, staged: type, name: str) -> None:
-    image, now = planner._image(type(staged)), type(live)
-    if image is not now:
-        planner.blockers.append(f"the metaclass of class {name} changes from {now.__name__} to {image.__name__}.")
-
-
-def _slot_changes(planner: Planner, live: type, staged: type, name: str) -> frozenset[str]:
-    """Return the names of slots: they belong to the layout and cannot be bound; refuse what does not fit."""
-    mine, theirs = own_slots(live), own_slots(staged)
-    added = theirs - mine
-    if added and not live.__dictoffset__:
-        planner.blockers.append(f"class {name} gains the slots {', '.join(sorted(added))} and its layout is fixed.")
-    return frozenset(mine | theirs)
 
 
 def _function(planner: Planner, live: types.FunctionType, staged: types.FunctionType) -> None:
@@ -189,11 +196,11 @@ def _function(planner: Planner, live: types.FunctionType, staged: types.Function
         planner._add((setattr, live, "__code__", staged.__code__), (setattr, live, "__code__", live.__code__), name)
     for attribute in _FUNCTION_ATTRIBUTES:
         mine, theirs, pristine = (getattr(f, attribute) for f in (live, staged, base))
-        merged = planner._names({attribute: mine}, {attribute: theirs}, {attribute: pristine}, name)
+        merged = planner._names(live, {attribute: mine}, {attribute: theirs}, {attribute: pristine}, name)
         for take in merged.takes:
             planner._set_attribute(live, attribute, planner._image(take.value), f"{name}.{attribute}")
     if live.__dict__ or staged.__dict__:
-        merged = planner._names(live.__dict__, staged.__dict__, base.__dict__, name)
+        merged = planner._names(live, live.__dict__, staged.__dict__, base.__dict__, name)
         for take in merged.takes:
             value = take.value if take.value is MISSING else planner._image(take.value)
             planner.store(live.__dict__, take.key, value, f"{name}.{take.key}")
@@ -209,7 +216,7 @@ if sys.version_info >= (3, 12):
 def _cell(planner: Planner, live: types.CellType, staged: types.CellType) -> None:
     contents = [_content(cell) for cell in (live, staged, planner._base(live))]
     live_now, new, base = ({} if c is MISSING else {"cell": c} for c in contents)
-    for take in planner._names(live_now, new, base, "a closure").takes:
+    for take in planner._names(live, live_now, new, base, "a closure").takes:
         if take.value is not MISSING and contents[0] is not MISSING:
             planner._set_attribute(live, "cell_contents", planner._image(take.value), "a closure")
 
@@ -246,7 +253,7 @@ def _partial(planner: Planner, live: Any, staged: Any) -> None:
 def _dict(planner: Planner, live: dict[Any, Any], staged: dict[Any, Any]) -> None:
     base = planner._base(live)
     keyed = [{planner._links.canonical(k): v for k, v in dict.items(d)} for d in (base, live, staged)]
-    merged = planner._names(keyed[1], keyed[2], keyed[0], "a mapping")
+    merged = planner._names(live, keyed[1], keyed[2], keyed[0], "a mapping")
     if not merged.takes:
         return
     images = {k: planner._image(v) for k, v in keyed[2].items()}
@@ -283,11 +290,24 @@ def _in_order_of(result: dict[Any, Any], order: list[Any], base: Mapping[Any, An
     return first | {key: value for key, value in result.items() if key not in first}
 
 
+def _part(value: Any, key: Any) -> Any:
+    """Return what a value binds to a key, by the kind of the value."""
+    if isinstance(value, type | types.ModuleType):
+        return own_items(value).get(key, MISSING)
+    if isinstance(value, dict):
+        return value.get(key, MISSING)
+    if isinstance(value, types.CellType):
+        return _content(value)
+    if isinstance(value, types.FunctionType) and key in _FUNCTION_ATTRIBUTES:
+        return getattr(value, key)
+    return ((instance_dict(value) or {}) | slot_values(value)).get(key, MISSING)
+
+
 def _list(planner: Planner, live: list[Any], staged: list[Any]) -> None:
     base = planner._base(live)
     merged = merge_lists(planner._links, list(base), list(live), list(staged))
     if merged is None:
-        planner.conflicts.append("a list")
+        planner._conflict(live, f"a list ({live!r:.60})")
         return
     new, old = [planner._image(item) for item in merged], list(live)
     if len(new) != len(old) or any(not planner._links.alike(a, b) for a, b in zip(old, new, strict=True)):
@@ -298,10 +318,23 @@ def _list(planner: Planner, live: list[Any], staged: list[Any]) -> None:
         )
 
 
+def _deque(planner: Planner, live: collections.deque[Any], staged: collections.deque[Any]) -> None:
+    base = planner._base(live)
+    merged = merge_lists(planner._links, list(base), list(live), list(staged))
+    if merged is None:
+        planner._conflict(live, "a queue")
+        return
+    new, old = [planner._image(item) for item in merged], list(live)
+    if not planner._links.alike(old, new):
+        planner._add((id, None), (live.extend, old), "a queue")
+        planner._add((live.clear,), (live.clear,), "a queue")
+        planner._add((live.extend, new), (id, None), "a queue")
+
+
 def _set(planner: Planner, live: set[Any], staged: set[Any]) -> None:
     found = merge_sets(planner._links, planner._base(live), live, staged)
     if found is None:
-        planner.conflicts.append("a set")
+        planner._conflict(live, "a set")
         return
     for value in found[0]:
         image = planner._image(value)
@@ -315,13 +348,13 @@ def _instance(planner: Planner, live: Any, staged: Any) -> None:
     where = f"an instance of {type(live).__qualname__}"
     mine, theirs = instance_dict(live), instance_dict(staged)
     if mine is not None and theirs is not None:
-        merged = planner._names(mine, theirs, instance_dict(base) or {}, where)
+        merged = planner._names(live, mine, theirs, instance_dict(base) or {}, where)
         for take in merged.takes:
             value = take.value if take.value is MISSING else planner._image(take.value)
             planner.store(mine, take.key, value, f"{where}.{take.key}")
     slots = slot_values(staged)
     if slots:
-        merged = planner._names(slot_values(live), slots, slot_values(base), where)
+        merged = planner._names(live, slot_values(live), slots, slot_values(base), where)
         for take in merged.takes:
             descriptor = _slot(type(live), take.key)
             if descriptor is not None and take.value is not MISSING:
@@ -356,5 +389,6 @@ _HANDLERS: dict[Any, Callable[[Planner, Any, Any], None]] = {
     types.MethodType: _nothing,
     dict: _dict,
     list: _list,
+    collections.deque: _deque,
     set: _set,
 }

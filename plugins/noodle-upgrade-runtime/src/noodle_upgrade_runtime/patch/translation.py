@@ -6,7 +6,9 @@ born again in the live module's globals. What would touch a live object is left 
 
 from __future__ import annotations
 
+import collections
 import functools
+import gc
 import sys
 import types
 import typing
@@ -62,6 +64,15 @@ class Translator:
             self._queue.append(value)
         return made
 
+    def remember(self, value: Any, made: Any) -> None:
+        """Record an image before it is complete, because its parts may lead back to it."""
+        self._images[id(value)] = made
+        self._kept += (value, made)
+
+    def fix_later(self, made: Any) -> None:
+        """Have the contents of an object put right by the next `finish`."""
+        self._queue.append(made)
+
     def finish(self) -> None:
         """Put right the contents of everything that `image` gave out, and of what that holds."""
         while self._queue:
@@ -83,9 +94,7 @@ class Translator:
             kwdefaults={k: self.image(v) for k, v in (value.__kwdefaults__ or {}).items()},
         )
         self.functions.append(made)
-        # Known before its attributes are, because they may lead back to it.
-        self._images[id(value)] = made
-        self._kept += (value, made)
+        self.remember(value, made)
         made.__name__, made.__qualname__ = value.__name__, value.__qualname__
         made.__module__, made.__doc__ = value.__module__, value.__doc__
         if value.__annotations__:
@@ -110,14 +119,17 @@ def _tuple(translator: Translator, value: tuple[Any, ...]) -> Any:
     items = tuple.__getitem__(value, slice(None))
     images = tuple([translator.image(item) for item in items])
     same = all(a is b for a, b in zip(items, images, strict=True))
+    if type(value) is tuple:
+        return value if same else images
     kind = translator.image(type(value))
     if same and kind is type(value):
         return value
-    if kind is tuple:
-        return images
     made = tuple.__new__(kind, images)
-    for name, held in (instance_dict(value) or {}).items():
-        object.__setattr__(made, name, translator.image(held))
+    own = instance_dict(value)
+    if own:
+        instance_dict(made).update(own)  # type: ignore[union-attr]
+        translator.remember(value, made)
+        translator.fix_later(made)
     return made
 
 
@@ -158,8 +170,6 @@ def _union(translator: Translator, value: types.UnionType) -> Any:
 
 
 def _proxy(translator: Translator, value: types.MappingProxyType[Any, Any]) -> Any:
-    import gc  # noqa: PLC0415 - the one way to the mapping behind a proxy
-
     inner = gc.get_referents(value)[0]
     image = translator.image(inner)
     return value if image is inner else types.MappingProxyType(image)
@@ -275,8 +285,6 @@ def _fix_dict(translator: Translator, value: dict[Any, Any]) -> None:
 
 
 def _store(value: dict[Any, Any], key: Any, held: Any) -> None:
-    import collections  # noqa: PLC0415 - an ordered dict keeps an order of its own
-
     kind = collections.OrderedDict if isinstance(value, collections.OrderedDict) else dict
     kind.__setitem__(value, key, held)
 
@@ -286,6 +294,13 @@ def _fix_list(translator: Translator, value: list[Any]) -> None:
         image = translator.image(held)
         if image is not held:
             list.__setitem__(value, index, image)
+
+
+def _fix_deque(translator: Translator, value: collections.deque[Any]) -> None:
+    for index, held in enumerate(list(value)):
+        image = translator.image(held)
+        if image is not held:
+            collections.deque.__setitem__(value, index, image)
 
 
 def _fix_set(translator: Translator, value: set[Any]) -> None:
@@ -389,6 +404,7 @@ _FIX: dict[Any, Callable[[Translator, Any], None]] = {
     functools.partial: _fix_partial,
     dict: _fix_dict,
     list: _fix_list,
+    collections.deque: _fix_deque,
     set: _fix_set,
 }
 _COMPLETE = {type, types.ModuleType, types.CellType, functools.partial}

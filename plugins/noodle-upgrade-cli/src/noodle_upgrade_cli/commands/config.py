@@ -1,0 +1,99 @@
+"""`noodle config`: every effective setting and where it comes from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from noodle_upgrade_cli.display import findings_view
+from noodle_upgrade_cli.exits import Exit
+from noodle_upgrade_cli.options import OwnGroup
+from noodle_upgrade_cli.output import grid
+from noodle_upgrade_cli.probing import examined_anyway
+from noodle_upgrade_cli.session import Session, with_session
+from noodle_upgrade_core.errors import SettingsError
+
+__all__ = ["config"]
+
+
+@click.group(cls=OwnGroup)
+def config() -> None:
+    """Show or check the settings: files, NOODLE_* variables and defaults."""
+
+
+@config.command()
+@click.argument("prefix", required=False, default="")
+@click.option("--changed", is_flag=True, help="Only what is not a default.")
+@click.option("--running", is_flag=True, help="Ask the running program, in place of the files here.")
+@with_session
+def show(session: Session, prefix: str, *, changed: bool, running: bool) -> int:
+    """Print every effective value and where it came from; secrets are masked.
+
+    Reads --config FILE…, or noodle.toml and noodle.json in this directory, and the variables of this shell. PREFIX
+    keeps the keys that begin with it.
+    """
+    if running:
+        with session.connected() as client:
+            report = client.get("/v1/config")
+    else:
+        report = _report(session, session.settings_files())
+    rows = [row for row in report.get("settings") or () if str(row.get("key", "")).startswith(prefix)]
+    rows = [row for row in rows if not changed or row.get("origin") != "default"]
+    problems = report.get("problems") or []
+    if session.out.json:
+        session.out.document({"settings": rows, "problems": problems, "digest": report.get("digest", "")})
+        return Exit.OK
+    session.out.show(
+        grid(
+            ["Setting", "Value", "From", "Variable"],
+            [[r["key"], json.dumps(r["value"]), r["origin"], ", ".join(r.get("variables") or ())] for r in rows],
+        )
+    )
+    for problem in problems:
+        session.out.note(_words(problem), "yellow")
+    return Exit.OK
+
+
+@config.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False), metavar="FILE…")
+@with_session
+def check(session: Session, files: tuple[str, ...]) -> int:
+    """Check settings files together, the last one being the strongest.
+
+    Ends with 2 when a setting cannot be used; all that is wrong is listed at once. What has no effect is a warning.
+    """
+    report = _report(session, files)
+    problems = report["problems"]
+    if session.out.json:
+        session.out.document({"ok": True, "problems": problems, "digest": report["digest"]})
+        return Exit.OK
+    if problems:
+        session.out.show(
+            findings_view([{**p, "subject": p["key"] or p["origin"], "message": p["problem"]} for p in problems])
+        )
+    session.out.show(f"{len(files)} file(s) can be used; {len(problems)} warning(s).")
+    return Exit.OK
+
+
+def _report(session: Session, files: Sequence[str]) -> dict[str, Any]:
+    """Have the settings read with the sections of the installed plugins, which have to be imported for it."""
+    report = examined_anyway(files, make=False, drivers=False)
+    wrong = [problem for problem in report["problems"] if problem["severity"] == "error"]
+    if wrong:
+        raise SettingsError(
+            f"{len(wrong)} setting(s) cannot be used.",
+            hint="Mend them; `noodle config show` lists every setting and its default.",
+            details={"problems": wrong},
+            safe="",
+        )
+    for finding in report["findings"]:
+        session.out.note(f"{finding['message']} {finding['hint']}", "yellow")
+    return report
+
+
+def _words(problem: Mapping[str, Any]) -> str:
+    subject = problem.get("key") or problem.get("origin") or ""
+    return " ".join(part for part in (subject, f"{problem.get('problem', '')}.", problem.get("hint", "")) if part)

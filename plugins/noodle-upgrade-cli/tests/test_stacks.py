@@ -1,0 +1,413 @@
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from installing import install, install_core
+from starlette.responses import JSONResponse
+
+from noodle_upgrade_cli import lock as locks
+from noodle_upgrade_cli import probing
+from noodle_upgrade_core.sqlite_journal import SqliteJournal
+
+SWAPPER = '''
+"""Swaps."""
+from attrs import frozen
+from noodle_upgrade_core import hookimpl, setting
+
+@frozen(kw_only=True)
+class Settings:
+    depth: int = setting(3, env="NOODLE_ACME_DEPTH", ge=1, help="How deep.")
+    password: str = setting("hunter2", secret=True)
+
+class Swapper:
+    """Swaps things."""
+    settings = Settings
+    after = ("audit",)
+    def __init__(self, host):
+        self.depth = host.settings.depth
+    @hookimpl
+    def discover(self):
+        return ()
+    @hookimpl
+    def assess(self, step, context):
+        return None
+    @hookimpl
+    def swap(self, steps, plan, context):
+        return None
+'''
+AUDIT = """
+from noodle_upgrade_core import hookimpl
+
+class Audit:
+    @hookimpl
+    def observe(self, event):
+        print(event)
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two plugins that work, and the core's drivers."""
+    site = tmp_path / "site"
+    install_core(site)
+    install(
+        site,
+        "acme-swapper",
+        "2.1",
+        entry_points="[noodle_upgrade.plugins]\nswapper = acme_swapper:Swapper\n",
+        requires=("noodle-upgrade-core>=0.1,<0.2", "acme-base; python_version > '3'", "absent; extra == 'more'"),
+        files={"acme_swapper.py": SWAPPER},
+    )
+    install(site, "acme-base", "0.5", files={"acme_base.py": "x = 1\n"})
+    install(
+        site,
+        "acme-audit",
+        entry_points="[noodle_upgrade.plugins]\naudit = acme_audit:Audit\n",
+        files={"acme_audit.py": AUDIT},
+    )
+    monkeypatch.syspath_prepend(str(site))
+    # Processes that this one starts see the same.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
+    return site
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "noodle.toml"
+    file.write_text('[stack]\nplugins = ["swapper", "audit"]\ndecider = "unanimous"\nstrategy = "gradual"\n')
+    return file
+
+
+def broken(site: Path, name: str, code: str, **more: object) -> None:
+    module = name.replace("-", "_")
+    install(
+        site, f"bad-{name}", entry_points=f"[noodle_upgrade.plugins]\n{name} = {module}_bad:Plugin\n",
+        files={f"{module}_bad.py": code}, **more,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_a_list_of_plugins_imports_none(noodle, site):
+    broken(site, "explodes", "raise SystemExit(3)\n")
+    ran = noodle("plugins", "list", "--json")
+    assert ran.code == 0
+    rows = {row["name"]: row for row in ran.json["plugins"]}
+    assert rows["swapper"]["version"] == "2.1"
+    assert "0.1" in rows["swapper"]["requires_core"]
+    assert "gradual" in [row["name"] for row in ran.json["drivers"]["strategies"]]
+    assert not {"acme_swapper", "acme_audit", "explodes_bad"} & set(sys.modules)
+    assert "swapper" in noodle("plugins", "list").out
+
+
+def test_a_list_says_who_takes_part(noodle, site, file):
+    file.write_text('[runtime_upgrade.plugins]\ndisabled = ["Audit"]\n')
+    rows = {row["name"]: row for row in noodle("plugins", "list", "--json").json["plugins"]}
+    assert (rows["swapper"]["takes_part"], rows["audit"]["takes_part"]) == (True, False)
+
+
+def test_info_shows_hooks_order_and_settings(noodle, site):
+    ran = noodle("plugins", "info", "swapper")
+    assert ran.code == 0
+    for words in ("Swaps things.", "acme-swapper 2.1", "discover, assess, swap", "audit", "depth", "NOODLE_ACME_DEPTH"):
+        assert words in ran.out
+    assert "acme_swapper" not in sys.modules
+
+
+def test_info_of_a_plugin_that_is_not_there_suggests_one(noodle, site):
+    ran = noodle("plugins", "info", "swaper")
+    assert ran.code == 2
+    assert "Did you mean 'swapper'?" in ran.err
+
+
+CIRCULAR = """
+from noodle_upgrade_core import hookimpl
+
+class Plugin:
+    after = ("{}",)
+    @hookimpl
+    def observe(self): pass
+"""
+DRIVERS = """
+class Odd: pass
+
+class Needy:
+    def __init__(self, x): pass
+    def observe(self): pass
+"""
+CRASHES = {
+    "raises": ("raise RuntimeError('no')\n", "RuntimeError: no"),
+    "exits": ("raise SystemExit(3)\n", "SystemExit"),
+    "leaves": ("import os\nos._exit(7)\n", "exit code 7"),
+    "dies": ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n", "signal 11"),
+    "prints": ("print('x' * 5000)\nclass Plugin: pass\n", ""),
+    "misspells": (
+        "from noodle_upgrade_core import hookimpl\nclass Plugin:\n    @hookimpl\n    def validat(self): pass\n",
+        "validat",
+    ),
+}
+
+
+def test_every_broken_plugin_is_named_by_the_doctor_and_the_others_are_checked(noodle, site):
+    for name, (code, _) in CRASHES.items():
+        broken(site, name, code)
+    ran = noodle("plugins", "doctor", "--json")
+    assert ran.code == 6
+    rows = {row["name"]: row for row in ran.json["plugins"]}
+    for name, (_, words) in CRASHES.items():
+        assert rows[name]["error"] is not None, name
+        assert words in rows[name]["error"]["message"]
+    assert rows["swapper"]["error"] is None
+    assert rows["audit"]["error"] is None
+
+
+def test_a_plugin_that_works_is_shown_as_such(noodle, site):
+    ran = noodle("plugins", "doctor", "swapper")
+    assert ran.code == 0
+    assert "works" in ran.out
+
+
+def test_a_plugin_that_hangs_is_named_and_its_process_ends(noodle, site, monkeypatch):
+    broken(site, "hangs", "import time\nwhile True: time.sleep(60)\n")
+    with pytest.raises(probing.PluginTimeoutError, match="hangs did not load"):
+        probing.examined([], only=("hangs",), limit=1.5)
+
+
+def test_a_plugin_for_another_core_is_named_with_what_it_needs(noodle, site):
+    broken(site, "newer", "class Plugin: pass\n", requires=("noodle-upgrade-core>=7",))
+    ran = noodle("plugins", "doctor", "newer", "--json")
+    assert ran.code == 6
+    assert ran.json["plugins"][0]["error"]["code"] == "plugin.incompatible"
+
+
+def test_a_stack_that_fits_says_so_in_its_order(noodle, site, file):
+    ran = noodle("stack", "check", file, "--json")
+    assert ran.code == 0, ran.out
+    assert [row["name"] for row in ran.json["plugins"]] == ["audit", "swapper"]
+    assert {"group": "deciders", "name": "unanimous"}.items() <= ran.json["drivers"][0].items()
+    assert f"{file} fits." in noodle("stack", "check", file).out
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[stack]\nplugins = ["swaper"]\n', "Did you mean 'swapper'?"),
+        ('[stack]\nplugins = ["swapper"]\nstrategy = "gradul"\n', "no strategy 'gradul'"),
+        ('[stack]\nplugins = ["swapper"]\n[swapper]\ndepth = 0\n', "swapper.depth"),
+        ('[stack]\nplugins = ["swapper"]\n[swapper]\ndeph = 1\n', "Did you mean 'depth'?"),
+        ('[stack]\nplugin = ["swapper"]\n', "Did you mean 'plugins'?"),
+        ("[[[", "line 1"),
+        ('[stack]\nplugins = ["leaves"]\n', "plugins doctor"),
+        ('[stack]\nplugins = ["first", "second"]\n', "circular"),
+        ('[stack]\nplugins = ["swapper"]\ndecider = "gradual"\n', "no decider"),
+    ],
+)
+def test_a_stack_that_does_not_fit_ends_with_6_and_says_why(noodle, site, file, text, words):
+    broken(site, "leaves", "import os\nos._exit(7)\n")
+    broken(site, "first", CIRCULAR.format("second"))
+    broken(site, "second", CIRCULAR.format("first"))
+    file.write_text(text)
+    ran = noodle("stack", "check", file)
+    assert ran.code == 6
+    assert words in " ".join(ran.out.split())
+    assert f"{file} does not fit." in ran.out
+
+
+def test_a_driver_that_is_not_what_it_should_be_does_not_fit(noodle, site, file):
+    points = (
+        "[noodle_upgrade.strategies]\nodd = acme_drivers:Odd\n[noodle_upgrade.judges]\nneedy = acme_drivers:Needy\n"
+    )
+    install(site, "acme-drivers", entry_points=points, files={"acme_drivers.py": DRIVERS})
+    file.write_text('[stack]\nplugins = ["swapper"]\nstrategy = "odd"\njudge = "needy"\n')
+    out = " ".join(noodle("stack", "check", file).out.split())
+    assert "acme_drivers:Odd has no rollout" in out
+    assert "needs more" in out
+
+
+def test_a_stack_that_could_never_upgrade_anything_is_a_warning(noodle, site, file):
+    file.write_text('[stack]\nplugins = ["audit"]\n')
+    ran = noodle("stack", "check", file)
+    assert ran.code == 0
+    assert "every upgrade is refused" in " ".join(ran.out.split())
+
+
+def test_a_lock_is_the_same_twice_and_what_was_locked_fits(noodle, site, file, tmp_path):
+    assert noodle("stack", "lock", file).code == 0
+    first = (tmp_path / "noodle.lock").read_text()
+    ran = noodle("stack", "lock", file, "--requirements", tmp_path / "req.txt")
+    assert ran.code == 0
+    assert (tmp_path / "noodle.lock").read_text() == first
+    lock = tomllib.loads(first)
+    assert [row["name"] for row in lock["plugin"]] == ["audit", "swapper"]
+    names = {row["name"]: row for row in lock["distribution"]}
+    assert {"acme-swapper", "acme-audit", "acme-base", "noodle-upgrade-core"} <= set(names)
+    assert names["acme-base"]["record"].startswith("sha256:")
+    assert "acme-base==0.5\n" in (tmp_path / "req.txt").read_text()
+    ran = noodle("stack", "check", file, "--locked", "--json")
+    assert [f for f in ran.json["findings"] if f["code"] == "stack.lock"] == []
+    assert ran.code == 0
+
+
+def change(site: Path, what: str) -> None:
+    if what == "file":
+        (site / "acme_base.py").write_text("x = 2\n")
+    elif what == "gone":
+        (site / "acme_base.py").unlink()
+    elif what == "version":
+        (site / "acme_base-0.5.dist-info").rename(site / "acme_base-0.6.dist-info")
+        metadata = site / "acme_base-0.6.dist-info" / "METADATA"
+        metadata.write_text(metadata.read_text().replace("0.5", "0.6"))
+    elif what == "record":
+        record = site / "acme_base-0.5.dist-info" / "RECORD"
+        record.write_text(record.read_text() + "acme_more.py,sha256=x,1\n")
+    elif what == "installer":
+        (site / "acme_base-0.5.dist-info" / "INSTALLER").write_text("somebody else\n")
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("file", "acme_base.py was changed after it was installed"),
+        ("gone", "acme_base.py cannot be compared"),
+        ("version", "its version is 0.6, locked is 0.5"),
+        ("record", "its files are others"),
+    ],
+)
+def test_whatever_was_changed_after_the_lock_is_found(noodle, site, file, what, words):
+    assert noodle("stack", "lock", file).code == 0
+    change(site, what)
+    ran = noodle("stack", "check", file, "--locked")
+    assert ran.code == 6
+    assert words in " ".join(ran.out.split())
+
+
+def test_who_installed_a_wheel_does_not_matter(noodle, site, file):
+    assert noodle("stack", "lock", file).code == 0
+    change(site, "installer")
+    assert noodle("stack", "check", file, "--locked").code == 0
+
+
+def test_a_plugin_more_or_less_than_locked_is_found(noodle, site, file):
+    assert noodle("stack", "lock", file).code == 0
+    file.write_text('[stack]\nplugins = ["swapper"]\ndecider = "unanimous"\nstrategy = "immediate"\n')
+    out = " ".join(noodle("stack", "check", file, "--locked").out.split())
+    assert "audit: the plugin is locked, and is not there" in out
+    assert "strategies: immediate: the driver takes part, and is not locked" in out
+
+
+def test_a_stack_that_does_not_fit_is_not_locked(noodle, site, file, tmp_path):
+    file.write_text('[stack]\nplugins = ["nothing"]\n')
+    assert noodle("stack", "lock", file).code == 6
+    assert not (tmp_path / "noodle.lock").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[[[", b"lock_version = 2", b"lock_version = 1\nplugin = 3", None])
+def test_a_lock_that_is_none_is_an_error_that_names_it(noodle, site, file, tmp_path, content):
+    if content is not None:
+        (tmp_path / "noodle.lock").write_bytes(content)
+    ran = noodle("stack", "check", file, "--locked")
+    assert ran.code == 2
+    assert "noodle.lock" in ran.err
+
+
+texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@settings(deadline=None)
+@given(st.lists(st.fixed_dictionaries({"name": texts, "version": texts}), max_size=4), texts)
+def test_a_lock_reads_as_it_was_written(rows, stack):
+    lock = {"lock_version": 1, "stack": stack, "plugin": rows}
+    read = tomllib.loads(locks.render(lock))
+    assert read.get("plugin", []) == rows
+    assert read["stack"] == stack
+
+
+def test_config_shows_every_value_with_its_origin_and_hides_secrets(noodle, site, file, monkeypatch):
+    file.write_text('[runtime_upgrade]\nupgrade_timeout = 12.0\n[swapper]\npassword = "s3cret"\n')
+    monkeypatch.setenv("NOODLE_ACME_DEPTH", "9")
+    ran = noodle("config", "show", "--json")
+    rows = {row["key"]: row for row in ran.json["settings"]}
+    assert rows["runtime_upgrade.upgrade_timeout"] == rows["runtime_upgrade.upgrade_timeout"] | {
+        "value": 12.0,
+        "origin": "file noodle.toml",
+    }
+    assert rows["runtime_upgrade.enabled"]["origin"] == "default"
+    assert (rows["swapper.depth"]["value"], rows["swapper.depth"]["origin"]) == (9, "NOODLE_ACME_DEPTH")
+    assert "s3cret" not in ran.out
+    assert "***" in noodle("config", "show", "swapper").out
+    assert [row["key"] for row in noodle("config", "show", "--changed", "--json").json["settings"]] == [
+        "runtime_upgrade.upgrade_timeout", "swapper.depth", "swapper.password"
+    ]  # fmt: skip
+
+
+def test_config_check_lists_all_that_is_wrong_at_once(noodle, site, file):
+    file.write_text('[runtime_upgrade]\nenabeld = true\nupgrade_timeout = "x"\n[swapper]\ndepth = 0\n')
+    ran = noodle("config", "check", file)
+    assert ran.code == 2
+    for words in ("enabeld", "Did you mean 'enabled'?", "upgrade_timeout", "swapper.depth"):
+        assert words in ran.err
+    ran = noodle("config", "check", file, "--json")
+    assert (ran.code, ran.json["error"]["code"]) == (2, "settings.invalid")
+    assert len(ran.json["error"]["details"]["problems"]) == 3
+
+
+def test_config_check_warns_of_what_has_no_effect(noodle, site, file):
+    file.write_text("[compiler]\nx = 1\n")
+    ran = noodle("config", "check", file)
+    assert ran.code == 0
+    assert "noodle-upgrade-compiler" in " ".join(ran.out.split())
+
+
+def test_config_check_of_a_file_that_is_not_there_names_it(noodle, site):
+    ran = noodle("config", "check", "nowhere.toml")
+    assert ran.code == 2
+    assert "nowhere.toml" in ran.err
+
+
+def test_doctor_without_a_journal_says_where_it_looked(noodle, site):
+    ran = noodle("doctor")
+    assert ran.code == 2
+    assert "There is no journal in .noodle" in ran.err
+
+
+def test_doctor_reads_the_files_of_a_stopped_program_and_changes_none(noodle, site, tmp_path):
+    state = tmp_path / ".noodle"
+    state.mkdir()
+    with SqliteJournal(state / "journal.db") as journal:
+        journal.acquire_lease()
+        journal.observe_active("greeter", "1.0")
+    before = (state / "journal.db").read_bytes()
+    ran = noodle("doctor")
+    assert ran.code == 0, ran
+    assert "state directory .noodle: nothing is wrong." in ran.out
+    assert (state / "journal.db").read_bytes() == before
+    assert noodle("doctor", "--json").json == {"ok": True, "checked": "state directory .noodle", "findings": []}
+
+
+def test_doctor_reports_a_damaged_journal(noodle, site, tmp_path):
+    (tmp_path / ".noodle").mkdir()
+    (tmp_path / ".noodle" / "journal.db").write_bytes(b"SQLite format 3\x00" + b"nonsense" * 1000)
+    ran = noodle("doctor", "--json")
+    assert ran.code == 6
+    assert ran.json["findings"][0]["code"].startswith("journal.")
+
+
+def test_doctor_asks_a_running_program(noodle, site, program):
+    finding = {
+        "severity": "error",
+        "code": "invariant.i3",
+        "message": "Two pointers.",
+        "subject": "greeter",
+        "hint": "",
+    }
+    program.doctor = [finding]
+    ran = noodle("doctor")
+    assert ran.code == 6
+    assert "Two pointers." in ran.out
+    assert "running program" in ran.out
+    program.answers["/v1/doctor"] = lambda: JSONResponse({"findings": []})
+    assert noodle("doctor").code == 0

@@ -1,0 +1,159 @@
+"""Matching the staged version with the live one: what keeps its identity, what is replaced, what is retired.
+
+A class that CPython's layout rules do not let change in place is retired: a new class takes its names, whoever holds
+the old class is told, and its instances move where their layout allows it.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import define, field, frozen
+
+from noodle_upgrade_runtime.operations import Operation, Script
+from noodle_upgrade_runtime.patch.classes import in_place_problem
+from noodle_upgrade_runtime.patch.correspondence import Correspondence
+from noodle_upgrade_runtime.patch.functions import same_definition
+from noodle_upgrade_runtime.patch.pairing import Pairing, own_items
+from noodle_upgrade_runtime.patch.references import Holders
+from noodle_upgrade_runtime.patch.translation import Translator
+
+__all__ = ["Matching", "Retired", "match", "retire", "unchanged"]
+
+Modules = dict[str, types.ModuleType]
+
+
+@frozen
+class Retired:
+    """A live class that gives way to a staged one, and why it cannot change in place."""
+
+    live: type
+    staged: type
+    reason: str
+
+
+@define
+class Matching:
+    """The outcome: `pristine` maps ids of live objects to their twins in a fresh import of the old version."""
+
+    links: Correspondence
+    translator: Translator
+    pairs: list[tuple[Any, Any]]
+    replaced: list[tuple[Any, Any]]
+    retired: list[Retired]
+    pristine: dict[int, Any]
+    warnings: list[str] = field(factory=list)
+    blockers: list[str] = field(factory=list)
+
+
+def match(live: Modules, pristine: Modules, staged: Modules, *, made: Callable[[Any], bool]) -> Matching:
+    """Match three loads of the same packages."""
+    base = Correspondence()
+    first = Pairing(base, made=made, accepts=unchanged)
+    first.modules(live, pristine)
+    known = first.live_ids()
+    retired: dict[int, Retired] = {}
+    while True:
+        links = Correspondence(base)
+        second = Pairing(
+            links,
+            made=made,
+            accepts=lambda old, _: id(old) in known and id(old) not in retired,
+            replaces=_replacer(links),
+        )
+        second.modules(live, staged)
+        translator = Translator(links, made=made)
+        found = [
+            Retired(old, new, problem)
+            for old, new in second.pairs
+            if isinstance(old, type) and (problem := in_place_problem(old, new, translator.image))
+        ]
+        if not found:
+            break
+        retired |= {id(entry.live): entry for entry in found}
+    twins = {id(old): private for old, private in first.pairs}
+    return Matching(links, translator, second.pairs, second.replaced, list(retired.values()), twins)
+
+
+def unchanged(live: Any, private: Any) -> bool:
+    """Return whether a live object still is what the old version's source made, as far as its code goes."""
+    if type(private) is types.FunctionType:
+        return type(live) is types.FunctionType and same_definition(live, private)
+    if isinstance(private, type):
+        return live.__qualname__ == private.__qualname__ and live.__module__ == private.__module__
+    return True
+
+
+def _replacer(links: Correspondence) -> Callable[[Any, Any], bool]:
+    def replaces(live: types.FunctionType, staged: types.FunctionType) -> bool:
+        return (
+            live.__code__.co_freevars != staged.__code__.co_freevars
+            or links.canonical(staged.__globals__) is not live.__globals__
+        )
+
+    return replaces
+
+
+def retire(matching: Matching, heap: Sequence[Any], skip: Callable[[Any], bool]) -> Holders:
+    """Plan that the holders of retired classes hold the new ones, and that instances move."""
+    replacements: dict[int, tuple[Any, Any]] = {}
+    own: set[int] = set()
+    moving: set[int] = set()
+    for entry in matching.retired:
+        new = matching.translator.image(entry.staged)
+        replacements[id(entry.live)] = (entry.live, new)
+        own |= _own_parts(entry.live)
+        instances = [value for value in heap if type(value) is entry.live]
+        problem = _moving_problem(entry.live, new, instances)
+        if not problem:
+            moving.add(id(entry.live))
+        elif instances:
+            _instances_stay(matching, entry, len(instances), problem)
+    holders = Holders(replacements, skip=lambda value: id(value) in own or skip(value), moving=frozenset(moving))
+    holders.plan(heap)
+    matching.blockers += [f"{what} holds a class that cannot change in place." for what in holders.stuck]
+    return holders
+
+
+def _moving_problem(old: type, new: type, instances: Sequence[Any]) -> str:
+    if not instances:
+        return "there are none"
+    first = instances[0]
+    move = Operation((object.__setattr__, first, "__class__", new), (object.__setattr__, first, "__class__", old))
+    try:
+        Script([move]).trial()
+    except TypeError as error:
+        return str(error)
+    return ""
+
+
+def _instances_stay(matching: Matching, entry: Retired, count: int, problem: str) -> None:
+    """Instances that cannot move go on with the old class, if the new version can use them as they are."""
+    name = f"{entry.live.__module__}.{entry.live.__qualname__}"
+    lost = _public(entry.staged) - _public(entry.live)
+    if lost:
+        matching.blockers.append(
+            f"{count} live instances of {name} cannot become instances of the new class ({entry.reason}; {problem})"
+            f" and lack {', '.join(sorted(lost)[:5])}."
+        )
+    else:
+        matching.warnings.append(
+            f"{count} live instances of {name} stay instances of the old class ({entry.reason}); new ones are of the new."
+        )
+
+
+def _public(cls: type) -> set[str]:
+    return {name for base in cls.__mro__ for name in vars(base) if not name.startswith("_")}
+
+
+def _own_parts(cls: type) -> set[int]:
+    """Return the ids of what makes up a class: it must go on referring to itself."""
+    found = {id(cls), id(cls.__mro__)}
+    for value in own_items(cls).values():
+        function = getattr(value, "__func__", value)
+        for part in (function, getattr(value, "fget", None), getattr(value, "fset", None)):
+            if isinstance(part, types.FunctionType):
+                found |= {id(part), id(part.__closure__), *map(id, part.__closure__ or ())}
+    return found

@@ -1,0 +1,246 @@
+"""Finding who holds an object, anywhere in the process, and planning that they hold another one instead.
+
+Most holders follow because what they hold keeps its identity. This is for the rest: a class whose layout cannot change in place,
+a function that gets a new object, and what immutable holders (tuples, bound methods, aliases) keep of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import types
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from noodle_upgrade_runtime.operations import Operation, held_for_undo
+from noodle_upgrade_runtime.patch.classes import bases_problem
+from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
+
+__all__ = ["Holders", "holders_of"]
+
+_BATCH = 256
+
+
+def holders_of(targets: set[int], heap: Sequence[Any]) -> Iterator[Any]:
+    """Yield the objects of `heap` that refer directly to one of the objects with these ids."""
+    if not targets:
+        return
+    referents = gc.get_referents
+    for start in range(0, len(heap), _BATCH):
+        batch = heap[start : start + _BATCH]
+        if targets.isdisjoint(map(id, referents(*batch))):
+            continue
+        for value in batch:
+            if not targets.isdisjoint(map(id, referents(value))):
+                yield value
+
+
+class Holders:
+    """Plans that every holder of an old object holds its replacement.
+
+    `replacements` maps the id of an old object to (old, new); `moving` are the ids of classes whose instances become
+    instances of the replacement. What cannot be told another object is named in `stuck`.
+    """
+
+    def __init__(
+        self, replacements: dict[int, tuple[Any, Any]], *, skip: Callable[[Any], bool], moving: frozenset[int] = frozenset()
+    ) -> None:
+        self._new = dict(replacements)
+        self._skip = skip
+        self._moving = moving
+        self.operations: list[Operation] = []
+        self.stuck: list[str] = []
+
+    def plan(self, heap: Sequence[Any]) -> list[Operation]:
+        """Return the operations; immutable holders are built again, and their holders in turn."""
+        wanted = set(self._new)
+        seen: set[int] = set()
+        undo = held_for_undo(heap)
+        while wanted:
+            rebuilt: set[int] = set()
+            for holder in list(holders_of(wanted, heap)):
+                if id(holder) in seen and isinstance(holder, types.FrameType):
+                    continue
+                if id(holder) in undo or self._skip(holder):
+                    continue
+                made = self._rebuild(holder)
+                if made is not None and id(holder) not in self._new:
+                    self._new[id(holder)] = (holder, made)
+                    rebuilt.add(id(holder))
+                elif made is None and id(holder) not in seen:
+                    seen.add(id(holder))
+                    self._patch(holder)
+                elif made is None:
+                    self._patch(holder)
+            wanted = rebuilt
+        return self.operations
+
+    def new(self, value: Any) -> Any:
+        """Return what stands for a value from now on."""
+        found = self._new.get(id(value))
+        return value if found is None else found[1]
+
+    def _rebuild(self, holder: Any) -> Any:
+        kind = type(holder)
+        if kind is tuple:
+            return tuple([self.new(item) for item in holder])
+        if kind is frozenset:
+            return frozenset([self.new(item) for item in holder])
+        if kind is types.MethodType:
+            return types.MethodType(self.new(holder.__func__), self.new(holder.__self__))
+        if kind is types.GenericAlias:
+            return types.GenericAlias(self.new(holder.__origin__), self.new(holder.__args__))
+        if kind is types.UnionType:
+            return functools.reduce(lambda a, b: a | b, [self.new(a) for a in holder.__args__])
+        return None
+
+    def _patch(self, holder: Any) -> None:
+        for kind, patch in _PATCH.items():
+            if isinstance(holder, kind):
+                patch(self, holder)
+                return
+        self._attributes(holder)
+
+    def add(self, do: tuple[Any, ...], undo: tuple[Any, ...], subject: str) -> None:
+        """Plan one call."""
+        self.operations.append(Operation(do, undo, subject))
+
+    def _attributes(self, holder: Any) -> None:
+        done = False
+        own = instance_dict(holder)
+        for name, value in list((own or {}).items()):
+            new = self.new(value)
+            if new is not value and own is not None:
+                self.add((dict.__setitem__, own, name, new), (dict.__setitem__, own, name, value), _where(holder, name))
+                done = True
+        for name, value in slot_values(holder).items():
+            new = self.new(value)
+            if new is not value:
+                descriptor = next(vars(c)[name] for c in type(holder).__mro__ if name in vars(c))
+                self.add((descriptor.__set__, holder, new), (descriptor.__set__, holder, value), _where(holder, name))
+                done = True
+        if id(type(holder)) in self._moving:
+            old, new = type(holder), self.new(type(holder))
+            # First of all its operations, because the others may be slots of the new class.
+            self.add((object.__setattr__, holder, "__class__", new), (object.__setattr__, holder, "__class__", old), "")
+            done = True
+        if not done and self.new(type(holder)) is type(holder):
+            self.stuck.append(f"an object of type {type(holder).__module__}.{type(holder).__qualname__}")
+
+
+def _where(holder: Any, name: Any) -> str:
+    return f"{type(holder).__qualname__}.{name}"
+
+
+def _dict(holders: Holders, holder: dict[Any, Any]) -> None:
+    items = list(dict.items(holder))
+    if any(holders.new(key) is not key for key, _ in items):
+        fresh = {holders.new(key): holders.new(value) for key, value in items}
+        old = dict(items)
+        holders.add((id, None), (dict.update, holder, old), "a mapping")
+        holders.add((dict.clear, holder), (dict.clear, holder), "a mapping")
+        holders.add((dict.update, holder, fresh), (id, None), "a mapping")
+        return
+    for key, value in items:
+        new = holders.new(value)
+        if new is not value:
+            holders.add((dict.__setitem__, holder, key, new), (dict.__setitem__, holder, key, value), f"{key}")
+
+
+def _list(holders: Holders, holder: list[Any]) -> None:
+    for index, value in enumerate(list.__iter__(holder)):
+        new = holders.new(value)
+        if new is not value:
+            holders.add((list.__setitem__, holder, index, new), (list.__setitem__, holder, index, value), "a list")
+
+
+def _set(holders: Holders, holder: set[Any]) -> None:
+    for value in list(set.__iter__(holder)):
+        new = holders.new(value)
+        if new is not value:
+            holders.add((set.discard, holder, value), (set.add, holder, value), "a set")
+            holders.add((set.add, holder, new), (set.discard, holder, new), "a set")
+
+
+def _cell(holders: Holders, holder: types.CellType) -> None:
+    old = holder.cell_contents
+    holders.add(
+        (setattr, holder, "cell_contents", holders.new(old)), (setattr, holder, "cell_contents", old), "a closure"
+    )
+
+
+def _function(holders: Holders, holder: types.FunctionType) -> None:
+    for name in ("__defaults__", "__kwdefaults__", "__annotations__"):
+        value = getattr(holder, name)
+        new = holders.new(value)
+        if new is not value:
+            holders.add((setattr, holder, name, new), (setattr, holder, name, value), f"{holder.__qualname__}.{name}")
+
+
+def _type(holders: Holders, holder: type) -> None:
+    bases = holder.__bases__
+    new_bases = tuple(holders.new(base) for base in bases)
+    if any(a is not b for a, b in zip(bases, new_bases, strict=True)):
+        problem = bases_problem(holder, new_bases)
+        if problem:
+            holders.stuck.append(f"class {holder.__module__}.{holder.__qualname__} ({problem})")
+            return
+        holders.add(
+            (type.__setattr__, holder, "__bases__", new_bases),
+            (type.__setattr__, holder, "__bases__", bases),
+            f"{holder.__qualname__}.__bases__",
+        )
+    for name, value in list(vars(holder).items()):
+        new = holders.new(value)
+        if new is not value and name not in {"__dict__", "__weakref__"}:
+            holders.add(
+                (type.__setattr__, holder, name, new), (type.__setattr__, holder, name, value), _where(holder, name)
+            )
+
+
+def _property(holders: Holders, holder: property) -> None:
+    old = (holder.fget, holder.fset, holder.fdel, holder.__doc__)
+    new = tuple(holders.new(part) for part in old)
+    holders.add((property.__init__, holder, *new), (property.__init__, holder, *old), "a property")
+
+
+def _wrapper(holders: Holders, holder: Any) -> None:
+    old = holder.__func__
+    holders.add((type(holder).__init__, holder, holders.new(old)), (type(holder).__init__, holder, old), "a wrapper")
+
+
+def _partial(holders: Holders, holder: Any) -> None:
+    old = (holder.func, holder.args, holder.keywords, holder.__dict__ or None)
+    new = tuple(holders.new(part) for part in old)
+    if any(a is not b for a, b in zip(old, new, strict=True)):
+        holders.add((holder.__setstate__, new), (holder.__setstate__, old), "a partial")
+
+
+def _nothing(_holders: Holders, _holder: Any) -> None:
+    return
+
+
+_PATCH: dict[Any, Callable[[Holders, Any], None]] = {
+    types.FrameType: _nothing,
+    types.ModuleType: _nothing,
+    type: _type,
+    types.FunctionType: _function,
+    types.CellType: _cell,
+    dict: _dict,
+    list: _list,
+    set: _set,
+    property: _property,
+    staticmethod: _wrapper,
+    classmethod: _wrapper,
+    functools.partial: _partial,
+    types.BuiltinFunctionType: _nothing,
+    types.MemberDescriptorType: _nothing,
+    types.GetSetDescriptorType: _nothing,
+    types.WrapperDescriptorType: _nothing,
+    types.CodeType: _nothing,
+    weakref.ref: _nothing,
+    types.GeneratorType: _nothing,
+    types.CoroutineType: _nothing,
+    types.AsyncGeneratorType: _nothing,
+}

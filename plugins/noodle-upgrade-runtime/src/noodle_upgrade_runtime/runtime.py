@@ -1,0 +1,342 @@
+"""What the runtime plugin does: from a step of a plan to a staged swap, and the active versions at a start."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+from packaging.utils import canonicalize_name
+
+from noodle_upgrade_core.errors import SwapRefusedError, UpgradeError
+from noodle_upgrade_core.hookspecs import ActiveVersion, Host, Receipt, Stage, UpgradeContext
+from noodle_upgrade_core.model import (
+    ComponentDescriptor,
+    Finding,
+    PlanStep,
+    Severity,
+    UpgradePlan,
+    Verdict,
+)
+from noodle_upgrade_core.store import ContentStore
+from noodle_upgrade_runtime.discovery import Discovery, Ledger
+from noodle_upgrade_runtime.drain import Drain
+from noodle_upgrade_runtime.engine import Change, Engine
+from noodle_upgrade_runtime.handles import process_handles
+from noodle_upgrade_runtime.health import check_health
+from noodle_upgrade_runtime.operations import Operation
+from noodle_upgrade_runtime.overlay import Overlay
+from noodle_upgrade_runtime.rehearsal import Rehearsals
+from noodle_upgrade_runtime.settings import RuntimeSettings
+from noodle_upgrade_runtime.swap import Quiet, RuntimeSwap
+
+__all__ = ["Runtime"]
+
+
+class Runtime:
+    """The code of this process as something that can be changed: one per Upgrader."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._settings: RuntimeSettings = host.settings if host.settings is not None else RuntimeSettings()
+        self._overlay = Overlay(host.store)
+        self._ledger: Ledger = {}
+        self._discovery = Discovery(
+            settings=self._settings,
+            overlay=self._overlay,
+            ledger=self._ledger,
+            critical=frozenset(getattr(host.core, "critical_components", ())),
+        )
+        self._rehearsals = Rehearsals(host.directory / "rehearsals")
+        self._staged: dict[str, list[RuntimeSwap]] = {}
+        self._warm: dict[str, RuntimeSwap] = {}
+        self.drains: list[Drain] = []
+        self._handles = process_handles()
+        self._handles.locate = self._locate
+
+    def close(self) -> None:
+        """Find components for handles no more."""
+        self._handles.locate = _nowhere
+
+    # --- what there is -------------------------------------------------------------------------------------------
+
+    def components(self) -> tuple[ComponentDescriptor, ...]:
+        """Return the components that are loaded."""
+        return self._discovery.components()
+
+    def _find(self, name: str) -> ComponentDescriptor | None:
+        key = canonicalize_name(name)
+        return next((c for c in self.components() if canonicalize_name(c.name) == key), None)
+
+    def _locate(self, name: str) -> tuple[Path, str, str] | None:
+        """Find a component of the components directory: its folder in the store, its version and its entry point."""
+        source = self._host.drivers.make(
+            "sources",
+            "directory",
+            store=ContentStore(self._host.store),
+            registry_path=getattr(getattr(self._host.core, "components", None), "registry_path", "runtime_components"),
+        )
+        component = ComponentDescriptor(name=name, version="0")
+        active = self._overlay.versions.get(canonicalize_name(name))
+        listed = source.versions(component)
+        wanted = active or (listed[-1] if listed else None)
+        artifact = source.fetch(component, wanted) if wanted is not None else None
+        if artifact is None:
+            return None
+        tree = self._overlay.tree_of(name) or self._host.store / artifact.tree
+        return tree, artifact.version, str(artifact.metadata.get("entry_point", ""))
+
+    # --- how a step could be carried out -------------------------------------------------------------------------
+
+    def assess(self, step: PlanStep, context: UpgradeContext) -> Verdict | None:
+        """Choose an engine and ask it; then try the change in an interpreter of its own."""
+        component = self._find(step.name)
+        if component is None:
+            return None
+        if blockers := [*self._switched_off(), *_fixed(component)]:
+            return Verdict(feasible=False, mechanism="none", blockers=tuple(blockers))
+        name, why = self._choose(component, context.parameters)
+        try:
+            engine: Engine = context.drivers.make("engines", name)
+        except UpgradeError as error:
+            return Verdict(feasible=False, mechanism=name, blockers=(str(error),))
+        change = self._change(step, component, context)
+        verdict = engine.assess(change)
+        verdict = evolve(verdict, engine=name, reasons=(why, *verdict.reasons))
+        if not verdict.feasible or not self._settings.rehearsal:
+            return verdict
+        limit = min(self._stage_limit(), context.remaining())
+        return self._rehearsals.judge(verdict, change, engine=engine, digests=_digests(step), limit=limit)
+
+    def _choose(self, component: ComponentDescriptor, parameters: Mapping[str, Any]) -> tuple[str, str]:
+        asked = parameters.get("engine") or parameters.get("mechanism")
+        if asked:
+            return str(asked), f"{asked} was asked for"
+        if self._handles.of(component.name):
+            return "generation", "the program calls it through handles"
+        return "patch", "the program imports it directly, so that it changes in place"
+
+    def _switched_off(self) -> list[str]:
+        found = []
+        hot_swap = getattr(self._host.core, "hot_swap", None)
+        if hot_swap is not None and not hot_swap.enabled:
+            found.append("runtime_upgrade.hot_swap.enabled is false (NOODLE_HOT_SWAP_ENABLED)")
+        if not self._settings.upgrade_integration.enabled:
+            found.append("runtime.upgrade_integration.enabled is false (NOODLE_RUNTIME_UPGRADE_INTEGRATION)")
+        return found
+
+    def _change(self, step: PlanStep, component: ComponentDescriptor, context: UpgradeContext) -> Change:
+        tops = {*component.metadata.get("top_levels", ()), *step.artifact.top_levels}
+        root = component.metadata.get("root")
+        old = self._overlay.tree_of(step.name) or (Path(root) if root else None)
+        trees = {version: context.store / a.tree for version, a in zip(step.path[1:], step.artifacts, strict=False)}
+        return Change(
+            component=evolve(step.component, entry_point=component.entry_point or step.component.entry_point),
+            from_version=step.from_version,
+            to_version=step.to_version,
+            top_levels=tuple(sorted(tops)),
+            new_tree=context.store / step.artifact.tree,
+            old_tree=old,
+            path=step.path,
+            trees=trees,
+            parameters=context.parameters,
+        )
+
+    # --- whether it may run --------------------------------------------------------------------------------------
+
+    def validate(self, plan: UpgradePlan, stage: Stage) -> Iterable[Finding]:
+        """Yield what is to be said of the steps that an engine here carries out."""
+        known = {canonicalize_name(c.name): c for c in self.components()}
+        for step in plan.steps:
+            component = known.get(canonicalize_name(step.name))
+            if component is None or not step.verdict.engine:
+                continue
+            if stage == "before":
+                yield from self._before(step, component)
+            else:
+                yield from check_health(component, self._handles.of(component.name))
+
+    def _before(self, step: PlanStep, component: ComponentDescriptor) -> Iterable[Finding]:
+        for reason in self._switched_off():
+            yield Finding(
+                severity=Severity.ERROR,
+                code="hot_swap.disabled",
+                subject=step.name,
+                message=f"Code may not be changed here: {reason}.",
+                hint="Switch it on, and start again.",
+            )
+        if component.critical:
+            yield Finding(
+                severity=Severity.WARNING,
+                code="component.critical",
+                subject=step.name,
+                message=f"{step.name} is critical for this program.",
+                hint="Upgrade it at validation level normal or permissive when you are sure.",
+            )
+
+    # --- staging -------------------------------------------------------------------------------------------------
+
+    def stage(self, steps: tuple[PlanStep, ...], context: UpgradeContext) -> RuntimeSwap | None:
+        """Stage all steps beside what runs, each with its engine, as one swap."""
+        if off := self._switched_off():
+            raise SwapRefusedError(f"Code may not be changed here: {'; '.join(off)}.", details={"blockers": off})
+        if not steps:
+            return None
+        until = time.monotonic() + min(self._stage_limit(), max(0.0, context.remaining()))
+        groups: dict[str, list[tuple[PlanStep, Change]]] = {}
+        for step in steps:
+            component = self._find(step.name) or step.component
+            groups.setdefault(step.verdict.engine, []).append((step, self._change(step, component, context)))
+        parts: list[Any] = []
+        quiet: set[str] = set()
+        try:
+            for name, group in groups.items():
+                engine: Engine = context.drivers.make("engines", name)
+                changes = tuple(change for _, change in group)
+                part = engine.stage(changes, cancelled=lambda: context.cancelled() or time.monotonic() > until)
+                parts.append(part)
+                tops = frozenset(top for change in changes for top in change.top_levels)
+                quiet |= getattr(part, "quiet_top_levels", tops)
+        except BaseException:
+            for part in parts:
+                _discard(part)
+            raise
+        swap = self._swap(parts, groups, frozenset(quiet), context)
+        self._staged.setdefault(context.upgrade_id, []).append(swap)
+        return swap
+
+    def _swap(
+        self,
+        parts: list[Any],
+        groups: Mapping[str, list[tuple[PlanStep, Change]]],
+        quiet: frozenset[str],
+        context: UpgradeContext,
+    ) -> RuntimeSwap:
+        integration = self._settings.upgrade_integration
+        steps = [pair for group in groups.values() for pair in group]
+        placed = [(change.component.name, change.new_tree) for change in _importable(groups)]
+
+        def overlaid(operations: list[Operation]) -> list[Operation]:
+            there = {str(argument) for one in operations if one.subject == "sys.path" for argument in one.do[1:]}
+            return [
+                op for name, tree in placed for op in self._overlay.operations(name, tree, placed=str(tree) in there)
+            ]
+
+        return RuntimeSwap(
+            parts,
+            versions={step.name: (step.from_version, step.to_version) for step, _ in steps},
+            quiet=Quiet(
+                top_levels=quiet if integration.enable_runtime_coordination else frozenset(),
+                within=self._settings.quiesce,
+                force=self._settings.on_busy == "force",
+                forced=lambda inside: context.emit(
+                    "upgrade.forced",
+                    message=f"changed while {len(inside)} call(s) were inside: {'; '.join(inside)}",
+                    data={"blockers": list(inside)},
+                ),
+            ),
+            ledger=self._ledger,
+            counting=integration.enable_performance_monitoring,
+            extra=overlaid,
+            committed=self._supersede,
+        )
+
+    def _stage_limit(self) -> float:
+        hot_swap = getattr(self._host.core, "hot_swap", None)
+        return float(getattr(hot_swap, "swap_timeout", 30.0))
+
+    # --- letting go ----------------------------------------------------------------------------------------------
+
+    def _supersede(self, swap: RuntimeSwap) -> None:
+        """The version before the one before is not needed any more."""
+        older = {id(old): old for name in swap.components if (old := self._warm.get(name)) not in (None, swap)}
+        for old in older.values():
+            self.drains += old.release()
+        self.drains = [drain for drain in self.drains if not drain.finished]
+        self._warm.update(dict.fromkeys(swap.components, swap))
+
+    def drop(self, upgrade_id: str) -> Receipt | None:
+        """Let go of what was staged for an upgrade and does not serve."""
+        undone = []
+        for swap in self._staged.pop(upgrade_id, []):
+            if not swap.serving:
+                self.drains += swap.release()
+                undone.append(f"let go of {', '.join(f'{n} {new}' for n, (_, new) in swap.versions.items())}")
+        return Receipt(undone=tuple(undone)) if undone else None
+
+    # --- at a start ----------------------------------------------------------------------------------------------
+
+    def restore(self, active: tuple[ActiveVersion, ...], context: UpgradeContext) -> Iterable[Finding]:
+        """Put the active versions where imports find them, and change live what was imported before."""
+        ours = [one for one in active if one.artifact is not None]
+        before = [one for one in ours if self._is_loaded(one)]
+        yield from self._overlay.activate(one for one in ours if one not in before)
+        for one in before:
+            yield from self._restore_loaded(one, context)
+
+    def _is_loaded(self, one: ActiveVersion) -> bool:
+        tops = one.artifact.top_levels if one.artifact is not None else ()
+        return any(top in sys.modules for top in tops) or bool(self._handles.of(one.component_name))
+
+    def _restore_loaded(self, one: ActiveVersion, context: UpgradeContext) -> Iterable[Finding]:
+        component = self._find(one.component_name)
+        if component is None or one.artifact is None:
+            return
+        if component.version == one.version:
+            if str(context.store / one.artifact.tree) in sys.path:
+                yield from self._overlay.activate([one])
+            return
+        step = PlanStep(
+            component=component,
+            from_version=component.version,
+            to_version=one.version,
+            path=(component.version, one.version),
+            artifacts=(one.artifact,),
+            verdict=Verdict(feasible=False, mechanism="none"),
+        )
+        try:
+            verdict = self.assess(step, context)
+            if verdict is None or not verdict.feasible:
+                raise SwapRefusedError("; ".join(verdict.blockers) if verdict else "no engine knows it")
+            swap = self.stage((evolve(step, verdict=verdict),), context)
+            if swap is not None:
+                swap.shift(1.0)
+                swap.commit()
+        except UpgradeError as error:
+            yield Finding(
+                severity=Severity.ERROR,
+                code="restore.loaded",
+                subject=one.component_name,
+                message=f"{one.component_name} {component.version} was imported before the Upgrader opened, and could"
+                f" not be changed to {one.version}: {error.message}",
+                hint="Open the Upgrader before the program imports it: `noodle run` does.",
+            )
+
+
+def _nowhere(_name: str) -> None:
+    return None
+
+
+def _fixed(component: ComponentDescriptor) -> list[str]:
+    if component.hot_swappable:
+        return []
+    return [
+        f"{component.name} cannot be changed while it runs: {component.metadata.get('reason', 'it says so itself')}"
+    ]
+
+
+def _digests(step: PlanStep) -> tuple[str, ...]:
+    return (f"{step.name} {step.from_version}", *(artifact.digest for artifact in step.artifacts))
+
+
+def _importable(groups: Mapping[str, list[tuple[PlanStep, Change]]]) -> list[Change]:
+    """Return the changes after which plain imports must find the new version: all but those behind handles."""
+    return [change for name, group in groups.items() if name != "generation" for _, change in group]
+
+
+def _discard(part: Any) -> None:
+    discard = getattr(part, "discard", None) or part.release
+    discard()

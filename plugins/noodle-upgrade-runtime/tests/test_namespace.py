@@ -1,0 +1,285 @@
+import gc
+import importlib
+import pickle
+import sys
+import threading
+import weakref
+
+import pytest
+
+from noodle_upgrade_core.errors import ArtifactIncompatibleError, StageError, StageTimeoutError
+from noodle_upgrade_runtime.drain import Drain
+from noodle_upgrade_runtime.namespace import Member, Space
+from noodle_upgrade_runtime.trees import member_of
+
+
+def space_of(fable, version):
+    return Space([member_of("fable", version, fable.folder / version)])
+
+
+@pytest.fixture
+def spaces(fable):
+    made = []
+
+    def make(version):
+        made.append(space_of(fable, version))
+        return made[-1]
+
+    yield make
+    for space in made:
+        space.abandon()
+
+
+def test_a_version_that_raises_at_import_is_named_by_its_public_name_and_leaves_nothing_behind(fable):
+    fable.write("2.0", "from fable import inner\n", inner="raise RuntimeError('fable.inner is broken')\n")
+    finders, modules = list(sys.meta_path), set(sys.modules)
+    space = space_of(fable, "2.0")
+    with pytest.raises(StageError, match=r"RuntimeError: fable\.inner is broken") as caught:
+        space.load("fable")
+    space.abandon()
+    assert "@" not in str(caught.value)
+    assert sys.meta_path == finders
+    assert set(sys.modules) == modules
+
+
+def test_a_version_that_exits_at_import_does_not_end_the_program(fable, spaces):
+    fable.write("2.0", "raise SystemExit(3)\n")
+    with pytest.raises(StageError, match="SystemExit"):
+        spaces("2.0").load("fable")
+
+
+def test_an_extension_module_is_refused(fable, spaces):
+    tree = fable.write("2.0", "from fable import fast\n")
+    (tree / "fable" / f"fast{importlib.machinery.EXTENSION_SUFFIXES[0]}").write_bytes(b"\x7fELF")
+    with pytest.raises(ArtifactIncompatibleError, match=r"fable\.fast"):
+        spaces("2.0").load("fable")
+
+
+def test_a_thread_that_hangs_in_an_abandoned_version_can_load_no_more_of_it(fable):
+    fable.write(
+        "2.0",
+        "import sys\ngate = sys.fable_gate\ngate[0].set()\ngate[1].wait()\nfrom fable import late\n",
+        late="",
+    )
+    gate, errors = (threading.Event(), threading.Event()), []
+    sys.fable_gate = gate
+    space = space_of(fable, "2.0")
+
+    def load():
+        try:
+            space.load("fable")
+        except StageError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    gate[0].wait()
+    space.abandon()
+    gate[1].set()
+    thread.join()
+    del sys.fable_gate
+    assert "given up" in str(errors[0])
+    assert not [name for name in sys.modules if name.startswith("fable@")]
+
+
+def test_two_versions_side_by_side_share_no_module_and_no_container(fable, spaces):
+    fable.run("1.0")
+    for version in ("1.0", "2.0"):
+        fable.write(version, "registry = {}\nfrom fable.inner import who\n", inner="def who(): return __version__\n")
+    public, first, second = importlib.import_module("fable"), spaces("1.0").load("fable"), spaces("2.0").load("fable")
+    assert len({id(module.registry) for module in (public, first, second)}) == 3
+    assert [module.who() for module in (public, first, second)] == ["1.0", "1.0", "2.0"]
+    assert sys.modules["fable"] is public
+
+
+def test_every_way_to_import_an_own_name_finds_the_own_version(fable, spaces):
+    fable.run("1.0")
+    fable.write("1.0", "", inner="", deep__in__module="")
+    fable.write(
+        "2.0",
+        """
+        import fable
+        import fable.inner
+        import fable.inner as renamed
+        from fable import inner
+        from . import inner as relative
+        from .inner import __version__ as named
+        import importlib, importlib.util, sys
+        def late():
+            import fable.deep.module
+            return fable.deep.module.__version__
+        def by_string():
+            return importlib.import_module("fable.inner").__version__
+        def by_relative_string():
+            return importlib.import_module(".inner", "fable").__version__
+        def by_dunder():
+            return __import__("fable.inner").inner.__version__
+        def by_exec():
+            found = {}
+            exec("from fable.inner import __version__ as found", found)
+            return found["found"]
+        def by_modules():
+            return sys.modules["fable.inner"].__version__
+        def by_spec():
+            return importlib.util.find_spec("fable.inner").origin
+        """,
+        inner="",
+        deep__in____init__="",
+        deep__in__module="",
+    )
+    importlib.import_module("fable.inner")
+    new = spaces("2.0").load("fable")
+    assert new.fable is new
+    assert [m.__version__ for m in (new.fable.inner, new.renamed, new.inner, new.relative)] == ["2.0"] * 4
+    assert new.named == "2.0"
+    ways = (new.late, new.by_string, new.by_relative_string, new.by_dunder, new.by_exec, new.by_modules)
+    assert {way.__name__: way() for way in ways} == {way.__name__: "2.0" for way in ways}
+    assert str(fable.folder / "2.0") in new.by_spec()
+    assert sys.modules["fable.inner"].__version__ == "1.0"
+
+
+def test_own_metadata_resources_and_loggers_are_those_of_the_own_version(fable, spaces):
+    fable.run("1.0")
+    fable.write("1.0")
+    tree = fable.write(
+        "2.0",
+        """
+        import importlib.metadata, importlib.resources, pkgutil, logging
+        from importlib.metadata import version
+        mine, named = version("fable"), importlib.metadata.distribution("Fable").version
+        text = importlib.resources.files("fable").joinpath("word.txt").read_text()
+        data = pkgutil.get_data("fable", "word.txt")
+        log = logging.getLogger(__name__)
+        level = logging.WARNING
+        """,
+    )
+    (tree / "fable" / "word.txt").write_text("two")
+    new = spaces("2.0").load("fable")
+    assert (new.mine, new.named, new.text, new.data) == ("2.0", "2.0", "two", b"two")
+    assert new.log.name == "fable"
+    assert importlib.metadata.version("fable") == "1.0"
+
+
+def test_what_belongs_to_others_is_imported_as_always(fable, spaces):
+    fable.write("2.0", "import json, logging.handlers\nfrom collections import abc\nimport importlib.metadata as im\n")
+    new = spaces("2.0").load("fable")
+    assert new.json is sys.modules["json"]
+    assert new.abc is sys.modules["collections.abc"]
+    assert new.logging.handlers is sys.modules["logging.handlers"]
+    assert new.im.version("pytest") == pytest.__version__
+
+
+def test_dataclasses_enums_generics_and_pickle_find_their_private_module(fable, spaces):
+    fable.write(
+        "2.0",
+        """
+        from __future__ import annotations
+        import dataclasses, enum, typing
+        @dataclasses.dataclass
+        class Point:
+            x: int
+            kind: typing.ClassVar[str] = "point"
+        class Color(enum.Enum):
+            RED = 1
+        class Box(typing.NamedTuple):
+            point: Point
+        """,
+    )
+    new = spaces("2.0").load("fable")
+    assert new.typing.get_type_hints(new.Box) == {"point": new.Point}
+    assert pickle.loads(pickle.dumps(new.Point(3))) == new.Point(3)
+    assert pickle.loads(pickle.dumps(new.Color.RED)) is new.Color.RED
+    assert [field.name for field in new.dataclasses.fields(new.Point)] == ["x"]
+
+
+def test_a_namespace_that_others_share_is_private_only_where_it_is_ours(tmp_path):
+    for root, part in (("theirs", "other"), ("ours", "mine")):
+        folder = tmp_path / root / "shared_names" / part
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text(f"who = {root!r}\n")
+    (tmp_path / "ours" / "shared_names" / "mine" / "__init__.py").write_text(
+        "import shared_names.other\nfrom shared_names.mine import part\n"
+    )
+    (tmp_path / "ours" / "shared_names" / "mine" / "part.py").write_text("")
+    sys.path.insert(0, str(tmp_path / "theirs"))
+    space = Space([member_of("mine", "1", tmp_path / "ours")])
+    try:
+        mine = space.load("shared_names.mine")
+        assert mine.shared_names.other.who == "theirs"
+        assert mine.part.__name__.startswith("shared_names@1")
+    finally:
+        space.abandon()
+        sys.path.remove(str(tmp_path / "theirs"))
+        for name in [name for name in sys.modules if name.startswith("shared_names")]:
+            del sys.modules[name]
+
+
+def test_a_set_of_components_sees_each_others_new_versions(tmp_path):
+    for name, source in (("tale_a", "who = 'new a'\n"), ("tale_b", "import tale_a\nseen = tale_a.who\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.py").write_text(source)
+    members = [Member(name=n, version="2", tree=tmp_path / n, top_levels=(n,)) for n in ("tale_a", "tale_b")]
+    space = Space(members)
+    try:
+        assert space.load("tale_b").seen == "new a"
+    finally:
+        space.abandon()
+    assert "tale_a" not in sys.modules
+
+
+def test_a_released_version_leaves_the_process_although_its_classes_were_in_typings_caches(fable):
+    fable.write(
+        "2.0",
+        """
+        import typing
+        class Service:
+            @typing.overload
+            def get(self, key: int) -> int: ...
+            @typing.overload
+            def get(self, key: str) -> str: ...
+            def get(self, key): return key
+        Many = typing.List[Service] | typing.Dict[str, Service]
+        """,
+    )
+    space = space_of(fable, "2.0")
+    service = space.load("fable").Service()
+    assert service.get(1) == 1
+    code = weakref.ref(type(service).get.__code__)
+    space.release()
+    drain = Drain([space])
+    assert not drain.wait(0.0)
+    del service, space
+    assert drain.wait(10.0)
+    assert code() is None
+
+
+def test_code_that_still_runs_in_a_released_version_can_import_its_own_modules(fable):
+    fable.write("2.0", "def late():\n    import fable.inner\n    return fable.inner.__version__\n", inner="")
+    space = space_of(fable, "2.0")
+    late = space.load("fable").late
+    space.release()
+    assert not [name for name in sys.modules if name.startswith("fable@")]
+    try:
+        assert late() == "2.0"
+    finally:
+        space.release()
+        gc.collect()
+
+
+def test_a_hanging_import_is_given_up_when_the_time_is_over_and_leaves_nothing_behind(fable):
+    fable.run("1.0")
+    fable.write("1.0", "class Service: pass\n")
+    fable.write("2.0", "import sys\nsys.fable_gate.wait()\nclass Service: pass\n")
+    sys.fable_gate = threading.Event()
+    held = fable.handle()
+    finders = list(sys.meta_path)
+    with pytest.raises(StageTimeoutError, match="did not finish"):
+        fable.engine.stage((fable.change("1.0", "2.0"),), cancelled=lambda: True)
+    sys.fable_gate.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("noodle generation"):
+            thread.join()
+    del sys.fable_gate
+    assert sys.meta_path == finders
+    assert not [name for name in sys.modules if name.startswith("fable@")]
+    assert repr(held) == "<handle of fable : fable:Service>"

@@ -1,0 +1,191 @@
+"""What the control server itself refuses, and the HTTP status of every error of the project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from noodle_upgrade_core.errors import (
+    ArtifactDamagedError,
+    ArtifactIncompatibleError,
+    ArtifactTooLargeError,
+    ArtifactUnavailableError,
+    ComponentUnknownError,
+    ConstraintUnmetError,
+    DependencyCycleError,
+    DependencyMissingError,
+    DriverUnknownError,
+    InvalidRequestError,
+    JournalFullError,
+    LeaseHeldError,
+    LeaseLostError,
+    RollbackUnavailableError,
+    SettingsError,
+    StageError,
+    SwapRefusedError,
+    UpgradeBusyError,
+    UpgradeCancelledError,
+    UpgradeDisabledError,
+    UpgradeError,
+    UpgradeRejectedError,
+    UpgradeTimeoutError,
+    UpgradeUnknownError,
+    ValidationFailedError,
+    VersionInvalidError,
+    VersionMismatchError,
+    VersionUnknownError,
+)
+
+__all__ = [
+    "AlreadyServedError",
+    "BodyTooLargeError",
+    "BodyTooSlowError",
+    "ClosingError",
+    "ControlInternalError",
+    "ForbiddenError",
+    "MediaTypeError",
+    "MethodError",
+    "NoAnswerError",
+    "PlanUnknownError",
+    "RouteUnknownError",
+    "ServeError",
+    "TooManyError",
+    "UnauthorizedError",
+    "status_of",
+]
+
+
+class ServeError(UpgradeError):
+    """The control API cannot be opened where it was asked for."""
+
+    code = "control.cannot_serve"
+    default_safe = "The program itself runs on."
+
+
+class AlreadyServedError(ServeError):
+    """A living process serves this state directory or this socket already."""
+
+    code = "control.already_served"
+
+
+class UnauthorizedError(UpgradeError):
+    """No token, or a wrong one."""
+
+    code = "control.unauthorized"
+
+
+class ForbiddenError(UpgradeError):
+    """Another user, a browser's page, or a name that is not this machine."""
+
+    code = "control.forbidden"
+
+
+class RouteUnknownError(UpgradeError):
+    """No such path in this API."""
+
+    code = "control.route_unknown"
+
+
+class MethodError(UpgradeError):
+    """The path exists, and not with this method."""
+
+    code = "control.method"
+
+
+class PlanUnknownError(UpgradeError):
+    """The server does not keep this plan, or no longer."""
+
+    code = "plan.unknown"
+
+
+class MediaTypeError(UpgradeError):
+    """A body that is not declared as JSON."""
+
+    code = "control.media_type"
+
+
+class BodyTooLargeError(UpgradeError):
+    """A body with more bytes than are taken."""
+
+    code = "control.too_large"
+
+
+class BodyTooSlowError(UpgradeError):
+    """A body that did not arrive in time."""
+
+    code = "control.too_slow"
+
+
+class TooManyError(UpgradeError):
+    """As many connections or streams are open as may be."""
+
+    code = "control.too_many"
+
+
+class ClosingError(UpgradeError):
+    """The program is shutting down."""
+
+    code = "control.closing"
+    default_safe = "An upgrade that was in flight goes back, or comes back as the journal says."
+
+
+class NoAnswerError(UpgradeError):
+    """The Upgrader did not answer within the request's time limit."""
+
+    code = "control.timeout"
+    default_safe = "What was begun goes on; the journal knows it."
+
+
+class ControlInternalError(UpgradeError):
+    """A defect of the server or of a plugin; the program's log has it whole."""
+
+    code = "control.internal"
+    default_safe = "The program runs on."
+
+
+# The nearest base class that is named here decides.
+_STATUS: Mapping[type[UpgradeError], int] = {
+    UpgradeError: 500,
+    InvalidRequestError: 400,
+    SettingsError: 400,
+    VersionInvalidError: 400,
+    DriverUnknownError: 400,
+    UnauthorizedError: 401,
+    ForbiddenError: 403,
+    ComponentUnknownError: 404,
+    VersionUnknownError: 404,
+    UpgradeUnknownError: 404,
+    PlanUnknownError: 404,
+    RouteUnknownError: 404,
+    MethodError: 405,
+    BodyTooSlowError: 408,
+    UpgradeBusyError: 409,
+    VersionMismatchError: 409,
+    RollbackUnavailableError: 409,
+    UpgradeCancelledError: 409,
+    LeaseHeldError: 409,
+    LeaseLostError: 409,
+    BodyTooLargeError: 413,
+    MediaTypeError: 415,
+    ConstraintUnmetError: 422,
+    DependencyMissingError: 422,
+    DependencyCycleError: 422,
+    ArtifactUnavailableError: 422,
+    ArtifactDamagedError: 422,
+    ArtifactTooLargeError: 422,
+    ArtifactIncompatibleError: 422,
+    SwapRefusedError: 422,
+    StageError: 422,
+    ValidationFailedError: 422,
+    UpgradeRejectedError: 422,
+    UpgradeDisabledError: 423,
+    ClosingError: 503,
+    TooManyError: 503,
+    UpgradeTimeoutError: 504,
+    NoAnswerError: 504,
+    JournalFullError: 507,
+}
+
+
+def status_of(error: UpgradeError) -> int:
+    """Return the HTTP status for an error: 500 for what no class in the table covers."""
+    return next(_STATUS[base] for base in type(error).__mro__ if base in _STATUS)
