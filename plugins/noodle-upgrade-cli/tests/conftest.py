@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from control_program import Program, serving
+from control_program import STARTED, Program, Served, serving
 
 from noodle_upgrade_cli.main import execute
 
@@ -47,11 +47,20 @@ def noodle(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
     return run
 
 
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One real server for all tests that need nothing but a program to talk to."""
+    with serving(Program(), tmp_path_factory.mktemp("control")) as served:
+        yield served
+
+
 @pytest.fixture
-def program(tmp_path: Path) -> Iterator[Program]:
+def program(tmp_path: Path, served: Served) -> Iterator[Program]:
     """A running program whose state directory is ./.noodle."""
-    program = Program()
     directory = tmp_path / ".noodle"
     directory.mkdir()
-    with serving(program, directory):
-        yield program
+    pointer = {"socket": str(served.directory / "control.sock"), "pid": os.getpid(), "started_at": STARTED}
+    (directory / "control.json").write_text(json.dumps(pointer))
+    served.program = Program()
+    yield served.program
+    served.program.hang_up()

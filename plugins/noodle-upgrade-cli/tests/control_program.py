@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import threading
@@ -153,6 +154,7 @@ class Program:
 
     # --- the routes ----------------------------------------------------------------------------------------------
 
+    @functools.cached_property
     def app(self) -> Starlette:
         routes = [
             Route("/v1/health", self._health),
@@ -276,6 +278,7 @@ class Program:
         self._watched.set()
         budget = self.drop_stream_after.pop(0) if self.drop_stream_after else -1
         try:
+            yield ": connected\nretry: 1000\n\n"
             while not self.closing:
                 changed.clear()
                 for event in [e for e in self.events if e["sequence"] > after]:
@@ -286,9 +289,10 @@ class Program:
                         return
                     budget -= 1
                     yield f"id: {after}\nevent: {event['kind']}\ndata: {json.dumps(event)}\n\n"
-                yield ": heartbeat\n\n"
-                with contextlib.suppress(TimeoutError):
+                try:
                     await asyncio.wait_for(changed.wait(), 0.2)
+                except TimeoutError:
+                    yield ": heartbeat\n\n"
         finally:
             self._changed.remove(mine)
 
@@ -311,11 +315,17 @@ class Served:
         self.directory = directory
         where: dict[str, Any] = {"host": "127.0.0.1", "port": 0} if tcp else {"uds": str(directory / "control.sock")}
         self._server = uvicorn.Server(
-            uvicorn.Config(program.app(), log_level="error", lifespan="off", timeout_graceful_shutdown=1, **where)
+            uvicorn.Config(
+                self._app, interface="asgi3", log_level="error", lifespan="off", timeout_graceful_shutdown=1, **where
+            )
         )
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         self._ready = threading.Event()
         self.url = ""
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        # Whichever program is there now: several tests share one server.
+        await self.program.app(scope, receive, send)
 
     def start(self) -> Self:
         self._thread.start()

@@ -10,13 +10,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from noodle_upgrade_server.serve import serve
-
 from noodle_upgrade_core.blocking import BlockingUpgrader
 from noodle_upgrade_core.config import load_settings
 from noodle_upgrade_core.hookspecs import hookimpl
 from noodle_upgrade_core.model import ComponentDescriptor, Finding, Severity, Verdict
 from noodle_upgrade_core.staged import COUNTS, WEIGHTS, Arm, Measurement
+from noodle_upgrade_server.serve import serve
 
 
 class Staged:
@@ -65,7 +64,9 @@ class Numbers:
     @hookimpl
     def validate(self, plan, stage):
         if stage == "before" and any(step.to_version.endswith(".99") for step in plan.steps):
-            yield Finding(severity=Severity.ERROR, code="tests.ugly", message="Too ugly.", subject="greeter", hint="Wash it.")
+            yield Finding(
+                severity=Severity.ERROR, code="tests.ugly", message="Too ugly.", subject="greeter", hint="Wash it."
+            )
 
     @hookimpl
     def assess(self, step):
@@ -97,7 +98,8 @@ def main() -> None:
         BlockingUpgrader.open(settings, plugins={"numbers": Numbers()}, directory=state) as upgrader,
         serve(upgrader, program="hosted"),
     ):
-        print("ready", flush=True)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
         sys.stdin.read()
 
 

@@ -19,6 +19,7 @@ pytest.importorskip("noodle_upgrade_server.serve")
 class Hosted:
     def __init__(self, directory: Path, site: Path) -> None:
         self.directory = directory
+        self.site = site
         path = os.pathsep.join([str(site), *(p for p in sys.path if p)])
         self._environ = {k: v for k, v in os.environ.items() if not k.startswith("NOODLE_")} | {"PYTHONPATH": path}
         self.start()
@@ -59,6 +60,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
 def at(noodle, host, monkeypatch):
     """Run `noodle` where the program's state directory is ./.noodle, the program being on version 1.0."""
     monkeypatch.chdir(host.directory)
+    monkeypatch.syspath_prepend(str(host.site))
     while (running := noodle("components", "--json").json["components"][0]["version"]) != "1.0":
         assert noodle("rollback", "greeter", "--yes").code == 0, running
     return noodle
@@ -83,7 +85,7 @@ def test_an_upgrade_and_its_rollback(at):
     phases = [line.split()[-1] for line in ran.err.splitlines() if "upgrade.phase" in line]
     assert phases == ["validated", "approved", "staged", "shifting", "committed", "done"]
     assert version(at) == "2.0"
-    assert [point["from_version"] for point in at("rollback-points", "--json").json["rollback_points"]][0] == "1.0"
+    assert at("rollback-points", "--json").json["rollback_points"][0]["from_version"] == "1.0"
     ran = at("rollback", "greeter", "--yes", "--json")
     assert (ran.code, ran.json["result"]["success"]) == (0, True)
     assert version(at) == "1.0"

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 
 from noodle_upgrade_cli import lock as locks
 from noodle_upgrade_cli import probing
+from noodle_upgrade_core.errors import SettingsError
 from noodle_upgrade_core.sqlite_journal import SqliteJournal
 
 SWAPPER = '''
@@ -306,12 +307,17 @@ def test_a_stack_that_does_not_fit_is_not_locked(noodle, site, file, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[[[", b"lock_version = 2", b"lock_version = 1\nplugin = 3", None])
-def test_a_lock_that_is_none_is_an_error_that_names_it(noodle, site, file, tmp_path, content):
+def test_a_lock_that_is_none_is_an_error_that_names_it(tmp_path, content):
     if content is not None:
         (tmp_path / "noodle.lock").write_bytes(content)
+    with pytest.raises(SettingsError, match=r"noodle\.lock"):
+        locks.read_lock(tmp_path / "noodle.lock")
+
+
+def test_a_missing_lock_ends_with_2_and_says_how_to_make_it(noodle, site, file):
     ran = noodle("stack", "check", file, "--locked")
     assert ran.code == 2
-    assert "noodle.lock" in ran.err
+    assert "noodle stack lock FILE --output" in ran.err
 
 
 texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20)

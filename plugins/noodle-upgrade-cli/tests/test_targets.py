@@ -81,4 +81,4 @@ def test_a_current_version_cannot_be_meant_for_two_components():
 
 def test_a_mechanism_that_is_said_twice_is_refused():
     with pytest.raises(UsageMistakeError):
-        requests_of(["a==1"], {"mechanism": "patch", "parameters": ["mechanism=generation"]})
+        requests_of(["a==1"], {"mechanism": "patch", "parameters": ["runtime.mechanism=generation"]})

@@ -10,10 +10,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from control_program import Program
 from rich.console import Console
 
 from noodle_upgrade_cli.board import STEPS, Board, Card
@@ -181,47 +181,63 @@ class Terminal:
     def end(self) -> int:
         while self._read():
             pass
-        code = self.process.wait(30)
+        return self.process.wait(30)
+
+    def clean_up(self) -> None:
+        self.process.kill()
+        self.process.wait(30)
         os.close(self.master)
-        return code
 
 
-def test_on_a_terminal_the_plan_is_shown_and_a_yes_starts_it(program, tmp_path):
-    terminal = Terminal(tmp_path, "upgrade", "greeter", "2.0")
-    terminal.until("Upgrade the running program now? [y/N]")
-    assert "why: every binding can be replaced" in terminal.seen
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
+    opened: list[Terminal] = []
+
+    def start(*words: str) -> Terminal:
+        opened.append(Terminal(tmp_path, *words))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.clean_up()
+
+
+def test_on_a_terminal_the_plan_is_shown_and_a_yes_starts_it(program, terminal):
+    shell = terminal("upgrade", "greeter", "2.0")
+    shell.until("Upgrade the running program now? [y/N]")
+    assert "why: every binding can be replaced" in shell.seen
     assert not program.upgrades
-    terminal.type("y\n")
-    assert terminal.end() == 0
+    shell.type("y\n")
+    assert shell.end() == 0
     assert ("POST", "/v1/upgrades", {"plan_id": "plan-1", "approve": True}) in program.asked
-    assert "done" in terminal.seen
+    assert "done" in shell.seen
 
 
-def test_on_a_terminal_anything_but_yes_starts_nothing(program, tmp_path):
-    terminal = Terminal(tmp_path, "upgrade", "greeter", "2.0")
-    terminal.until("[y/N]")
-    terminal.type("\n")
-    assert terminal.end() == 130
+def test_on_a_terminal_anything_but_yes_starts_nothing(program, terminal):
+    shell = terminal("upgrade", "greeter", "2.0")
+    shell.until("[y/N]")
+    shell.type("\n")
+    assert shell.end() == 130
     assert not program.upgrades
 
 
-def test_control_c_leaves_the_upgrade_running_and_says_so(program: Program, tmp_path):
+def test_control_c_leaves_the_upgrade_running_and_says_so(program, terminal):
     program.on_start = lambda upgrade_id: program.move(upgrade_id, "shifting")
-    terminal = Terminal(tmp_path, "upgrade", "greeter", "2.0", "--yes")
-    terminal.until("shifting")
-    terminal.process.send_signal(signal.SIGINT)
-    assert terminal.end() == 130
-    assert "The upgrade goes on" in terminal.seen
-    assert "noodle cancel up-1" in terminal.seen
+    shell = terminal("upgrade", "greeter", "2.0", "--yes")
+    shell.until("shifting")
+    shell.process.send_signal(signal.SIGINT)
+    assert shell.end() == 130
+    assert "The upgrade goes on" in shell.seen
+    assert "noodle cancel up-1" in shell.seen
     assert not any("cancel" in where for _, where, _ in program.asked)
 
 
-def test_watch_on_a_terminal_shows_a_live_board_until_control_c(program: Program, tmp_path):
+def test_watch_on_a_terminal_shows_a_live_board_until_control_c(program, terminal):
     program.begin("up-1", {"steps": [{"component": {"name": "greeter"}, "from_version": "1.0", "to_version": "2.0"}]})
-    terminal = Terminal(tmp_path, "watch")
-    terminal.until("received")
+    shell = terminal("watch")
+    shell.until("received")
     program.move("up-1", "shifting")
-    terminal.until("shifting")
-    terminal.process.send_signal(signal.SIGINT)
-    assert terminal.end() == 130
-    assert "upgrades go on" in terminal.seen
+    shell.until("shifting")
+    shell.process.send_signal(signal.SIGINT)
+    assert shell.end() == 130
+    assert "upgrades go on" in shell.seen

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,27 @@ def fable(tmp_path):
     for name in set(sys.modules) - modules:
         if name.partition(".")[0].partition("@")[0] == "fable":
             del sys.modules[name]
+
+
+_PLUGIN = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def announced(tmp_path, monkeypatch):
+    """Make the core's and this plugin's entry points visible where they run from a checkout without being installed."""
+    for folder in (_PLUGIN.parents[1], _PLUGIN):
+        name = "noodle-upgrade-runtime" if folder is _PLUGIN else "noodle-upgrade-core"
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+            info = tmp_path / "announced" / f"{name.replace('-', '_')}-{project['version']}.dist-info"
+            info.mkdir(parents=True)
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {project['version']}\n")
+            lines = []
+            for group, entries in project["entry-points"].items():
+                lines += [f"[{group}]", *(f"{key} = {value}" for key, value in entries.items())]
+            (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+            (info / "top_level.txt").write_text(name.replace("-", "_") + "\n")
+            if str(info.parent) not in sys.path:
+                monkeypatch.syspath_prepend(str(info.parent))

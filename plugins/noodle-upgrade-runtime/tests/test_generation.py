@@ -41,7 +41,7 @@ def test_a_component_without_handles_is_refused_with_the_reason(running):
 
 
 def test_a_version_with_extension_modules_is_refused_when_it_is_assessed(running):
-    running.handle()
+    _held = running.handle()
     (running.folder / "2.0" / "fable" / "fast.so").write_bytes(b"")
     verdict = running.engine.assess(running.change("1.0", "2.0"))
     assert not verdict.feasible
@@ -243,7 +243,7 @@ def test_a_hundred_upgrades_leave_one_version_in_the_process(running):
 
 
 def test_who_uses_the_component_past_its_handles_is_named(running, monkeypatch):
-    running.handle()
+    _held = running.handle()
     user = type(sys)("some_user_of_fable")
     user.inner = importlib.import_module("fable").inner
     monkeypatch.setitem(sys.modules, "some_user_of_fable", user)

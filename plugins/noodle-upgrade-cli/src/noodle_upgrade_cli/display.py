@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -100,7 +101,7 @@ def _cost_line(plan: Mapping[str, Any]) -> Text:
     requests = _list(plan.get("requests"))
     strategy = requests[0].get("strategy", "") if requests else ""
     size = cost.get("download_bytes")
-    fetched = f"; {size / 1024:,.0f} KiB fetched" if isinstance(size, int) and size else ""
+    fetched = f"; {math.ceil(size / 1024):,} KiB fetched" if isinstance(size, int) and size else ""
     return Text(
         f"Strategy {clean(strategy)}; about {seconds(cost.get('seconds'))} in all,"
         f" longest pause about {seconds(cost.get('pause_seconds'))}{fetched}"

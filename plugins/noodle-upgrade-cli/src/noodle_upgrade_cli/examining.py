@@ -27,7 +27,6 @@ from noodle_upgrade_core.errors import SettingsError, UpgradeError
 from noodle_upgrade_core.hookspecs import Host
 from noodle_upgrade_core.installed import canonical
 from noodle_upgrade_core.model import Finding, Severity
-from noodle_upgrade_core.planning import finding_of
 from noodle_upgrade_core.plugins import Candidates, PluginInfo, PluginSet
 from noodle_upgrade_core.sections import PluginSettings, RuntimeUpgradeSettings
 from noodle_upgrade_core.settings import meta_of
@@ -115,6 +114,18 @@ def _choice(files: Sequence[str]) -> Settings | None:
 
 def _names(value: Any, otherwise: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(value) if isinstance(value, list) and all(isinstance(one, str) for one in value) else otherwise
+
+
+def finding_of(error: UpgradeError, *, subject: str) -> Finding:
+    """Return an error as a finding."""
+    return Finding(
+        severity=Severity.ERROR,
+        code=error.code,
+        message=error.message,
+        subject=subject,
+        hint=error.hint,
+        source="check",
+    )
 
 
 def _table(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -138,9 +138,9 @@ def requests_of(targets: Sequence[str], asked: Mapping[str, Any]) -> list[dict[s
     pairs = parse_targets(targets)
     parameters = parse_parameters(asked.get("parameters") or ())
     if asked.get("mechanism"):
-        if "mechanism" in parameters:
-            raise UsageMistakeError("The mechanism is given twice.", hint="Use --mechanism or --set mechanism=…")
-        parameters["mechanism"] = asked["mechanism"]
+        if "runtime.mechanism" in parameters:
+            raise UsageMistakeError("The mechanism is given twice.", hint="Use --mechanism or --set runtime.mechanism=…")
+        parameters["runtime.mechanism"] = asked["mechanism"]
     if asked.get("current") and len(pairs) > 1:
         raise UsageMistakeError("--current fits one component only.", hint="Upgrade one, or leave it out.")
     shared: dict[str, Any] = {

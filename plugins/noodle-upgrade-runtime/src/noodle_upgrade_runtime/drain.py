@@ -6,7 +6,6 @@ the last of them: a weak reference tells, without a scan and without a counter.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import sys
 import threading
@@ -136,25 +135,33 @@ def _suspended(objects: Sequence[Any], codes: set[int]) -> Iterator[Held]:
 
 
 def _leaks(objects: Sequence[Any], codes: set[int]) -> Iterator[Held]:
+    """Name kept tracebacks, and bound methods and functions that modules or objects outside hold."""
+    attributes: dict[int, str] | None = None
     for one in objects:
-        if isinstance(one, TracebackType) and id(one.tb_frame.f_code) in codes:
-            yield Held(kind="leak", what=f"a kept traceback of {one.tb_frame.f_code.co_qualname}", where="")
-        elif isinstance(one, MethodType | FunctionType) and _holder(one) is not None:
-            function = one.__func__ if isinstance(one, MethodType) else one
-            if isinstance(function, FunctionType) and id(function.__code__) in codes:
-                what = "bound method" if isinstance(one, MethodType) else "function"
-                yield Held(kind="leak", what=f"{what} {function.__qualname__}", where=_holder(one) or "")
+        if isinstance(one, TracebackType):
+            if id(one.tb_frame.f_code) in codes:
+                yield Held(kind="leak", what=f"a kept traceback of {one.tb_frame.f_code.co_qualname}", where="")
+            continue
+        function = one.__func__ if isinstance(one, MethodType) else one
+        if not isinstance(function, FunctionType) or id(function.__code__) not in codes:
+            continue
+        attributes = _module_attributes() if attributes is None else attributes
+        where = attributes.get(id(one), "")
+        if isinstance(one, MethodType):
+            yield Held(kind="leak", what=f"bound method {function.__qualname__}", where=where)
+        elif where:
+            # A function that only its own version holds is no leak: it goes with it.
+            yield Held(kind="leak", what=f"function {function.__qualname__}", where=where)
 
 
-def _holder(one: Any) -> str | None:
-    """Return the module attribute that holds an object, in words."""
-    for referrer in gc.get_referrers(one):
-        if isinstance(referrer, dict) and isinstance(name := referrer.get("__name__"), str):
-            module = sys.modules.get(name)
-            if module is not None and vars(module) is referrer:
-                with contextlib.suppress(RuntimeError):
-                    return next((f"{name}.{key}" for key, value in referrer.items() if value is one), name)
-    return None
+def _module_attributes() -> dict[int, str]:
+    """Return `module.name` for every object that a module binds, by its id."""
+    return {
+        id(value): f"{name}.{key}"
+        for name, module in tuple(sys.modules.items())
+        for key, value in tuple(getattr(module, "__dict__", {}).items())
+        if isinstance(value, FunctionType | MethodType)
+    }
 
 
 def _place(frame: FrameType) -> str:

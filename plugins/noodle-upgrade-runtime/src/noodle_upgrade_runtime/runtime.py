@@ -109,10 +109,11 @@ class Runtime:
         if not verdict.feasible or not self._settings.rehearsal:
             return verdict
         limit = min(self._stage_limit(), context.remaining())
-        return self._rehearsals.judge(verdict, change, engine=engine, digests=_digests(step), limit=limit)
+        rehearsed = self._rehearsals.judge(verdict, change, engine=engine, digests=_digests(step), limit=limit)
+        return _reviewed(rehearsed, engine, change)
 
     def _choose(self, component: ComponentDescriptor, parameters: Mapping[str, Any]) -> tuple[str, str]:
-        asked = parameters.get("engine") or parameters.get("mechanism")
+        asked = parameters.get("runtime.mechanism")
         if asked:
             return str(asked), f"{asked} was asked for"
         if self._handles.of(component.name):
@@ -314,6 +315,15 @@ class Runtime:
                 f" not be changed to {one.version}: {error.message}",
                 hint="Open the Upgrader before the program imports it: `noodle run` does.",
             )
+
+
+def _reviewed(verdict: Verdict, engine: Engine, change: Change) -> Verdict:
+    """Ask an engine that can what a rehearsal could not see: what lives in this process."""
+    review = getattr(engine, "review", None)
+    if review is None or not verdict.feasible:
+        return verdict
+    blockers = review(change, verdict.evidence)
+    return evolve(verdict, feasible=not blockers, blockers=(*verdict.blockers, *blockers))
 
 
 def _nowhere(_name: str) -> None:

@@ -42,6 +42,7 @@ __all__ = [
     "ClosingError",
     "ControlInternalError",
     "ForbiddenError",
+    "HeadTooLargeError",
     "MediaTypeError",
     "MethodError",
     "NoAnswerError",
@@ -101,6 +102,12 @@ class MediaTypeError(UpgradeError):
     """A body that is not declared as JSON."""
 
     code = "control.media_type"
+
+
+class HeadTooLargeError(UpgradeError):
+    """A request line and headers with more bytes than are taken."""
+
+    code = "control.head_too_large"
 
 
 class BodyTooLargeError(UpgradeError):
@@ -166,6 +173,7 @@ _STATUS: Mapping[type[UpgradeError], int] = {
     LeaseLostError: 409,
     BodyTooLargeError: 413,
     MediaTypeError: 415,
+    HeadTooLargeError: 431,
     ConstraintUnmetError: 422,
     DependencyMissingError: 422,
     DependencyCycleError: 422,

@@ -1,19 +1,18 @@
-"""The outermost layer of the API: asks who it is before anything is read, and gives up on clients that do not read."""
+"""The outermost layer of the API: asks who it is before anything of a request is read."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from noodle_upgrade_core.errors import UpgradeError
 from noodle_upgrade_core.wire import dumps
-from noodle_upgrade_server.errors import ControlInternalError, status_of
+from noodle_upgrade_server.errors import ControlInternalError, HeadTooLargeError, status_of
 from noodle_upgrade_server.limits import Limits
-from noodle_upgrade_server.protocol import ABORT, PEER
+from noodle_upgrade_server.protocol import PEER
 from noodle_upgrade_server.security import Policy
 
 __all__ = ["Guard", "answer", "refusal"]
@@ -56,30 +55,17 @@ class Guard:
         """Serve one request."""
         if scope["type"] != "http":
             raise ControlInternalError(f"The control API speaks HTTP only, not {scope['type']}.")
-        state = scope["state"]
-        sending = self._bounded(send, state[ABORT])
         try:
-            try:
-                self._policy.check(state[PEER], scope["headers"])
-            except UpgradeError as error:
-                await refusal(error)(scope, receive, sending)
-            else:
-                await self._app(scope, receive, sending)
-        except _ReaderGoneError:
+            self._check_size(scope)
+            self._policy.check(scope["state"][PEER], scope["headers"])
+        except UpgradeError as error:
+            await refusal(error)(scope, receive, send)
             return
+        await self._app(scope, receive, send)
 
-    def _bounded(self, send: Send, abort: Callable[[], None]) -> Send:
-        async def bounded(message: Message) -> None:
-            try:
-                async with asyncio.timeout(self._limits.send_seconds):
-                    await send(message)
-            except TimeoutError as error:
-                # Closing would wait for the client to read what it does not read.
-                abort()
-                raise _ReaderGoneError from error
-
-        return bounded
-
-
-class _ReaderGoneError(Exception):
-    """The client has left its answer unread for too long; the connection has been cut off."""
+    def _check_size(self, scope: Scope) -> None:
+        # The parser's own bound is for heads that come in pieces; one that comes whole may be larger.
+        size = len(scope["raw_path"]) + len(scope["query_string"])
+        size += sum(len(name) + len(value) for name, value in scope["headers"])
+        if size > self._limits.head_bytes:
+            raise HeadTooLargeError(f"The request's head has more than {self._limits.head_bytes} bytes.")

@@ -13,17 +13,17 @@ from noodle_upgrade_server.errors import TooManyError
 from noodle_upgrade_server.limits import Limits
 from noodle_upgrade_server.security import Peer, peer_of
 
-__all__ = ["ABORT", "PEER", "ControlProtocol"]
+__all__ = ["PEER", "ControlProtocol"]
 
 PEER = "noodle.peer"
-ABORT = "noodle.abort"
 _NOBODY = Peer("nobody", uid=-1)
 
 
 class ControlProtocol(H11Protocol):
-    """One connection: the scope's `state` gets the `Peer` and a function that cuts the connection off.
+    """One connection; the scope's `state` gets its `Peer`.
 
-    A connection beyond the limit is told so and closed; one that does not finish the head of a request is cut off.
+    A connection beyond the limit is told so and closed. One that does not finish the head of a request, or does not
+    read what it was sent, is cut off: to close it would be to wait for it.
     """
 
     def __init__(self, *, limits: Limits, **options: Any) -> None:
@@ -32,6 +32,7 @@ class ControlProtocol(H11Protocol):
         self.access_log = False
         self._limits = limits
         self._head_timer: asyncio.TimerHandle | None = None
+        self._unread_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Find out who it is."""
@@ -40,7 +41,7 @@ class ControlProtocol(H11Protocol):
             peer = peer_of(transport.get_extra_info("socket"))
         except OSError:
             peer = _NOBODY  # gone already
-        self.app_state = {**self.app_state, PEER: peer, ABORT: transport.abort}
+        self.app_state = {**self.app_state, PEER: peer}
         if len(self.connections) > self._limits.connections:
             transport.write(_too_many(self._limits.connections))
             transport.close()
@@ -55,9 +56,33 @@ class ControlProtocol(H11Protocol):
         self._watch_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the clock."""
+        """Forget the clocks."""
         self._stop_watching()
+        self._stop_waiting()
         super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request; half a head of it may be here already."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            self._unset_keepalive_if_required()
+            self._watch_head()
+
+    def pause_writing(self) -> None:
+        """The client is behind with reading: it has a while to catch up."""
+        super().pause_writing()
+        if self._unread_timer is None:
+            self._unread_timer = self.loop.call_later(self._limits.send_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._stop_waiting()
+        super().resume_writing()
+
+    def _stop_waiting(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
 
     def _watch_head(self) -> None:
         if self.conn.their_state is not h11.IDLE or self.transport.is_closing():

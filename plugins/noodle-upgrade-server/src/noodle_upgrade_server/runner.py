@@ -112,7 +112,7 @@ class Runner:
 
     async def _wind_up(self, state: ServerState) -> None:
         """Answer what is under way as far as the time goes, and end the rest."""
-        self._feed.close()
+        await self._feed.close()
         for connection in tuple(state.connections):
             connection.shutdown()
         await _until(lambda: self._bridge.idle, self._grace)

@@ -94,6 +94,7 @@ class Feed:
         self._ring: collections.deque[Frame] = collections.deque(maxlen=limits.events)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bell = asyncio.Event()
+        self._fetching = asyncio.Lock()
         self._rung = False
         self._last = 0
         self._readers: set[asyncio.Event] = set()
@@ -135,10 +136,11 @@ class Feed:
 
     async def fetch(self) -> None:
         """Take over what is new on the bus; its lock is waited for in a thread, never on the loop."""
-        fresh = await asyncio.to_thread(self._bus.recent, after=self._last)
-        for event in fresh:
-            self._ring.append(Frame(event, limit=self._limits.event_bytes))
-            self._last = event.sequence
+        async with self._fetching:
+            fresh = await asyncio.to_thread(self._bus.recent, after=self._last)
+            for event in fresh:
+                self._ring.append(Frame(event, limit=self._limits.event_bytes))
+                self._last = event.sequence
         if fresh:
             self._wake()
 
@@ -146,8 +148,9 @@ class Feed:
         for reader in self._readers:
             reader.set()
 
-    def close(self) -> None:
-        """End all streams."""
+    async def close(self) -> None:
+        """End all streams, with all that was emitted until now."""
+        await self.fetch()
         self.closed = True
         self._wake()
 
@@ -192,6 +195,8 @@ class EventStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """Send until the reader goes, lags, or the server closes."""
         with self._feed.reader() as news:
+            # What was emitted before the reader came is before its place.
+            await self._feed.fetch()
             gone = asyncio.create_task(_until_gone(receive))
             gone.add_done_callback(lambda _: news.set())
             try:
@@ -240,6 +245,7 @@ class EventStream:
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
+    (b"connection", b"close"),
     (b"x-content-type-options", b"nosniff"),
 ]
 

@@ -98,7 +98,7 @@ def _all(answer: Mapping[str, Any]) -> RenderableType:
     else:
         parts.append(Text("No upgrade is active."))
     rest = {key: value for key, value in answer.items() if key not in {"enabled", "enabled_origin", "active"}}
-    parts.append(fields((key.replace("_", " "), _short(value)) for key, value in rest.items()))
+    parts.append(fields((key.replace("_", " "), when(value) if key.endswith("_at") else _short(value)) for key, value in rest.items()))
     return Group(*parts)
 
 
@@ -112,7 +112,8 @@ def _short(value: Any) -> str:
 
 def _one(state: Mapping[str, Any]) -> RenderableType:
     if has_ended(state):
-        parts: list[RenderableType] = [result_view(state)]
+        evidence = _short(state.get("evidence") or "")
+        parts: list[RenderableType] = [result_view(state), fields([("evidence", evidence)])]
     else:
         weight = state.get("weight")
         parts = [

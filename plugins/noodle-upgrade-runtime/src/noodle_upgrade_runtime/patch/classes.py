@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from noodle_upgrade_runtime.operations import Call, Operation, Script
@@ -13,9 +13,12 @@ from noodle_upgrade_runtime.operations import Call, Operation, Script
 __all__ = [
     "attribute_calls",
     "bases_problem",
+    "effective_new",
     "generic_getitem",
     "in_place_problem",
+    "is_plain_new",
     "metaclass_binds",
+    "new_calls",
     "own_slots",
     "same_items",
     "wanted_bases",
@@ -25,14 +28,46 @@ __all__ = [
 def bases_problem(cls: type, bases: tuple[type, ...]) -> str:
     """Say why CPython would not give `cls` these bases, "" when it would.
 
-    CPython itself is asked: the bases are assigned and taken back within one atomic step, so that nobody sees it.
+    CPython itself is asked: the bases are assigned and taken back within one atomic step, so that nobody sees it. Where
+    that would leave a trace (see `plain_new`), a class of the same layout is asked.
     """
-    operation = Operation((type.__setattr__, cls, "__bases__", bases), (type.__setattr__, cls, "__bases__", cls.__bases__))
+    subject = cls if effective_new(cls.__mro__) is effective_new((cls, *bases[0].__mro__)) else _clone(cls)
+    if subject is None:
+        return "a `__new__` comes or goes, and a base's `__init_subclass__` forbids a trial"
+    setter = type.__setattr__
     try:
-        Script([operation]).trial()
+        Script([Operation((setter, subject, "__bases__", bases), (setter, subject, "__bases__", cls.__bases__))]).trial()
     except TypeError as error:
         return str(error)
+    finally:
+        if subject is not cls:
+            del subject
+            gc.collect(0)
     return ""
+
+
+def _clone(cls: type) -> type | None:
+    if any("__init_subclass__" in vars(base) for base in cls.__mro__[1:] if base.__flags__ & _HEAP_TYPE):
+        return None
+    return type.__new__(type(cls), cls.__name__, cls.__bases__, {"__slots__": (), "__module__": __name__})
+
+
+_HEAP_TYPE = 1 << 9
+
+
+def effective_new(order: Iterable[type]) -> Any:
+    """Return the `__new__` that the first class of this resolution order would use."""
+    for base in order:
+        if "__new__" in vars(base):
+            found = vars(base)["__new__"]
+            return object.__new__ if is_plain_new(found) else found
+    return object.__new__
+
+
+def is_plain_new(value: Any) -> bool:
+    """Return whether a `__new__` is one that `plain_new` made."""
+    code = getattr(getattr(value, "__func__", None), "__code__", None)
+    return code is not None and code is _PLAIN_NEW.__func__.__code__
 
 
 def metaclass_binds(cls: type, name: str) -> bool:
@@ -56,18 +91,13 @@ def attribute_calls(cls: type, name: str, new: Any, old: Any, missing: Any) -> t
 
 
 def _calls(cls: type, name: str, value: Any, missing: Any) -> list[Call]:
-    if name == "__new__" and value is missing and next_new(cls) is object.__new__:
+    if name == "__new__" and value is missing and effective_new(cls.__mro__[1:]) is object.__new__:
         value = plain_new(cls)
     if value is not missing:
         return [(type.__setattr__, cls, name, value)]
     # Bound first, so that taking it away cannot fail when the program has done so already.
     bound: Any = frozenset() if name == "__abstractmethods__" else None
     return [(type.__setattr__, cls, name, bound), (type.__delattr__, cls, name)]
-
-
-def next_new(cls: type) -> Any:
-    """Return the `__new__` that a class without one of its own would use."""
-    return next(vars(base)["__new__"] for base in cls.__mro__[1:] if "__new__" in vars(base))
 
 
 def plain_new(cls: type) -> Any:
@@ -86,6 +116,21 @@ def plain_new(cls: type) -> Any:
 
     __new__.__module__, __new__.__qualname__ = cls.__module__, f"{cls.__qualname__}.__new__"
     return staticmethod(__new__)
+
+
+_PLAIN_NEW = plain_new(object)
+
+
+def new_calls(cls: type, before: Any, after: Any) -> tuple[list[Call], list[Call]]:
+    """Return the calls that an inherited `__new__` needs that comes (`before` is that of `object`) or goes."""
+    bind: list[Call] = [(type.__setattr__, cls, "__new__", plain_new(cls))]
+    # Bound first, so that taking it away cannot fail.
+    unbind: list[Call] = [(type.__setattr__, cls, "__new__", object.__new__), (type.__delattr__, cls, "__new__")]
+    if before is object.__new__ and after is not object.__new__:
+        return unbind, bind
+    if before is not object.__new__ and after is object.__new__:
+        return bind, unbind
+    return [], []
 
 
 def _dict_calls(cls: type, name: str, value: Any, missing: Any) -> list[Call]:

@@ -20,6 +20,8 @@ from noodle_upgrade_core.model import Verdict
 from noodle_upgrade_core.staged import Arm
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.operations import Operation, Script, gil_is_on
+from noodle_upgrade_runtime.patch.census import instance_blockers
+from noodle_upgrade_runtime.patch.construction import outdated
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.loading import Isolation, PrivateImports, search_path_of
 from noodle_upgrade_runtime.patch.matching import match, retire, unchanged
@@ -58,6 +60,16 @@ class PatchEngine:
             pause_seconds=0.001,
         )
 
+    def review(self, change: Change, evidence: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return what stands against a change that a rehearsal found possible: instances that live in this process."""
+        names = evidence.get("outdated") or {}
+        if change.parameters.get("runtime.instances") == "keep":
+            return ()
+        modules = _live_modules(change.top_levels)
+        live = {cls: tuple(tables) for name, tables in names.items() if (cls := _class_of(name, modules)) is not None}
+        known = {id(value) for module in modules.values() for value in vars(module).values()}
+        return instance_blockers(live, known)
+
     def stage(self, changes: tuple[Change, ...], *, cancelled: Callable[[], bool]) -> PatchPrepared:
         """Load the new versions beside the old ones and plan every operation."""
         staging = _Staging(changes)
@@ -93,6 +105,14 @@ def _live_modules(top_levels: Sequence[str]) -> dict[str, types.ModuleType]:
         for name, module in list(sys.modules.items())
         if name.partition(".")[0] in tops and isinstance(module, types.ModuleType)
     }
+
+
+def _class_of(name: str, modules: Mapping[str, types.ModuleType]) -> type | None:
+    home = max((module for module in modules if name.startswith(f"{module}.")), key=len, default="")
+    value: Any = modules.get(home)
+    for part in name[len(home) + 1 :].split("."):
+        value = getattr(value, part, None)
+    return value if isinstance(value, type) else None
 
 
 def _is_native(module: types.ModuleType) -> bool:
@@ -219,14 +239,32 @@ class PatchPrepared:
         self._load_again = load_again
         self._planner = Planner(matching.links, matching.translator, matching.pristine, self._fresh_twin)
         self._holders = retire(matching, heap, lambda value: value is heap) if matching.retired else None
+        self._outdated = self._find_outdated()
+        self._check_instances()
         self._plan = self._operations()
-        Script([op for op in self._plan if not op.subject.endswith(".__new__")]).trial()
+        untried = set(map(id, self._planner.untried))
+        Script([operation for operation in self._plan if id(operation) not in untried]).trial()
         self.warnings: tuple[str, ...] = tuple(matching.warnings)
         self.evidence: dict[str, Any] = {
             "operations": len(self._plan),
             "pairs": len(matching.pairs),
             "retired": [f"{r.live.__module__}.{r.live.__qualname__}: {r.reason}" for r in matching.retired],
+            "outdated": {_name(cls): list(tables) for cls, tables in self._outdated.items()},
         }
+
+    def _find_outdated(self) -> dict[type, tuple[str, ...]]:
+        """Return the live classes whose constructors build from tables that differ, with those tables."""
+        twins = self._matching.pristine
+        classes = [(old, twins.get(id(old)), new) for old, new in self._matching.pairs if isinstance(old, type)]
+        found = outdated((twin, new) for _, twin, new in classes if isinstance(twin, type) and isinstance(new, type))
+        return {old: found[_name(old)] for old, _, _ in classes if _name(old) in found}
+
+    def _check_instances(self) -> None:
+        """Refuse when instances live on that the new version would have built otherwise."""
+        kept = any(change.parameters.get("runtime.instances") == "keep" for change in self._changes)
+        known = {id(old) for old, _ in self._matching.pairs}
+        if self._outdated and not kept:
+            _refuse(instance_blockers(self._outdated, known))
 
     def _fresh_twin(self, live: Any) -> Any:
         if self._again is None:
@@ -248,12 +286,7 @@ class PatchPrepared:
             tree = str(change.new_tree)
             found.append(Operation((sys.path.insert, 0, tree), (sys.path.remove, tree), "sys.path"))
         planned = self._planner.plan(self._matching.pairs, self._matching.replaced)
-        if self._matching.blockers:
-            raise SwapRefusedError(
-                f"The change cannot be made in place: {self._matching.blockers[0]}",
-                hint="Use the generation mechanism for it, or restart.",
-                details={"blockers": list(self._matching.blockers)},
-            )
+        _refuse(self._matching.blockers)
         return [*found, *(self._holders.operations if self._holders else ()), *planned]
 
     def operations(self) -> Sequence[Operation]:
@@ -284,6 +317,19 @@ class PatchPrepared:
     def release(self) -> None:
         """Let go of what only an undo needs."""
         self._plan = []
+
+
+def _refuse(blockers: Sequence[str]) -> None:
+    if blockers:
+        raise SwapRefusedError(
+            f"The change cannot be made in place: {blockers[0]}",
+            hint="Use the generation mechanism for it (a handle), or restart.",
+            details={"blockers": list(blockers)},
+        )
+
+
+def _name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _made(existed: set[int]) -> Callable[[Any], bool]:

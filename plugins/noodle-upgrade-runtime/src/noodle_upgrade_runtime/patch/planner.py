@@ -14,7 +14,10 @@ from noodle_upgrade_core.errors import StateConflictError, SwapRefusedError
 from noodle_upgrade_runtime.operations import Call, Operation
 from noodle_upgrade_runtime.patch.classes import (
     attribute_calls,
+    effective_new,
     generic_getitem,
+    is_plain_new,
+    new_calls,
     own_slots,
     same_items,
     wanted_bases,
@@ -51,10 +54,11 @@ class Planner:
         self.first: list[Operation] = []
         self.conflicts: list[str] = []
         self.blockers: list[str] = []
+        self.untried: list[Operation] = []
 
     def plan(self, pairs: Sequence[tuple[Any, Any]], replaced: Sequence[tuple[Any, Any]]) -> list[Operation]:
         """Return all operations, classes' bases first; raises when state conflicts or a rule of CPython forbids it."""
-        self.operations, self.first, self.conflicts, self.blockers = [], [], [], []
+        self.operations, self.first, self.conflicts, self.blockers, self.untried = [], [], [], [], []
         gone = {id(staged) for _, staged in replaced}
         for live, staged in pairs:
             if id(staged) not in gone:
@@ -152,7 +156,7 @@ def _class(planner: Planner, live: type, staged: type) -> None:
     name = f"{live.__module__}.{live.__qualname__}"
     base = planner._base(live)
     skip = _CLASS_SPECIAL | own_slots(live) | own_slots(staged)
-    mine = {k: v for k, v in own_items(live).items() if k not in skip}
+    mine = {k: v for k, v in own_items(live).items() if k not in skip and not is_plain_new(v)}
     theirs = {k: v for k, v in own_items(staged).items() if k not in skip}
     merged = planner._names(live, mine, theirs, own_items(base), name)
     for take in merged.takes:
@@ -166,6 +170,10 @@ def _class(planner: Planner, live: type, staged: type) -> None:
 
 def _bind(planner: Planner, cls: type, key: str, new: Any, old: Any, subject: str) -> None:
     do, undo = attribute_calls(cls, key, new, old, MISSING)
+    _calls(planner, do, undo, subject, tried=key != "__new__")
+
+
+def _calls(planner: Planner, do: list[Call], undo: list[Call], subject: str, *, tried: bool) -> None:
     # Undo runs backwards: the calls that bring the old value back keep their own order.
     size = max(len(do), len(undo))
     nothing: Call = (id, None)
@@ -173,12 +181,15 @@ def _bind(planner: Planner, cls: type, key: str, new: Any, old: Any, subject: st
     undo += [nothing] * (size - len(undo))
     for forward, backward in zip(do, reversed(undo), strict=True):
         planner._add(forward, backward, subject)
+        if not tried:
+            planner.untried.append(planner.operations[-1])
 
 
 def _bases(planner: Planner, live: type, staged: type, name: str) -> None:
     bases = wanted_bases(live, planner._image(staged.__bases__))
     if typing.Generic in staged.__bases__ and typing.Generic not in bases and "__class_getitem__" not in vars(live):
         _bind(planner, live, "__class_getitem__", generic_getitem(), MISSING, f"{name}.__class_getitem__")
+    before, after = effective_new(live.__mro__), effective_new(staged.__mro__)
     if not same_items(bases, live.__bases__):
         planner.first.append(
             Operation(
@@ -187,6 +198,11 @@ def _bases(planner: Planner, live: type, staged: type, name: str) -> None:
                 f"{name}.__bases__",
             )
         )
+        if (before is object.__new__) != (after is object.__new__):
+            planner.untried.append(planner.first[-1])
+    if "__new__" not in vars(staged) and ("__new__" not in vars(live) or is_plain_new(vars(live)["__new__"])):
+        do, undo = new_calls(live, before, after)
+        _calls(planner, do, undo, f"{name}.__new__", tried=False)
 
 
 def _function(planner: Planner, live: types.FunctionType, staged: types.FunctionType) -> None:

@@ -1,0 +1,74 @@
+"""How many instances of a class live on, told apart from those that a call is just using."""
+
+from __future__ import annotations
+
+import collections
+import gc
+import time
+import weakref
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+__all__ = ["instance_blockers", "long_lived"]
+
+_LOOK_SECONDS = 0.02
+_PATIENCE_SECONDS = 0.5
+"""How long instances may take to go that a call is just using."""
+
+
+def instance_blockers(outdated: Mapping[type, Sequence[str]], known: Collection[int]) -> tuple[str, ...]:
+    """Return a sentence for each class with instances that live on, built from tables that the new version changed."""
+    if not outdated:
+        return ()
+    counts = long_lived(list(outdated), within=_PATIENCE_SECONDS, known=known)
+    return tuple(
+        f"{count} live instance(s) of {cls.__module__}.{cls.__qualname__} were built from {', '.join(outdated[cls])},"
+        " which differs in the new version, and a constructor is not run again"
+        " (runtime.instances=keep goes on with them as they are)"
+        for cls, count in counts.items()
+    )
+
+
+def long_lived(classes: Sequence[type], *, within: float, known: Collection[int] = ()) -> dict[type, int]:
+    """Return how many instances of each class (of its subclasses too) are still there after `within` seconds.
+
+    Instances that a request made and lets go of are not counted: what is found is looked at again until it has gone or
+    the time is over. `known` are the ids of instances that are cared for otherwise. Instances that the collector does
+    not track, or that cannot be referred to weakly, are counted when they are there at the first look.
+    """
+    weak, fixed = _weakly(_instances(classes, known))
+    until = time.monotonic() + within
+    while (weak := [reference for reference in weak if reference() is not None]) and time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)
+    if weak:
+        # Once only, because it stops every thread: what is in circles goes, what somebody holds stays.
+        gc.collect()
+    left = [*fixed, *(type(value) for reference in weak if (value := reference()) is not None)]
+    counts: collections.Counter[type] = collections.Counter()
+    for kind in left:
+        counts.update(cls for cls in classes if issubclass(kind, cls))
+    return dict(counts)
+
+
+def _instances(classes: Sequence[type], known: Collection[int]) -> list[Any]:
+    wanted = tuple(classes)
+    kinds: dict[type, bool] = {}
+    found = []
+    for value in gc.get_objects():
+        kind = type(value)
+        fits = kinds.get(kind)
+        if fits is None:
+            fits = kinds[kind] = any(cls in kind.__mro__ for cls in wanted)
+        if fits and id(value) not in known:
+            found.append(value)
+    return found
+
+
+def _weakly(found: Sequence[Any]) -> tuple[list[weakref.ref[Any]], list[type]]:
+    weak, fixed = [], []
+    for value in found:
+        try:
+            weak.append(weakref.ref(value))
+        except TypeError:
+            fixed.append(type(value))
+    return weak, fixed

@@ -1,0 +1,123 @@
+"""What a constructor builds its instances from: an instance that lives is not built again when that changes.
+
+A patch gives live instances new code and new fields, but it does not run their constructors again. Where a constructor
+fills an instance from a table of its module (rules, handlers, defaults), and the new version has another table, the
+instances that live would serve the new code with the old contents, and nothing would say so. Such classes are found
+here, by following what their constructors refer to; what follows for a change is for the caller to say.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+__all__ = ["outdated", "tables_of"]
+
+_CONSTRUCTORS = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
+_TABLES = (list, dict, set, frozenset, tuple)
+_DEEPEST = 6
+_LONGEST = 2000
+
+
+def outdated(pairs: Iterable[tuple[type, type]]) -> dict[str, tuple[str, ...]]:
+    """Return, for each class whose constructor builds from a table that differs, the names of those tables.
+
+    `pairs` are classes of the old version, freshly imported, and of the new one. Keys and tables are qualified names.
+    """
+    found = {}
+    for old, new in pairs:
+        before, after = tables_of(old), tables_of(new)
+        changed = tuple(sorted(name for name in before.keys() & after.keys() if before[name] != after[name]))
+        if changed:
+            found[f"{old.__module__}.{old.__qualname__}"] = changed
+    return found
+
+
+def tables_of(cls: type) -> dict[str, Any]:
+    """Return the tables that constructing an instance refers to, by qualified name, in a comparable form."""
+    return dict(_Walk(cls.__module__.partition(".")[0]).from_class(cls))
+
+
+class _Walk:
+    """Follows constructors through the functions and classes of one package."""
+
+    def __init__(self, top_level: str) -> None:
+        self._top = top_level
+        self._seen: set[int] = set()
+
+    def from_class(self, cls: type) -> Iterator[tuple[str, Any]]:
+        if id(cls) in self._seen or not self._ours(cls):
+            return
+        self._seen.add(id(cls))
+        for name in _CONSTRUCTORS:
+            function = _plain(getattr(cls, name, None))
+            if function is not None:
+                yield from self._from_function(function, cls)
+
+    def _from_function(self, function: types.FunctionType, cls: type | None) -> Iterator[tuple[str, Any]]:
+        if id(function) in self._seen or not self._ours(function):
+            return
+        self._seen.add(id(function))
+        names = set(_names(function.__code__))
+        for name in names & function.__globals__.keys():
+            yield from self._from_value(f"{function.__module__}.{name}", function.__globals__[name], names)
+        for name in names if cls is not None else ():
+            value = next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None) if cls else None
+            method = _plain(value)
+            if method is not None:
+                yield from self._from_function(method, cls)
+            elif isinstance(value, _TABLES) and value:
+                yield f"{function.__module__}.{cls.__qualname__ if cls else ''}.{name}", _form(value, _DEEPEST)
+
+    def _from_value(self, name: str, value: Any, names: set[str]) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, type):
+            yield from self.from_class(value)
+        elif isinstance(value, types.FunctionType):
+            yield from self._from_function(value, None)
+        elif isinstance(value, types.ModuleType):
+            if value.__name__.partition(".")[0] == self._top:
+                for inner in names & vars(value).keys():
+                    if not isinstance(vars(value)[inner], types.ModuleType):
+                        yield from self._from_value(f"{value.__name__}.{inner}", vars(value)[inner], names)
+        elif isinstance(value, _TABLES) and value:
+            yield name, _form(value, _DEEPEST)
+
+    def _ours(self, value: Any) -> bool:
+        module = getattr(value, "__module__", None)
+        return isinstance(module, str) and module.partition(".")[0] == self._top
+
+
+def _plain(value: Any) -> types.FunctionType | None:
+    while not isinstance(value, types.FunctionType):
+        inner = getattr(value, "__func__", None) or getattr(value, "__wrapped__", None)
+        if inner is None or inner is value:
+            return None
+        value = inner
+    return value
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
+
+
+def _form(value: Any, depth: int) -> Any:
+    """Return a value in a form that is equal for equal contents of two separate imports."""
+    if isinstance(value, str | bytes | int | float | complex | None):
+        return value
+    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
+        return (value.__module__, value.__qualname__)
+    if isinstance(value, _TABLES) and depth:
+        return _table_form(value, depth - 1)
+    return (type(value).__module__, type(value).__qualname__)
+
+
+def _table_form(value: Any, depth: int) -> Any:
+    if isinstance(value, Mapping):
+        return ("mapping", [(_form(k, depth), _form(v, depth)) for k, v in list(value.items())[:_LONGEST]])
+    if isinstance(value, list | tuple):
+        return ("sequence", [_form(item, depth) for item in value[:_LONGEST]])
+    return ("set", sorted(repr(_form(item, depth)) for item in value))

@@ -1,0 +1,360 @@
+import asyncio
+import contextlib
+import sys
+import zipfile
+
+import pytest
+
+from noodle_upgrade_core.config import load_settings
+from noodle_upgrade_core.errors import (
+    ComponentUnknownError,
+    HarmDetectedError,
+    MigrationError,
+    SwapRefusedError,
+    UpgradeDisabledError,
+    ValidationFailedError,
+)
+from noodle_upgrade_core.model import UpgradeRequest, UpgradeStatus
+from noodle_upgrade_core.upgrade import Upgrader
+from noodle_upgrade_runtime import RuntimeUpgradeIntegration, handle
+from noodle_upgrade_runtime.handles import process_handles
+
+WHO = """
+class Service:
+    def who(self): return __version__
+    def fails(self): return __version__ {fails}
+"""
+
+
+def pack(fable, version):
+    """Make the wheel of a version that was written."""
+    tree = fable.folder / version
+    wheels = fable.folder / "wheels"
+    wheels.mkdir(exist_ok=True)
+    info = f"fable-{version}.dist-info"
+    (tree / info / "WHEEL").write_text("Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    files = [p for p in sorted(tree.rglob("*")) if p.is_file() and "__pycache__" not in p.parts and p.name != "RECORD"]
+    import base64
+    import hashlib
+
+    rows = []
+    for file in files:
+        data = file.read_bytes()
+        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+        rows.append(f"{file.relative_to(tree).as_posix()},sha256={digest},{len(data)}")
+    (tree / info / "RECORD").write_text("\n".join([*rows, f"{info}/RECORD,,"]) + "\n")
+    with zipfile.ZipFile(wheels / f"fable-{version}-py3-none-any.whl", "w") as archive:
+        for file in [*files, tree / info / "RECORD"]:
+            archive.write(file, file.relative_to(tree).as_posix())
+
+
+@pytest.fixture
+def stack(fable, announced, tmp_path):
+    """An Upgrader of this process with `fable` 1.0 running and 2.0 to be had."""
+
+    @contextlib.asynccontextmanager
+    async def opened(**overrides):
+        settings = load_settings(
+            environ={},
+            overrides={
+                "runtime_upgrade.sources.wheel.locations": [str(fable.folder / "wheels")],
+                "runtime_upgrade.sources.wheel.index": False,
+                "runtime_upgrade.components.registry_path": str(tmp_path / "components"),
+                "runtime_upgrade.approval.automatic": True,
+                "runtime_upgrade.plugins.enabled": ["runtime"],
+                "runtime.rehearsal": False,
+                **{key.replace("__", "."): value for key, value in overrides.items()},
+            },
+        )
+        async with Upgrader.open(settings, directory=tmp_path / "state") as upgrader:
+            assert upgrader.plugins.failures == ()
+            yield upgrader
+
+    yield opened
+    process_handles()._held.clear()
+
+
+def request(version="2.0", **kwargs):
+    return UpgradeRequest(**{"component_name": "fable", "target_version": version, "strategy": "immediate", **kwargs})
+
+
+@pytest.fixture
+def versions(fable):
+    fable.run("1.0")
+    for version, fails in (("1.0", ""), ("2.0", ""), ("2.1", "+ 1")):
+        fable.write(version, WHO.format(fails=fails))
+        pack(fable, version)
+    return fable
+
+
+def running(components):
+    return {c.name: c.version for c in components}.get("fable")
+
+
+def test_an_upgrade_and_a_rollback_through_the_whole_stack(versions, stack):
+    async def main():
+        async with stack() as upgrader:
+            service = handle("fable", "fable:Service")
+            plan = await upgrader.plan(request())
+            assert plan.feasible, str(plan)
+            assert plan.steps[0].verdict.mechanism == "generation"
+            assert service.who() == "1.0"
+            result = await upgrader.upgrade(plan)
+            assert result.success, result.error
+            assert (service.who(), running(await upgrader.components())) == ("2.0", "2.0")
+            back = await upgrader.rollback("fable")
+            assert back.success, back.error
+            assert (service.who(), running(await upgrader.components())) == ("1.0", "1.0")
+            assert not [name for name in sys.modules if name.startswith("fable@")]
+
+    asyncio.run(main())
+
+
+def test_what_is_not_loaded_cannot_be_planned(versions, stack):
+    async def main():
+        async with stack() as upgrader:
+            with pytest.raises(ComponentUnknownError):
+                await upgrader.plan(request())
+
+    asyncio.run(main())
+
+
+def test_hot_swap_that_is_switched_off_is_refused_with_the_setting_named(versions, stack):
+    async def main():
+        async with stack(runtime_upgrade__hot_swap__enabled=False) as upgrader:
+            service = handle("fable", "fable:Service")
+            plan = await upgrader.plan(request())
+            assert not plan.feasible
+            assert "runtime_upgrade.hot_swap.enabled" in str(plan)
+            result = await upgrader.upgrade(plan)
+            assert isinstance(result.error, SwapRefusedError)
+            assert service.who() == "1.0"
+
+    asyncio.run(main())
+
+
+def test_a_critical_component_is_stopped_at_strict_and_let_through_at_normal(versions, stack):
+    async def main():
+        async with stack(runtime__components__critical_components=["Fable"]) as upgrader:
+            service = handle("fable", "fable:Service")
+            strict = await upgrader.upgrade(await upgrader.plan(request()))
+            assert isinstance(strict.error, ValidationFailedError)
+            assert service.who() == "1.0"
+            normal = await upgrader.upgrade(await upgrader.plan(request(validation_level="normal")))
+            assert normal.success, normal.error
+            assert service.who() == "2.0"
+
+    asyncio.run(main())
+
+
+def test_an_engine_that_does_not_exist_is_refused_by_name(versions, stack):
+    async def main():
+        async with stack() as upgrader:
+            _service = handle("fable", "fable:Service")
+            plan = await upgrader.plan(request(parameters={"engine": "teleport"}))
+            assert not plan.feasible
+            assert "teleport" in plan.steps[0].verdict.blockers[0]
+
+    asyncio.run(main())
+
+
+def test_a_version_that_raises_under_traffic_is_taken_back_by_itself(versions, stack):
+    async def main():
+        async with stack() as upgrader:
+            service = handle("fable", "fable:Service")
+            stop = asyncio.Event()
+
+            async def traffic():
+                while not stop.is_set():
+                    with contextlib.suppress(TypeError):
+                        service.fails()
+                    await asyncio.sleep(0)
+
+            task = asyncio.create_task(traffic())
+            plan = await upgrader.plan(request("2.1", strategy="gradual", parameters={"bake": 5.0}))
+            result = await upgrader.upgrade(plan)
+            stop.set()
+            await task
+            assert isinstance(result.error, HarmDetectedError), result
+            assert result.status is UpgradeStatus.ROLLED_BACK
+            assert service.fails() == "1.0"
+            assert service.fails.__func__.__name__ == "fails"
+
+    asyncio.run(main())
+
+
+def test_a_program_that_starts_again_imports_the_active_version(versions, stack):
+    async def main():
+        async with stack() as upgrader:
+            service = handle("fable", "fable:Service")
+            assert (await upgrader.upgrade(await upgrader.plan(request()))).success
+            assert service.who() == "2.0"
+        for name in [name for name in sys.modules if name.partition(".")[0].partition("@")[0] == "fable"]:
+            del sys.modules[name]
+        process_handles()._held.clear()
+        async with stack() as upgrader:
+            service = handle("fable", "fable:Service")
+            assert (service.who(), running(await upgrader.components())) == ("2.0", "2.0")
+            back = await upgrader.rollback("fable")
+            assert back.success, back.error
+            assert (service.who(), running(await upgrader.components())) == ("1.0", "1.0")
+
+    asyncio.run(main())
+
+
+def test_what_was_imported_before_the_upgrader_opened_is_changed_live(versions, stack):
+    async def main():
+        async with stack() as upgrader:
+            service = handle("fable", "fable:Service")
+            assert (await upgrader.upgrade(await upgrader.plan(request()))).success
+        for name in [name for name in sys.modules if name.partition(".")[0].partition("@")[0] == "fable"]:
+            del sys.modules[name]
+        process_handles()._held.clear()
+        service = handle("fable", "fable:Service")
+        assert service.who() == "1.0"
+        async with stack() as upgrader:
+            assert (service.who(), running(await upgrader.components())) == ("2.0", "2.0")
+
+    asyncio.run(main())
+
+
+def test_a_component_of_the_components_directory_needs_no_installation(fable, stack, tmp_path):
+    async def main():
+        for version in ("1.0", "2.0"):
+            folder = tmp_path / "components" / "greeter" / version
+            folder.mkdir(parents=True)
+            (folder / "greeter_of_fable.py").write_text(
+                f"__version__ = {version!r}\nclass Greeter:\n    def greet(self): return __version__\n"
+            )
+            (folder / "component.toml").write_text('entry_point = "greeter_of_fable:Greeter"\n')
+        async with stack() as upgrader:
+            greeter = handle("greeter")
+            assert greeter.greet() == "2.0"
+            plan = await upgrader.plan(request("1.0", component_name="greeter"))
+            result = await upgrader.upgrade(plan)
+            assert result.success, (result.error, str(plan))
+            assert greeter.greet() == "1.0"
+
+    asyncio.run(main())
+
+
+def test_a_failing_migration_leaves_the_old_version_with_its_state(fable, stack):
+    async def main():
+        fable.run("1.0")
+        for version, take in (("1.0", "self.n = state"), ("2.0", "raise OSError('no room')")):
+            fable.write(
+                version,
+                "class Service:\n    n = 5\n"
+                f"    def export_state(self): return self.n\n    def import_state(self, state): {take}\n",
+            )
+            pack(fable, version)
+        async with stack() as upgrader:
+            service = handle("fable", "fable:Service")
+            service.n = 9
+            result = await upgrader.upgrade(await upgrader.plan(request()))
+            assert isinstance(result.error, MigrationError)
+            assert (service.n, result.status) == (9, UpgradeStatus.FAILED)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("answer", "good"), [("True", True), ("None", True), ("False", False), ("1 / 0", False)])
+def test_the_health_check_of_the_new_version_is_asked(fable, stack, tmp_path, answer, good):
+    async def main():
+        for version, says in (("1.0", "True"), ("2.0", answer)):
+            folder = tmp_path / "components" / "greeter" / version
+            folder.mkdir(parents=True)
+            (folder / "greeter_of_fable.py").write_text(
+                f"__version__ = {version!r}\nclass Greeter:\n    def greet(self): return __version__\n"
+                f"def healthy(): return {says}\n"
+            )
+            (folder / "component.toml").write_text(
+                'entry_point = "greeter_of_fable:Greeter"\nhealth_check = "greeter_of_fable:healthy"\n'
+            )
+        async with stack() as upgrader:
+            greeter = handle("greeter")
+            first = await upgrader.upgrade(await upgrader.plan(request("1.0", component_name="greeter")))
+            assert first.success, first.error
+            result = await upgrader.upgrade(await upgrader.plan(request("2.0", component_name="greeter")))
+            assert result.success is good, result.error
+            assert greeter.greet() == ("2.0" if good else "1.0")
+
+    asyncio.run(main())
+
+
+# --- RuntimeUpgradeIntegration -------------------------------------------------------------------------------------
+
+
+def test_the_integration_upgrades_rolls_back_and_reports(versions, stack):
+    async def main():
+        async with stack() as upgrader:
+            service = handle("fable", "fable:Service")
+            async with RuntimeUpgradeIntegration(upgrader) as runtime:
+                status = runtime.get_component_status("Fable")
+                assert status == {
+                    "name": "fable",
+                    "version": "1.0",
+                    "type": "runtime",
+                    "hot_swappable": True,
+                    "critical": False,
+                    "upgrade_status": None,
+                    "runtime_status": "running",
+                }
+                result = await runtime.upgrade_component("fable", "2.0", strategy="immediate", auto_approve=True)
+                assert result.success, result.error
+                status = runtime.get_component_status("fable")
+                assert (status["version"], status["upgrade_status"]) == ("2.0", "completed")
+                back = await runtime.rollback_component("fable", result.rollback_point)
+                assert back.success, back.error
+                status = runtime.get_component_status("fable")
+                assert (status["version"], status["upgrade_status"], service.who()) == ("1.0", "rolled_back", "1.0")
+                with pytest.raises(ComponentUnknownError):
+                    runtime.get_component_status("nothing")
+
+    asyncio.run(main())
+
+
+def test_the_integration_that_is_switched_off_is_refused_by_name(versions, stack):
+    async def main():
+        async with stack(runtime__upgrade_integration__enabled=False) as upgrader:
+            with pytest.raises(UpgradeDisabledError, match="switched off"):
+                await RuntimeUpgradeIntegration(upgrader).initialize()
+
+    asyncio.run(main())
+
+
+def test_one_upgrade_per_component_and_as_many_as_allowed(versions, stack):
+    async def main():
+        async with stack(runtime__upgrade_integration__max_concurrent_upgrades=1) as upgrader:
+            _service = handle("fable", "fable:Service")
+            async with RuntimeUpgradeIntegration(upgrader) as runtime:
+                first = asyncio.create_task(runtime.upgrade_component("fable", "2.0", "immediate", auto_approve=True))
+                await asyncio.sleep(0)
+                from noodle_upgrade_core.errors import UpgradeBusyError
+
+                with pytest.raises(UpgradeBusyError, match="being changed"):
+                    await runtime.upgrade_component("fable", "2.0")
+                with pytest.raises(UpgradeBusyError, match="1 upgrades run"):
+                    await runtime.upgrade_component("other", "2.0")
+                assert (await first).success
+
+    asyncio.run(main())
+
+
+def test_what_is_loaded_is_read_again_by_itself(versions, stack):
+    async def main():
+        async with (
+            stack(runtime__upgrade_integration__sync_interval=0.01) as upgrader,
+            RuntimeUpgradeIntegration(upgrader) as runtime,
+        ):
+            with pytest.raises(ComponentUnknownError):
+                runtime.get_component_status("fable")
+            _service = handle("fable", "fable:Service")
+            async with asyncio.timeout(20):
+                while True:
+                    with contextlib.suppress(ComponentUnknownError):
+                        assert runtime.get_component_status("fable")["version"] == "1.0"
+                        return
+                    await asyncio.sleep(0)
+
+    asyncio.run(main())
