@@ -46,6 +46,7 @@ async def opened(folder, shelf=None, *, drivers=None, environ=None, **overrides)
         "runtime_upgrade.state_directory": str(folder / "state"),
         "runtime_upgrade.approval.automatic": True,
         "runtime_upgrade.drivers.strategy": "immediate",
+        "runtime_upgrade.plugins.enabled": ["shelf"],  # whatever else is installed where this runs
         **{key.replace("__", "."): value for key, value in overrides.items()},
     }
     settings = load_settings([], environ=environ or {}, overrides=values)
@@ -161,6 +162,7 @@ def test_a_component_that_no_plugin_can_change_is_refused_with_the_reason(folder
                 "runtime_upgrade.components.registry_path": str(folder / "components"),
                 "runtime_upgrade.sources.order": ["directory"],
                 "runtime_upgrade.state_directory": str(folder / "state"),
+                "runtime_upgrade.plugins.enabled": ["describer"],
             },
         )
         async with Upgrader.open(settings, plugins={"describer": Describer()}) as upgrader:
@@ -669,6 +671,7 @@ def test_the_blocking_twin_does_the_same_from_any_thread(folder):
         "runtime_upgrade.components.registry_path": str(folder / "components"),
         "runtime_upgrade.sources.order": ["directory"],
         "runtime_upgrade.state_directory": str(folder / "state"),
+        "runtime_upgrade.plugins.enabled": ["shelf"],
     }
     shelf = Shelf(lamp="1.0")
     settings = load_settings([], environ={}, overrides=values)
