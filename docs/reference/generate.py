@@ -9,6 +9,8 @@ import inspect
 import pathlib
 import sys
 
+import click
+
 from noodle_upgrade_core import errors, hookspecs, steps
 from noodle_upgrade_core.config import load_settings
 from noodle_upgrade_core.events import EventKind
@@ -122,7 +124,40 @@ def events_page() -> str:
     return "\n".join([*lines, ""])
 
 
+def commands_page() -> str:
+    """Return the page of commands: what each says of itself, and the exit codes."""
+    from noodle_upgrade_cli.exits import MEANINGS
+    from noodle_upgrade_cli.main import cli
+
+    lines = ["# Commands", "", "`--json` gives one JSON document on standard output, errors too.", ""]
+    with click.Context(cli, info_name="noodle") as root:
+        for name in cli.list_commands(root):
+            command = cli.get_command(root, name)
+            if command is not None:
+                lines += _command(command, root, f"noodle {name}")
+    lines += ["## Exit codes", "", "| code | meaning |", "|---|---|"]
+    lines += [f"| {int(code)} | {meaning} |" for code, meaning in MEANINGS.items()]
+    return "\n".join([*lines, ""])
+
+
+def _command(command: click.Command, parent: click.Context, title: str) -> list[str]:
+    with click.Context(command, info_name=title.rpartition(" ")[2], parent=parent) as context:
+        lines = [f"## `{title}`", "", inspect.cleandoc(command.help or ""), ""]
+        if isinstance(command, click.Group):
+            for name in command.list_commands(context):
+                inner = command.get_command(context, name)
+                if inner is not None:
+                    lines += _command(inner, context, f"{title} {name}")
+            return lines
+        usage = command.collect_usage_pieces(context)
+        lines += ["```text", f"{title} {' '.join(usage)}", "```", ""]
+        records = [p.get_help_record(context) for p in command.get_params(context)]
+        lines += [f"- `{names}`: {' '.join(text.split())}" for names, text in filter(None, records)]
+        return [*lines, ""]
+
+
 PAGES = {
+    "commands.md": commands_page,
     "hooks.md": hooks,
     "errors.md": error_page,
     "settings.md": settings_page,
