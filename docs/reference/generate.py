@@ -11,6 +11,8 @@ import sys
 
 import click
 
+from noodle_upgrade_cli.exits import MEANINGS
+from noodle_upgrade_cli.main import cli
 from noodle_upgrade_core import errors, hookspecs, steps
 from noodle_upgrade_core.config import load_settings
 from noodle_upgrade_core.events import EventKind
@@ -126,9 +128,6 @@ def events_page() -> str:
 
 def commands_page() -> str:
     """Return the page of commands: what each says of itself, and the exit codes."""
-    from noodle_upgrade_cli.exits import MEANINGS
-    from noodle_upgrade_cli.main import cli
-
     lines = ["# Commands", "", "`--json` gives one JSON document on standard output, errors too.", ""]
     with click.Context(cli, info_name="noodle") as root:
         for name in cli.list_commands(root):
@@ -142,7 +141,7 @@ def commands_page() -> str:
 
 def _command(command: click.Command, parent: click.Context, title: str) -> list[str]:
     with click.Context(command, info_name=title.rpartition(" ")[2], parent=parent) as context:
-        lines = [f"## `{title}`", "", inspect.cleandoc(command.help or ""), ""]
+        lines = [f"## `{title}`", "", inspect.cleandoc(command.help or "").replace("\b\n", ""), ""]
         if isinstance(command, click.Group):
             for name in command.list_commands(context):
                 inner = command.get_command(context, name)
@@ -152,7 +151,7 @@ def _command(command: click.Command, parent: click.Context, title: str) -> list[
         usage = command.collect_usage_pieces(context)
         lines += ["```text", f"{title} {' '.join(usage)}", "```", ""]
         records = [p.get_help_record(context) for p in command.get_params(context)]
-        lines += [f"- `{names}`: {' '.join(text.split())}" for names, text in filter(None, records)]
+        lines += [f"- `{names}`: {' '.join(text.split())}" for names, text in filter(None, records) if text]
         return [*lines, ""]
 
 
