@@ -151,6 +151,17 @@ class Settings:
         """Whether upgrades may run at all, and what says so."""
         return self.runtime_upgrade.enabled, self.origins.get("runtime_upgrade.enabled", "default")
 
+    @property
+    def request_defaults(self) -> Mapping[str, Any]:
+        """What a request gets where it does not say: JSON values, by the names of `UpgradeRequest`."""
+        core = self.runtime_upgrade
+        return {
+            "strategy": self.drivers.strategy,
+            "timeout_seconds": core.upgrade_timeout,
+            "validation_level": core.validation.level.value,
+            "rollback_enabled": core.rollback.enabled,
+        }
+
     def explain(self) -> tuple[SettingRow, ...]:
         """Return every effective value with its origin, in the order of the classes; secrets are masked."""
         whole = {"runtime_upgrade": self.runtime_upgrade, "stack": self.stack, **self.sections}

@@ -66,9 +66,12 @@ class Catalogue:
         stamp = tuple((folder, _changed(folder)) for folder in path)
         if self._kept is not None and self._kept[0] == stamp:
             return self._kept[1]
-        found = tuple(_scan(path, foreign=self._path is None))
+        finders = _foreign_finders() if self._path is None else []
+        found = tuple(_scan(path, finders))
         settled = time.time_ns() - _UNSETTLED_NANOSECONDS
-        self._kept = (stamp, found) if all(changed < settled for _, changed in stamp) else None
+        # What a finder of another kind knows may change without any folder showing it.
+        keep = not finders and all(changed < settled for _, changed in stamp)
+        self._kept = (stamp, found) if keep else None
         return found
 
 
@@ -79,9 +82,9 @@ def _changed(folder: str) -> int:
         return -1
 
 
-def _scan(path: Iterable[str], *, foreign: bool) -> Iterator[InstalledEntry]:
+def _scan(path: Iterable[str], finders: Sequence[Any]) -> Iterator[InstalledEntry]:
     seen: set[str] = set()
-    for name, version, read in _distributions(path, foreign=foreign):
+    for name, version, read in _distributions(path, finders):
         # As in imports, the first on the path wins: a second copy of a distribution is not there.
         if canonical(name) in seen:
             continue
@@ -97,7 +100,7 @@ def _scan(path: Iterable[str], *, foreign: bool) -> Iterator[InstalledEntry]:
 _Distribution = tuple[str, str, Callable[[str], str | None]]
 
 
-def _distributions(path: Iterable[str], *, foreign: bool) -> Iterator[_Distribution]:
+def _distributions(path: Iterable[str], finders: Sequence[Any]) -> Iterator[_Distribution]:
     for folder in path:
         try:
             names = sorted(os.listdir(folder or "."))  # noqa: PTH208 - a Path for each of thousands of names is slow
@@ -110,10 +113,8 @@ def _distributions(path: Iterable[str], *, foreign: bool) -> Iterator[_Distribut
         for name in names:
             if name.endswith(_SUFFIXES) and not name.startswith("~"):
                 yield _named(os.path.join(folder, name))  # noqa: PTH118 - likewise
-    if foreign:
-        finders = [finder for finder in sys.meta_path if _finds_distributions(finder)]
-        if finders:
-            yield from _foreign(finders=finders)
+    if finders:
+        yield from _foreign(finders=finders)
 
 
 def _named(location: str) -> _Distribution:
@@ -130,9 +131,10 @@ def _named(location: str) -> _Distribution:
     return name.replace("_", "-"), version.partition("-")[0], read
 
 
-def _finds_distributions(finder: object) -> bool:
-    """Whether a finder other than Python's own for paths knows distributions: those of zip loaders, of bundlers."""
-    return hasattr(finder, "find_distributions") and getattr(finder, "__module__", "") != "_frozen_importlib_external"
+def _foreign_finders() -> list[Any]:
+    """Return the finders, other than Python's own for paths, that know distributions: those of bundlers."""
+    own = "_frozen_importlib_external"
+    return [f for f in sys.meta_path if hasattr(f, "find_distributions") and getattr(f, "__module__", "") != own]
 
 
 def _foreign(path: list[str] | None = None, *, finders: Sequence[Any] = ()) -> Iterator[_Distribution]:

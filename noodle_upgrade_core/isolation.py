@@ -56,10 +56,11 @@ def in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {said[:_LONGEST_TEXT]}" if said else type(error).__name__
 
 
-def blame(error: BaseException, *, plugin: str, doing: str) -> UpgradeError:
+def blame(error: BaseException, *, plugin: str, doing: str, who: str = "") -> UpgradeError:
     """Return what a plugin raised as an error that names the plugin and what it was doing.
 
-    An `UpgradeError` goes through as it is, with `details["plugin"]` and `details["hook"]` added.
+    `who` are the words for it where it is not the plugin itself but something that it gave. An `UpgradeError` goes
+    through as it is, with `details["plugin"]` and `details["hook"]` added.
     """
     if isinstance(error, UpgradeError) and _well_formed(error):
         named = {"plugin": plugin, "hook": doing, **error.details}
@@ -67,18 +68,18 @@ def blame(error: BaseException, *, plugin: str, doing: str) -> UpgradeError:
         error.details = json.loads(json.dumps(named, default=in_text, skipkeys=True))
         return error
     broken = PluginBrokenError(
-        f"The plugin {plugin!r} failed in {doing}: {in_words(error)}",
-        hint=f"Update {plugin!r}, or switch it off in the settings (runtime_upgrade.plugins.disabled).",
+        f"{who or f'The plugin {plugin!r}'} failed in {doing}: {in_words(error)}",
+        hint="Update the plugin, or switch it off in the settings (runtime_upgrade.plugins.disabled).",
         details={"plugin": plugin, "hook": doing, "exception": type(error).__name__, "where": _where(error)},
     )
     broken.__cause__ = error
     return broken
 
 
-def overdue(*, plugin: str, doing: str, limit: float) -> PluginTimeoutError:
-    """Return the error of a plugin that was still busy at its time limit, in seconds."""
+def overdue(*, plugin: str, doing: str, limit: float, who: str = "") -> PluginTimeoutError:
+    """Return the error of a plugin that was still busy at its time limit, in seconds; `who` as in `blame`."""
     return PluginTimeoutError(
-        f"The plugin {plugin!r} was still busy in {doing} after {limit:g} s; it was left behind.",
+        f"{who or f'The plugin {plugin!r}'} was still busy in {doing} after {limit:g} s; it was left behind.",
         hint="Raise the time limit (runtime_upgrade.plugins.hook_timeout), or switch the plugin off.",
         details={"plugin": plugin, "hook": doing, "limit": limit},
     )

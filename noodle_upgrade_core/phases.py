@@ -69,6 +69,7 @@ class _Call:
     limit: float
     finish: Callable[[Any], Any]
     gather: Callable[[AsyncIterable[Any]], Awaitable[Any]] | None = None
+    who: str = ""
 
     @property
     def name(self) -> str:
@@ -153,6 +154,7 @@ class Runner:
             asynchronous=inspect.iscoroutinefunction(function),
             limit=self.time_limit if limit is None else limit,
             finish=_as_it_is,
+            who=f"What the hook {name!r} returned" if name in hook_arguments() else "",
         )
         value, error = await self._account(call)
         if error is not None:
@@ -216,9 +218,9 @@ class Runner:
         account.seconds += seconds
         account.longest = max(account.longest, seconds)
         if tried.hung:
-            error: UpgradeError = overdue(plugin=call.plugin, doing=call.doing, limit=call.limit)
+            error: UpgradeError = overdue(plugin=call.plugin, doing=call.doing, limit=call.limit, who=call.who)
         elif tried.error is not None:
-            error = blame(tried.error, plugin=call.plugin, doing=call.doing)
+            error = blame(tried.error, plugin=call.plugin, doing=call.doing, who=call.who)
         else:
             return tried.value, None
         account.failures += 1
@@ -268,7 +270,7 @@ class Runner:
         finally:
             late.cancel()
             if not work.ended:
-                self._left_behind.append(work)
+                self._left_behind = [*(other for other in self._left_behind if not other.ended), work]
 
     async def _on_loop(self, call: _Call, value: Any, limit: float) -> Attempt:
         """Run on this loop, in a task of its own: a `CancelledError` that the plugin raises is not our own."""

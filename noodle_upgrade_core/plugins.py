@@ -155,6 +155,7 @@ class Candidates:
     candidates: tuple[Candidate, ...]
     failures: tuple[PluginFailure, ...]
     required: tuple[str, ...] = ()
+    limit: float = IMPORT_SECONDS
 
     @property
     def sections(self) -> Mapping[str, type[Any]]:
@@ -168,7 +169,7 @@ class Candidates:
         for candidate in self.candidates:
             name = candidate.info.name
             try:
-                fitted[name] = _isolated(candidate.info, "its making", partial(_fit, candidate, make_host))
+                fitted[name] = _isolated(candidate.info, "its making", partial(_fit, candidate, make_host), self.limit)
             except UpgradeError as error:
                 failures.append(PluginFailure(info=candidate.info, error=error))
         ordered, circular = _ordered(fitted)
@@ -225,6 +226,7 @@ def collect(
 
     An empty `enabled` lets all in; `disabled` wins. `extra` are plugins of this very program by name: classes, modules
     or instances, which win over installed ones of the same name. Nothing that is not let in is imported.
+    The import of each, and later its making, may take `import_limit` seconds.
     """
     required, disabled = tuple(required), tuple(disabled)
     extra = {name: own for name, own in (extra or {}).items() if canonical(name) not in canonical_names(disabled)}
@@ -244,7 +246,7 @@ def collect(
         else:
             candidates.append(candidate)
     _insist(required, failures)
-    return Candidates(candidates=tuple(candidates), failures=tuple(failures), required=required)
+    return Candidates(candidates=tuple(candidates), failures=tuple(failures), required=required, limit=import_limit)
 
 
 def _insist(required: tuple[str, ...], failures: Iterable[PluginFailure]) -> None:
@@ -258,7 +260,7 @@ def _insist(required: tuple[str, ...], failures: Iterable[PluginFailure]) -> Non
 # --- importing and making ----------------------------------------------------------------------------------------
 
 
-def _isolated(info: PluginInfo, doing: str, function: Callable[[], Any], limit: float = IMPORT_SECONDS) -> Any:
+def _isolated(info: PluginInfo, doing: str, function: Callable[[], Any], limit: float) -> Any:
     tried = attempt(function, limit=limit, name=f"noodle {info.name}: {doing}")
     if tried.hung:
         raise overdue(plugin=info.name, doing=doing, limit=limit)

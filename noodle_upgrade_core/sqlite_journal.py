@@ -24,7 +24,7 @@ from noodle_upgrade_core.errors import (
 from noodle_upgrade_core.hookspecs import ActiveVersion
 from noodle_upgrade_core.journal import AuditRow, PointerMove, Recovery, UpgradeRecord
 from noodle_upgrade_core.model import Phase, RollbackPoint, UpgradePlan, UpgradeResult
-from noodle_upgrade_core.sqlite_rows import lenient, nonces_of, pack, stamp, text
+from noodle_upgrade_core.sqlite_rows import encode, lenient, nonces_of, pack, stamp, text
 from noodle_upgrade_core.sqlite_writes import SqliteWrites, insert_rows
 from noodle_upgrade_core.wire import to_wire
 
@@ -69,32 +69,37 @@ class SqliteJournal(SqliteWrites):
         with self._opened().lock:
             self._check_begin(record)
             rows = (self._row(record, None, Phase.RECEIVED, at=at, who=who, why=why, evidence=None),)
-            self._apply(record, rows, durable=durable, fresh=True)
+            self._apply(record, rows, durable=durable, plan=pack(wire) or "")
         return record
 
     def _check_begin(self, record: UpgradeRecord) -> None:
         self._check_held()
-        if self.record(record.upgrade_id) is not None:
+        names, nonces = (", ".join("?" * len(some)) for some in (record.components, record.nonces))
+        query = (
+            "SELECT 'known', upgrade_id, '' FROM upgrades WHERE upgrade_id = ?"  # noqa: S608 - only marks
+            f" UNION ALL SELECT 'used', upgrade_id, nonce FROM nonces WHERE nonce IN ({nonces})"
+            f" UNION ALL SELECT 'held', upgrade_id, component_name FROM members WHERE open = 1"
+            f" AND component_name IN ({names})"
+        )
+        held = []
+        for kind, upgrade_id, what in self._rows(query, (record.upgrade_id, *record.nonces, *record.components)):
+            if kind == "used":
+                raise _used(what, upgrade_id)
+            held.append((what, upgrade_id) if kind == "held" else ("", ""))
+        if ("", "") in held or record.upgrade_id in self._riding.records:
             raise InvalidRequestError(f"There is an upgrade {record.upgrade_id} already.")
-        for nonce in record.nonces:
-            for (used_by,) in self._rows("SELECT upgrade_id FROM nonces WHERE nonce = ?", (nonce,)):
-                raise _used(nonce, used_by)
-        self._check_free(record)
+        self._check_free(record, held)
 
-    def _check_free(self, record: UpgradeRecord) -> None:
+    def _check_free(self, record: UpgradeRecord, held: Sequence[tuple[str, str]]) -> None:
+        """Refuse a component that another open upgrade has, by `held` of the file or in memory."""
+        live = [(name, other.upgrade_id) for other in self._live.values() for name in other.components]
+        # What rides is newer than the file: an upgrade may have ended there already.
+        ended = {key for key, riding in self._riding.records.items() if riding.phase.ended}
         busy = {
-            name: other.upgrade_id
-            for other in self._live.values()
-            for name in other.components
-            if name in record.components and other.upgrade_id != record.upgrade_id
+            name: holder
+            for name, holder in (*held, *live)
+            if name in record.from_versions and holder != record.upgrade_id and holder not in ended
         }
-        for name in record.components:
-            query = "SELECT upgrade_id FROM members WHERE component_name = ? AND open = 1"
-            for (other_id,) in self._rows(query, (name,)):
-                # What rides is newer than the file: an upgrade may have ended there already.
-                riding = self._riding.records.get(other_id)
-                if other_id != record.upgrade_id and not (riding is not None and riding.phase.ended):
-                    busy[name] = other_id
         if busy:
             raise UpgradeBusyError(
                 f"{', '.join(busy)} is being changed by {', '.join(sorted(set(busy.values())))}.",
@@ -154,7 +159,7 @@ class SqliteJournal(SqliteWrites):
                         upgrade_id,
                         point.component_name,
                         stamp(point.expires_at) if point.expires_at else None,
-                        pack(to_wire(point)),
+                        encode(point),
                     )
                     for point in rollback_points
                 ],
@@ -205,10 +210,10 @@ class SqliteJournal(SqliteWrites):
             pointers.keep_before(connection, upgrade_id, before)
             at = stamp(self._clock())
             for nonce in record.nonces:
-                used = connection.execute("SELECT upgrade_id FROM nonces WHERE nonce = ?", (nonce,)).fetchone()
-                if used is not None:
+                values = (nonce, upgrade_id, at)
+                if not connection.execute("INSERT OR IGNORE INTO nonces VALUES (?, ?, ?)", values).rowcount:
+                    used = connection.execute("SELECT upgrade_id FROM nonces WHERE nonce = ?", (nonce,)).fetchone()
                     raise _used(nonce, used[0])
-                connection.execute("INSERT INTO nonces VALUES (?, ?, ?)", (nonce, upgrade_id, at))
 
         return self._change(
             upgrade_id,
@@ -229,7 +234,10 @@ class SqliteJournal(SqliteWrites):
         with self._opened().lock:
             record = self._current(upgrade_id)
             if record.phase is Phase.DONE:
-                self._check_free(record)
+                marks = ", ".join("?" * len(record.components))
+                held = "SELECT component_name, upgrade_id FROM members WHERE open = 1"
+                query = f"{held} AND component_name IN ({marks})"
+                self._check_free(record, [(row[0], row[1]) for row in self._rows(query, record.components)])
             fields = {} if error is None else {"error": lenient(error)}
             durable = record.phase is not Phase.SHIFTING
             return self._change(upgrade_id, Phase.ROLLING_BACK, who=who, why=why, durable=durable, fields=fields)

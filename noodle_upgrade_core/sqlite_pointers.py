@@ -10,8 +10,7 @@ from attrs import frozen
 
 from noodle_upgrade_core.errors import InvalidRequestError, VersionMismatchError
 from noodle_upgrade_core.journal import PointerMove, UpgradeRecord
-from noodle_upgrade_core.sqlite_rows import ACTIVE, artifact_from, pack, unpack
-from noodle_upgrade_core.wire import to_wire
+from noodle_upgrade_core.sqlite_rows import ACTIVE, artifact_from, encode, pack, unpack
 
 __all__ = ["Pointer", "befores", "check_set", "first_sight", "grow", "keep_before", "move", "pointer", "same_version"]
 
@@ -82,7 +81,7 @@ def move(connection: sqlite3.Connection, to: PointerMove, *, upgrade_id: str) ->
         " WHERE component_name = ?",
         (
             to.version,
-            None if to.artifact is None else pack(to_wire(to.artifact)),
+            None if to.artifact is None else encode(to.artifact),
             upgrade_id,
             to.state_digest,
             to.component_name,

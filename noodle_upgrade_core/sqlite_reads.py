@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from noodle_upgrade_core.errors import JournalCorruptError, JournalError, JournalSchemaError, UpgradeError
 from noodle_upgrade_core.hookspecs import ActiveVersion
@@ -33,23 +33,19 @@ _AT_ONCE = 500
 
 @frozen(kw_only=True)
 class Riding:
-    """What waits for the next transaction: records as they will be, their audit rows in order, which are new."""
+    """What waits for the next transaction: records as they will be, audit rows in order, the plans of new records."""
 
     records: Mapping[str, UpgradeRecord] = field(factory=dict)
     rows: tuple[AuditRow, ...] = ()
-    fresh: frozenset[str] = frozenset()
+    plans: Mapping[str, str] = field(factory=dict)
 
-    def joined(self, record: UpgradeRecord, rows: Iterable[AuditRow], *, fresh: bool = False) -> Riding:
-        """Return this with one more change; a reader that holds the old one is not disturbed."""
+    def joined(self, record: UpgradeRecord, rows: Iterable[AuditRow], *, plan: str = "") -> Riding:
+        """Return this with one more change, and the plan's JSON if it is the first; who holds the old one keeps it."""
         return Riding(
             records={**self.records, record.upgrade_id: record},
             rows=(*self.rows, *rows),
-            fresh=self.fresh | {record.upgrade_id} if fresh else self.fresh,
+            plans={**self.plans, record.upgrade_id: plan} if plan else self.plans,
         )
-
-    def noted(self, row: AuditRow) -> Riding:
-        """Return this with one more row that belongs to no upgrade."""
-        return evolve(self, rows=(*self.rows, row))
 
 
 class SqliteReads:
@@ -147,14 +143,11 @@ class SqliteReads:
         `counts` are by status and `phases` by phase. `success_rate` is the share of DONE among the upgrades that have
         ended, None before the first. `last_upgrade_at` is when a pointer was last moved by an upgrade.
         """
-        riding = self._riding
-        phases = {
-            Phase(name): count for name, count in self._rows("SELECT phase, count(*) FROM upgrades GROUP BY phase")
-        }
-        for record in riding.records.values():
-            # Its row may have been written meanwhile: then it is counted there already, under one phase or the other.
-            for (name,) in self._rows("SELECT phase FROM upgrades WHERE upgrade_id = ?", (record.upgrade_id,)):
-                phases[Phase(name)] -= 1
+        riding = self._riding.records
+        marks = ", ".join("?" * len(riding))
+        query = f"SELECT phase, count(*) FROM upgrades WHERE upgrade_id NOT IN ({marks}) GROUP BY phase"  # noqa: S608
+        phases = {Phase(name): count for name, count in self._rows(query, tuple(riding))}
+        for record in riding.values():
             phases[record.phase] = phases.get(record.phase, 0) + 1
         counts = dict.fromkeys(UpgradeStatus, 0)
         for phase, count in phases.items():

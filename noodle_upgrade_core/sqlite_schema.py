@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from noodle_upgrade_core.journal import TRANSITIONS
 from noodle_upgrade_core.model import Phase
 
 __all__ = ["APPLICATION_ID", "SCHEMA", "SCHEMA_VERSION"]
@@ -13,12 +14,12 @@ APPLICATION_ID: Final = 0x4E6F6F64
 """Written into the file's header, so that another program's database is never taken for a journal."""
 
 _PHASES: Final = ", ".join(f"'{phase}'" for phase in Phase)
-_REPEATED: Final = f"'{Phase.ROLLING_BACK}', '{Phase.STUCK}'"
+_STEPS: Final = ", ".join(f"'{before}>{after}'" for before in Phase for after in sorted(TRANSITIONS[before]))
 
 SCHEMA: Final[tuple[str, ...]] = (
     # `plan` is last: what scans the table does not read over it.
     f"""CREATE TABLE upgrades (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        number INTEGER PRIMARY KEY,
         upgrade_id TEXT NOT NULL UNIQUE CHECK (upgrade_id <> ''),
         phase TEXT NOT NULL CHECK (phase IN ({_PHASES})),
         created_at TEXT NOT NULL,
@@ -55,11 +56,14 @@ SCHEMA: Final[tuple[str, ...]] = (
         upgrade_id TEXT NOT NULL,
         state_digest TEXT NOT NULL
     ) STRICT, WITHOUT ROWID""",
-    """CREATE TABLE audit (
-        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    # I12: only steps that lead on, so that no phase comes twice but those of a rollback that is tried again.
+    f"""CREATE TABLE audit (
+        sequence INTEGER PRIMARY KEY,
         upgrade_id TEXT NOT NULL,
         phase_from TEXT,
-        phase TEXT,
+        phase TEXT CHECK (CASE WHEN upgrade_id = '' THEN phase IS NULL
+            WHEN phase_from IS NULL THEN phase = 'received'
+            ELSE phase_from || '>' || phase IN ({_STEPS}) END),
         at TEXT NOT NULL,
         who TEXT NOT NULL,
         why TEXT NOT NULL,
@@ -67,21 +71,18 @@ SCHEMA: Final[tuple[str, ...]] = (
         evidence TEXT NOT NULL
     ) STRICT""",
     "CREATE INDEX audit_of ON audit (upgrade_id, sequence)",
-    # I12: no phase is written twice, but for those that a person may try again.
-    f"""CREATE UNIQUE INDEX once ON audit (upgrade_id, phase)
-        WHERE phase IS NOT NULL AND phase NOT IN ({_REPEATED})""",
     """CREATE TABLE rollback_points (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        rollback_id TEXT NOT NULL UNIQUE,
+        number INTEGER PRIMARY KEY,
+        rollback_id TEXT NOT NULL,
         upgrade_id TEXT NOT NULL REFERENCES upgrades (upgrade_id),
         component_name TEXT NOT NULL,
         expired INTEGER NOT NULL DEFAULT 0 CHECK (expired IN (0, 1)),
         expires_at TEXT,
         point TEXT NOT NULL
     ) STRICT""",
-    "CREATE INDEX points_kept ON rollback_points (component_name) WHERE expired = 0",
+    "CREATE UNIQUE INDEX points_kept ON rollback_points (rollback_id) WHERE expired = 0",
     """CREATE TABLE approvals (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        number INTEGER PRIMARY KEY,
         upgrade_id TEXT NOT NULL REFERENCES upgrades (upgrade_id),
         plan_digest TEXT NOT NULL,
         who TEXT NOT NULL CHECK (who <> ''),

@@ -230,7 +230,7 @@ class SqliteWrites(SqliteReads):
         rows: Sequence[AuditRow] | Callable[[Mapping[str, Any] | None], Sequence[AuditRow]],
         *,
         durable: bool,
-        fresh: bool = False,
+        plan: str = "",
         effect: Effect | None = None,
         after: Effect | None = None,
     ) -> None:
@@ -241,14 +241,14 @@ class SqliteWrites(SqliteReads):
                 with self._transaction(sync=True, flush=False) as connection:
                     found = effect(connection) if effect is not None else None
                     made = rows(found) if callable(rows) else rows
-                    _flush(connection, self._riding.joined(changed, made, fresh=fresh))
+                    _flush(connection, self._riding.joined(changed, made, plan=plan))
                     if after is not None:
                         after(connection)
                 self._riding = Riding()
             else:
                 self._check_held()
                 made = rows(None) if callable(rows) else rows
-                self._riding = self._riding.joined(changed, made, fresh=fresh)
+                self._riding = self._riding.joined(changed, made, plan=plan)
         except BaseException:
             self._next_row = numbered
             raise
@@ -291,17 +291,17 @@ def _flush(connection: sqlite3.Connection, riding: Riding) -> None:
     """Write what rides. The audit goes first: the schema lets no phase in that has no row there."""
     insert_rows(connection, riding.rows)
     for record in riding.records.values():
-        if record.upgrade_id in riding.fresh:
-            _insert_record(connection, record)
+        if plan := riding.plans.get(record.upgrade_id):
+            _insert_record(connection, record, plan)
         else:
             _update_record(connection, record)
 
 
-def _insert_record(connection: sqlite3.Connection, record: UpgradeRecord) -> None:
+def _insert_record(connection: sqlite3.Connection, record: UpgradeRecord, plan: str) -> None:
     connection.execute(
         "INSERT INTO upgrades (upgrade_id, created_at, plan_digest, plan, phase, updated_at, fence, soak_deadline,"
         " soak_tries, error, decision, result, evidence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (record.upgrade_id, stamp(record.created_at), record.plan_digest, pack(record.plan), *_changing(record)),
+        (record.upgrade_id, stamp(record.created_at), record.plan_digest, plan, *_changing(record)),
     )
     connection.executemany(
         "INSERT INTO members VALUES (?, ?, ?, ?, ?, ?, NULL)",

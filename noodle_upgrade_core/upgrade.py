@@ -209,11 +209,7 @@ class Upgrader:
 
         Raises `InvalidRequestError`.
         """
-        core = self.settings.runtime_upgrade
-        fields.setdefault("strategy", self.settings.drivers.strategy)
-        fields.setdefault("timeout_seconds", core.upgrade_timeout)
-        fields.setdefault("validation_level", core.validation.level)
-        fields.setdefault("rollback_enabled", core.rollback.enabled)
+        fields = {**self.settings.request_defaults, **fields}
         return UpgradeRequest(component_name=component_name, target_version=target_version, **fields)
 
     async def plan(self, request: UpgradeRequest | Sequence[UpgradeRequest]) -> UpgradePlan:

@@ -14,7 +14,8 @@ import enum
 import functools
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin
 
@@ -57,14 +58,22 @@ class _Unfit(Exception):  # noqa: N818 - never leaves this module
         self.places: list[str] = []
 
 
+_SIMPLE = frozenset({str, int, bool, type(None)})
+
+
 @functools.cache
 def _names(cls: type) -> tuple[str, ...]:
     return tuple(attribute.name for attribute in attrs.fields(cls))
 
 
+@functools.cache
+def _getter(cls: type) -> Callable[[Any], Any]:
+    return operator.attrgetter(*_names(cls))
+
+
 def _out(value: Any, depth: int) -> Any:
     kind = type(value)
-    if value is None or kind is str or kind is int or kind is bool:
+    if kind in _SIMPLE:
         return value
     if kind is float:
         if not math.isfinite(value):
@@ -75,18 +84,21 @@ def _out(value: Any, depth: int) -> Any:
     if kind is tuple or kind is list:
         return _list_out(value, depth + 1)
     if hasattr(kind, "__attrs_attrs__"):
-        return _object_out(value, _names(kind), depth + 1)  # type: ignore[arg-type]  # a class is hashable
+        return _object_out(value, cast("Hashable", kind), depth + 1)
     if isinstance(value, Mapping):
         return _mapping_out(value, depth + 1)
     return _out_rare(value, depth + 1)
 
 
-def _object_out(value: Any, names: tuple[str, ...], depth: int) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    name = ""
+def _object_out(value: Any, kind: Hashable, depth: int) -> dict[str, Any]:
+    names, name = _names(kind), ""
+    found = _getter(kind)(value)
+    made: dict[str, Any] = dict(zip(names, found if len(names) > 1 else (found,), strict=True))
     try:
-        for name in names:
-            made[name] = _out(getattr(value, name), depth)
+        # Most fields are simple: only the others are worth a call.
+        for name, item in made.items():
+            if type(item) not in _SIMPLE:
+                made[name] = _out(item, depth)
     except _Unfit as unfit:
         unfit.places.append(f".{name}")
         raise
@@ -110,7 +122,7 @@ def _list_out(value: Iterable[Any], depth: int) -> list[Any]:
     made: list[Any] = []
     try:
         for item in value:
-            made.append(_out(item, depth))  # noqa: PERF401 - its length tells where it happened
+            made.append(item if type(item) in _SIMPLE else _out(item, depth))  # noqa: PERF401 - see the handler
     except _Unfit as unfit:
         unfit.places.append(f"[{len(made)}]")
         raise

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         parametrize_with_checks,
     )
     from noodle_upgrade_core.testing.samples import (
+        sample_active_version,
         sample_artifact,
         sample_context,
         sample_descriptor,
@@ -47,6 +48,7 @@ __all__ = [
     "conformance_checks",
     "conformance_checks_of_strategy",
     "parametrize_with_checks",
+    "sample_active_version",
     "sample_artifact",
     "sample_context",
     "sample_descriptor",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -78,7 +80,7 @@ def conformance_checks(
         most_modules=most_modules,
     )
     found = {name: check for family in FAMILIES for name, check in family(subject).items()}
-    return _made({name: _bound(check, subject) for name, check in found.items()}, expected_failures or {})
+    return _made(found, (subject,), expected_failures or {})
 
 
 def conformance_checks_of_strategy(
@@ -92,8 +94,7 @@ def conformance_checks_of_strategy(
     def make() -> Any:
         return strategy(**(parameters or {}))
 
-    rules = {name: _with(partial(rule, make, None), rule.__doc__) for name, rule in RULES.items()}
-    return _made(rules, expected_failures or {})
+    return _made(RULES, (make, None), expected_failures or {})
 
 
 def parametrize_with_checks(plugin: Any, **options: Any) -> pytest.MarkDecorator:
@@ -121,15 +122,18 @@ def parametrize_with_checks(plugin: Any, **options: Any) -> pytest.MarkDecorator
     )
 
 
-def _bound(check: Callable[[Subject], None], subject: Subject) -> Callable[[], None]:
-    return _with(partial(check, subject), check.__doc__)
-
-
-def _made(rules: Mapping[str, Callable[[], None]], expected: Mapping[str, str]) -> tuple[Check, ...]:
+def _made(
+    rules: Mapping[str, Callable[..., None]], arguments: tuple[Any, ...], expected: Mapping[str, str]
+) -> tuple[Check, ...]:
     if unknown := sorted(expected.keys() - rules.keys()):
         meant = difflib.get_close_matches(unknown[0], rules, n=1)
         hint = f"did you mean {meant[0]!r}?" if meant else f"the checks are: {', '.join(rules)}."
         raise ValueError(f"no check {unknown[0]!r} applies here; {hint}")
     return tuple(
-        Check(name, rule, (rule.__doc__ or "").strip(), expected.get(name, "")) for name, rule in rules.items()
+        Check(name, partial(rule, *arguments), _description(rule), expected.get(name, ""))
+        for name, rule in rules.items()
     )
+
+
+def _description(rule: Callable[..., None]) -> str:
+    return inspect.getdoc(getattr(rule, "func", rule)) or ""

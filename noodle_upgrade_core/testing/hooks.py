@@ -15,7 +15,7 @@ from noodle_upgrade_core.model import Phase
 from noodle_upgrade_core.phases import Reply, Runner
 from noodle_upgrade_core.testing.failures import insist
 from noodle_upgrade_core.testing.samples import (
-    sample_active,
+    sample_active_version,
     sample_context,
     sample_event,
     sample_plan,
@@ -55,7 +55,7 @@ def sample_arguments(hook: str, directory: Path, *, cancelled: bool = False) -> 
     """Return the sample calls of a hook: all its arguments, about a component that nobody knows."""
     context = sample_context(directory, cancelled=cancelled)
     plan, staged = {"plan": sample_plan(), "context": context}, {"staged": FakeStaged()}
-    unknown = (sample_active(), sample_active(component_name="another-sample", artifact=None))
+    unknown = (sample_active_version(), sample_active_version(component_name="another-sample", artifact=None))
     reached = (Phase.STAGED, Phase.SHIFTING, Phase.COMMITTED, Phase.SOAKING)
     samples: dict[str, tuple[dict[str, Any], ...]] = {
         "assess": ({"step": sample_step(), "context": context},),

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
+
+from attrs import frozen
 
 from noodle_upgrade_core.testing.failures import ConformanceError, insist
 from noodle_upgrade_core.testing.probe import MARK
 from noodle_upgrade_core.testing.subjects import Subject
 
-__all__ = ["FORBIDDEN", "checks_of"]
+__all__ = ["FORBIDDEN", "Probed", "checks_of", "probe"]
 
 FORBIDDEN = frozenset(
     {
         "aiohttp", "boto3", "botocore", "click", "cryptography", "django", "fastapi", "flask", "google", "grpc",
-        "httpx", "IPython", "jinja2", "matplotlib", "numpy", "openai", "pandas", "pip", "pkg_resources", "pydantic", "pytest",
-        "requests", "rich", "scipy", "setuptools", "sklearn", "sqlalchemy", "starlette", "tensorflow", "tkinter",
-        "torch", "transformers", "typer", "uvicorn",
+        "httpx", "IPython", "jinja2", "matplotlib", "numpy", "openai", "pandas", "pip", "pkg_resources",
+        "pydantic", "pytest", "requests", "rich", "scipy", "setuptools", "sklearn", "sqlalchemy", "starlette",
+        "tensorflow", "tkinter", "torch", "transformers", "typer", "uvicorn",
     }
 )  # fmt: skip
 """What no plugin may import at import: each costs every start of every host tens of milliseconds and more."""
@@ -28,14 +32,25 @@ FORBIDDEN = frozenset(
 _PROBE_SECONDS = 60.0
 
 
-def checks_of(_subject: Subject) -> Mapping[str, Callable[[Subject], None]]:
-    """Return the checks by name."""
-    return {"import_is_cheap": import_is_cheap, "import_has_no_effects": import_has_no_effects}
+@frozen
+class Probed:
+    """What an import brought in, did to the world, and printed."""
+
+    modules: tuple[str, ...]
+    effects: tuple[str, ...]
+    printed: str
 
 
-def import_is_cheap(subject: Subject) -> None:
+def checks_of(subject: Subject) -> Mapping[str, Callable[[Subject], None]]:
+    """Return the checks by name; all share one import in a fresh interpreter."""
+    probed = functools.cache(partial(probe, subject.module))
+    rules = (import_is_cheap, import_has_no_effects)
+    return {rule.__name__: partial(rule, probed=probed) for rule in rules}
+
+
+def import_is_cheap(subject: Subject, *, probed: Callable[[], Probed]) -> None:
     """Importing it brings in few modules, and none of the heavy ones."""
-    modules = _probe(subject)["modules"]
+    modules = probed().modules
     tops = {module.partition(".")[0] for module in modules}
     heavy = sorted(tops & FORBIDDEN - set(subject.allowed_imports))
     insist(
@@ -51,34 +66,35 @@ def import_is_cheap(subject: Subject) -> None:
     )
 
 
-def import_has_no_effects(subject: Subject) -> None:
+def import_has_no_effects(subject: Subject, *, probed: Callable[[], Probed]) -> None:
     """Importing it writes nothing, opens nothing, starts nothing, and changes nothing that is everybody's."""
-    found = _probe(subject)
+    found = probed()
     insist(
-        not found["effects"],
-        f"importing {subject.module} {'; '.join(found['effects'][:5])}.",
+        not found.effects,
+        f"importing {subject.module} {'; '.join(found.effects[:5])}.",
         "Do it when the plugin is made, or in the hook that needs it.",
     )
     insist(
-        not found["printed"],
-        f"importing {subject.module} prints {found['printed'][:200]!r}.",
+        not found.printed,
+        f"importing {subject.module} prints {found.printed[:200]!r}.",
         "Tell people through host.emit, when there is something to tell.",
     )
 
 
-def _probe(subject: Subject) -> dict[str, Any]:
-    command = [sys.executable, "-B", "-m", "noodle_upgrade_core.testing.probe", subject.module]
+def probe(module: str) -> Probed:
+    """Import a module in a fresh interpreter; raises `ConformanceError` when it cannot be imported there."""
+    command = [sys.executable, "-B", "-m", "noodle_upgrade_core.testing.probe", module]
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise ConformanceError(f"importing {subject.module} did not end in {_PROBE_SECONDS:g} s.") from error
+        raise ConformanceError(f"importing {module} did not end in {_PROBE_SECONDS:g} s.") from error
     printed, mark, report = done.stdout.rpartition(f"\n{MARK}")
-    insist(mark, f"importing {subject.module} ended the interpreter with {done.returncode}: {done.stderr[-500:]}")
+    insist(mark, f"importing {module} ended the interpreter with {done.returncode}: {done.stderr[-500:]}")
     found: dict[str, Any] = json.loads(report)
     insist(
         not found["error"],
-        f"{subject.module} cannot be imported in a fresh interpreter: {found['error']}.",
+        f"{module} cannot be imported in a fresh interpreter: {found['error']}.",
         "Plugins live in modules that can be imported by name.",
     )
-    return {**found, "printed": (printed + done.stderr).strip()}
+    return Probed(tuple(found["modules"]), tuple(found["effects"]), (printed + done.stderr).strip())

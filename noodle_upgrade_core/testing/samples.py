@@ -23,7 +23,7 @@ from noodle_upgrade_core.steps import Gate
 
 __all__ = [
     "NAME",
-    "sample_active",
+    "sample_active_version",
     "sample_artifact",
     "sample_context",
     "sample_descriptor",
@@ -81,7 +81,7 @@ def sample_plan(**changes: Any) -> UpgradePlan:
     return UpgradePlan(**{"requests": (sample_request(),), "steps": (sample_step(),), **changes})
 
 
-def sample_active(**changes: Any) -> ActiveVersion:
+def sample_active_version(**changes: Any) -> ActiveVersion:
     """Return what a journal says of the sample component: version 2.0.0, from the store."""
     values = {"component_name": NAME, "version": "2.0.0", "generation": 1, "artifact": sample_artifact()}
     return ActiveVersion(**{**values, **changes})

@@ -75,6 +75,7 @@ def _check(rule: Rule) -> Callable[[Subject], None]:
             finally:
                 loaded.close()
 
+    check.__doc__ = rule.__doc__
     return check
 
 

@@ -112,13 +112,7 @@ def with_defaults(data: Any, settings: Settings) -> Any:
     requests = data.get("requests") if isinstance(data, Mapping) else None
     if not isinstance(requests, list):
         return data
-    core = settings.runtime_upgrade
-    defaults = {
-        "strategy": settings.drivers.strategy,
-        "timeout_seconds": core.upgrade_timeout,
-        "validation_level": core.validation.level.value,
-        "rollback_enabled": core.rollback.enabled,
-    }
+    defaults = settings.request_defaults
     return {**data, "requests": [{**defaults, **one} if isinstance(one, Mapping) else one for one in requests]}
 
 

@@ -173,10 +173,10 @@ def _short_place() -> Path:
 def _bound(path: Path, folder: Path | None = None) -> Listener:
     with _told(path):
         _check_replaceable(path)
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # Nobody else can enter a folder of mode 0700: so there is no moment in which the socket is open to others,
         # and none in which its name leads nowhere.
         cradle = Path(tempfile.mkdtemp(prefix=".c", dir=path.parent))
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             listening.bind(str(cradle / "s"))
             (cradle / "s").chmod(0o600)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 import threading
 from collections.abc import Callable
@@ -26,6 +25,7 @@ logger = logging.getLogger("noodle_upgrade")
 
 _LAST_SECONDS = 1.0
 _LOOK_SECONDS = 0.01
+_ACCEPT_TURNS = 10
 
 
 class Runner:
@@ -36,7 +36,6 @@ class Runner:
     """
 
     def __init__(self, app: ASGIApp, listening: socket.socket, *, bridge: Bridge, feed: Feed, limits: Limits) -> None:
-        self.pid = os.getpid()
         self._app = app
         self._listening = listening
         self._bridge = bridge
@@ -52,7 +51,9 @@ class Runner:
     def run(self) -> None:
         """Serve: the whole life of the thread."""
         try:
-            asyncio.run(self._serve())
+            # The program's own choice of an event loop is not for this thread.
+            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                runner.run(self._serve())
         except BaseException as error:
             self._failure = error
             logger.exception("the control server ended")
@@ -84,6 +85,11 @@ class Runner:
             if not self._stopping:
                 await self._stop.wait()
         finally:
+            # asyncio forgets, open, what it is accepting at the moment in which a server closes: so accept no more,
+            # let those in, and close it then.
+            self._loop.remove_reader(self._listening.fileno())
+            for _ in range(_ACCEPT_TURNS):
+                await asyncio.sleep(0)
             server.close()
             await self._wind_up(state)
             fetching.cancel()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import threading
 from importlib.metadata import PackageNotFoundError, version
@@ -137,6 +138,7 @@ class ControlServer:
         self._limits = limits
         self._identity = Identity(program=program, started_at=now(), core_version=_core_version())
         self._lock = Lock(self.directory)
+        self._pid = 0
         self._listener: Listener | None = None
         self._runner: Runner | None = None
         self._thread: threading.Thread | None = None
@@ -158,6 +160,7 @@ class ControlServer:
         """Open it, and return when it answers."""
         if self._thread is not None:
             raise ServeError("This control server is open already.")
+        self._pid = os.getpid()
         self._lock.acquire()
         try:
             self._open()
@@ -195,7 +198,7 @@ class ControlServer:
         write_pointer(self.directory, self._pointer())
 
     def _pointer(self) -> dict[str, Any]:
-        health = {"pid": self._runner.pid if self._runner else 0, "started_at": self._identity.started_at.isoformat()}
+        health = {"pid": self._pid, "started_at": self._identity.started_at.isoformat()}
         if self.socket is None:
             named = {"token_file": TOKEN} if self.token_file is not None else {}
             return {"url": self.url, **named, **health}
@@ -207,6 +210,8 @@ class ControlServer:
 
     def close(self, *, grace: float = _GRACE_SECONDS) -> None:
         """Stop listening, end the streams, and let requests under way have `grace` seconds; may be called twice."""
+        if os.getpid() != self._pid:
+            return  # never opened, or a forked child has come out of its parent's block: nothing here is its own
         if self._on_the_loop():
             grace = 0.0  # what those requests wait for can only go on when this returns
         self._unsubscribe()
