@@ -170,7 +170,8 @@ def _intent_rides(patch: Patch) -> None:
         return commit(self, upgrade_id, *args, **kwargs)
 
     def late_back(self: Any, upgrade_id: str, *args: Any, **kwargs: Any) -> Any:
-        catch_up(self, upgrade_id)
+        if upgrade_id in waiting:
+            catch_up(self, upgrade_id)
         return rolled_back(self, upgrade_id, *args, **kwargs)
 
     patch(SqliteJournal, "intend", intend)
@@ -293,14 +294,13 @@ def _recovery_takes_commits_back(patch: Patch) -> None:
 
 
 def _recovery_keeps_components(patch: Patch) -> None:
-    update = sqlite_writes._update_record
-
-    def held(connection: Any, record: Any) -> None:
-        update(connection, record)
-        if record.phase is Phase.ROLLED_BACK:
+    def act(self: Any, record: Any, who: str) -> Phase:
+        self._take_back(record.upgrade_id, (), who=who, why="", fields={})
+        with self._transaction(sync=True) as connection:
             connection.execute("UPDATE members SET open = 1 WHERE upgrade_id = ?", (record.upgrade_id,))
+        return Phase.ROLLED_BACK
 
-    patch(sqlite_writes, "_update_record", held)
+    _instead(patch, {Phase.SHIFTING, Phase.ROLLING_BACK}, act)
 
 
 def _restarts_are_not_counted(patch: Patch) -> None:
@@ -394,7 +394,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("recovery goes back without moving pointers", _recovery_forgets_pointers),
     Bug("recovery takes the intent for the commit", _recovery_believes_too_much),
     Bug("recovery takes commits back", _recovery_takes_commits_back),
-    Bug("what was rolled back stays held", _recovery_keeps_components),
+    Bug("what recovery took back stays held", _recovery_keeps_components),
     Bug("restarts while soaking are not counted", _restarts_are_not_counted),
     Bug("recovery leaves a rollback half done", _recovery_skips),
     Bug("a tree is unpacked in its place", _tree_in_place),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -156,10 +155,10 @@ class World:
         self.commit(upgrade_id, plan)
         self.finish(upgrade_id)
 
-    def clean(self, keep: int = 1) -> None:
+    def clean(self, keep: int = 1, *, min_age: float = -1.0) -> None:
         """What an Upgrader does after an upgrade: old points expire, and the store lets go of what nobody names."""
         self.journal.expire_rollback_points(keep)
-        self.store.collect(self.journal.digests(), min_age=-1.0)
+        self.store.collect(self.journal.digests(), min_age=min_age)
 
 
 # --- the scenarios -----------------------------------------------------------------------------------------------
@@ -237,7 +236,8 @@ def recover(world: World) -> None:
     world.journal.recover(WHO)
     for pointer in world.journal.active():
         world.journal.observe_active(pointer.component_name, pointer.version)
-    world.clean()
+    # What was put in a moment ago stays, as it would for an hour: also halves of it, if there were any.
+    world.clean(min_age=3600.0)
 
 
 # --- the state that every scenario starts from ---------------------------------------------------------------------
@@ -279,5 +279,3 @@ def _wheel(folder: Path, name: str, version: str) -> None:
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
         for path, data in files.items():
             archive.writestr(zipfile.ZipInfo(path, (2024, 1, 1, 0, 0, 0)), data)
-
-

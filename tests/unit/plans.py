@@ -66,27 +66,24 @@ def points_of(plan, upgrade_id, **fields):
 
 def bring(journal, upgrade_id, plan, phase, **commit):
     """Take an upgrade through the phases, to the one that is named and no further."""
-    journal.begin(upgrade_id, plan, who=WHO, why="asked for")
-    if phase is Phase.RECEIVED:
-        return
-    for one in BEFORE_INTENT:
-        journal.advance(upgrade_id, one, who=WHO, why="fine")
-        if phase is one:
+    for reached, write in _way(journal, upgrade_id, plan, phase, commit):
+        write()
+        if reached is phase:
             return
-    journal.intend(upgrade_id, points_of(plan, upgrade_id), who=WHO, why="traffic moves")
-    if phase is Phase.SHIFTING:
-        return
+
+
+def _way(journal, upgrade_id, plan, phase, commit):
+    said = {"who": WHO, "why": "fine"}
+    yield Phase.RECEIVED, lambda: journal.begin(upgrade_id, plan, **said)
+    for one in BEFORE_INTENT:
+        yield one, lambda one=one: journal.advance(upgrade_id, one, **said)
+    yield Phase.SHIFTING, lambda: journal.intend(upgrade_id, points_of(plan, upgrade_id), **said)
     if phase is Phase.ROLLING_BACK:
-        journal.rolling_back(upgrade_id, who=WHO, why="harm")
-        return
-    journal.commit(upgrade_id, moves_of(plan), who=WHO, why="all traffic", **commit)
-    if phase is Phase.COMMITTED:
-        return
+        yield phase, lambda: journal.rolling_back(upgrade_id, **said)
+    yield Phase.COMMITTED, lambda: journal.commit(upgrade_id, moves_of(plan), **said, **commit)
     if phase is Phase.SOAKING:
-        journal.advance(upgrade_id, Phase.SOAKING, who=WHO, why="watched", soak_seconds=60)
-        return
+        yield phase, lambda: journal.advance(upgrade_id, phase, **said, soak_seconds=60)
     if phase is Phase.STUCK:
-        journal.rolling_back(upgrade_id, who=WHO, why="harm")
-        journal.finish(upgrade_id, Phase.STUCK, who=WHO, why="a plugin failed")
-        return
-    journal.finish(upgrade_id, Phase.DONE, who=WHO, why="it runs")
+        yield Phase.ROLLING_BACK, lambda: journal.rolling_back(upgrade_id, **said)
+        yield phase, lambda: journal.finish(upgrade_id, phase, **said)
+    yield Phase.DONE, lambda: journal.finish(upgrade_id, Phase.DONE, **said)

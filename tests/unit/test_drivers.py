@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -126,7 +127,7 @@ def test_a_keyword_that_is_missing_is_named():
 
     drivers = Drivers(extra={"journals": {"needs": Needs}})
     with pytest.raises(
-        InvalidRequestError, match="the journal 'needs' needs more: missing a required .*argument: 'path'"
+        InvalidRequestError, match=r"the journal 'needs' needs more: missing a required .*argument: 'path'"
     ):
         drivers.make("journals", "needs")
 
@@ -310,6 +311,15 @@ def test_what_is_installed_or_removed_later_is_seen_at_once(env):
         file.unlink()
     place.rmdir()
     assert catalogue.entries(STRATEGIES) == ()
+
+
+def test_two_changes_within_one_tick_of_the_folders_clock_are_both_seen(env):
+    catalogue = Catalogue([str(env.folder)])
+    tick = time.time_ns()
+    for count, name in enumerate(("careful", "bold"), 1):
+        strategies(env, f"acme-{name}", **{name: "m:C"})
+        os.utime(env.folder, ns=(tick, tick))
+        assert len(catalogue.entries(STRATEGIES)) == count
 
 
 def test_an_unchanged_folder_is_read_once(env, monkeypatch):

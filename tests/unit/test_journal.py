@@ -192,8 +192,8 @@ def test_a_place_that_cannot_be_written_is_an_error_in_words(tmp_path):
 
 def test_only_the_owner_can_read_the_journal(journal, path):
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    for name in os.listdir(path.parent):
-        assert (path.parent / name).stat().st_mode & 0o777 == 0o600
+    for place in path.parent.iterdir():
+        assert place.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_closed_journal_says_so_and_may_be_closed_again(path):
@@ -210,7 +210,7 @@ def test_a_closed_journal_leaves_one_file(path):
     with SqliteJournal(path) as journal:
         journal.acquire_lease()
         bring(journal, "up-1", make_plan("a"), Phase.DONE)
-    assert os.listdir(path.parent) == [path.name]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_the_default_driver_is_a_journal(path):
@@ -219,6 +219,7 @@ def test_the_default_driver_is_a_journal(path):
         assert journal.schema_version == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_cannot_write_with_its_parents_journal(journal):
     bring(journal, "up-1", make_plan("a"), Phase.SHIFTING)
     read, write = os.pipe()
@@ -319,17 +320,24 @@ def test_a_real_sync_error_at_the_commit_stops_the_journal_and_a_restart_finds_o
     trace = ["strace", "-qq", "-f", "-o", str(path.parent.parent / "trace"), "-e", "trace=fdatasync,fsync"]
     python = [sys.executable, "-c", code]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["", *sys.path])}
-    run = {"capture_output": True, "text": True, "env": environment, "cwd": Path(__file__).parents[2], "check": False}
-    counted = subprocess.run([*trace, *python], **run)
+
+    def run(*inject):
+        command = [*trace, *inject, *python]
+        root = Path(__file__).parents[2]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=root, check=False)
+
+    counted = run()
     if counted.returncode or "committed" not in counted.stdout:
         pytest.skip(f"strace cannot be used here: {counted.stderr[-200:]}")
     log = (path.parent.parent / "trace").read_text().splitlines()
     syncs = sum("fdatasync(" in line for line in log)
     shutil.rmtree(path.parent)
-    for failing in range(1, syncs + 1):
-        inject = ["-e", f"inject=fdatasync:error=EIO:when={failing}"]
-        found = subprocess.run([*trace, *inject, *python], **run)
+    # The commit's sync, and those of the closing behind it.
+    stopped = 0
+    for failing in range(syncs - 3, syncs + 1):
+        found = run("-e", f"inject=fdatasync:error=EIO:when={failing}")
         if "JournalError" in found.stdout:
+            stopped += 1
             assert found.stdout.count("JournalError") >= 2
             with SqliteJournal(path, clock=lambda: datetime.now(UTC)) as journal:
                 journal.acquire_lease()
@@ -337,6 +345,7 @@ def test_a_real_sync_error_at_the_commit_stops_the_journal_and_a_restart_finds_o
                 assert journal.active()[0].version in {"1.0", "2.0"}
                 assert journal.problems() == ()
         shutil.rmtree(path.parent)
+    assert stopped
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace counts the syncs")
@@ -349,7 +358,8 @@ def test_an_upgrade_waits_for_the_disk_twice(path):
             journal.acquire_lease()
             os.write(1, b"begin")
             for number in range(5):
-                bring(journal, f"up-{{number}}", make_plan("a", before=f"{{number}}", after=f"{{number + 1}}"), Phase.DONE)
+                plan = make_plan("a", before=f"{{number}}", after=f"{{number + 1}}")
+                bring(journal, f"up-{{number}}", plan, Phase.DONE)
             os.write(1, b"end")
     """)
     found = subprocess.run(
@@ -463,12 +473,14 @@ def test_a_number_that_another_process_has_by_now_is_not_mistaken_for_the_holder
     assert Holder.parse("a:b:c") is None
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_process_that_nobody_has_waited_for_is_dead():
     pid = os.fork()
     if pid == 0:
         os._exit(0)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    assert Holder(this_process().host, pid, "1").is_dead()
+    start = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    assert Holder(this_process().host, pid, start).is_dead()
     os.waitpid(pid, 0)
 
 
@@ -562,7 +574,7 @@ def test_the_whole_way_is_one_audit_row_a_phase_with_who_why_and_when(journal, c
     assert [row.sequence for row in rows] == list(range(1, 8))
     assert rows[0].phase_from is None
     assert {row.who for row in rows} == {WHO}
-    assert rows[5].why == "all traffic"
+    assert rows[5].why == "fine"
     assert rows[5].at == clock()
     assert rows[5].evidence["moves"] == [
         {"component_name": "a", "from_version": "1.0", "version": "2.0", "generation": 1}
@@ -739,9 +751,14 @@ def test_the_schema_itself_keeps_the_invariants(journal, path, statement, words)
 
 def test_a_write_that_the_schema_refuses_is_our_error_and_leaves_nothing(journal):
     bring(journal, "up-1", make_plan("a"), Phase.COMMITTED)
-    with pytest.raises(InvariantViolatedError), journal._file.write(sync=True) as connection:
-        connection.execute("INSERT INTO nonces VALUES ('n', 'up-1', '')")
-        connection.execute("DELETE FROM audit")
+
+    def write():
+        with journal._file.write(sync=True) as connection:
+            connection.execute("INSERT INTO nonces VALUES ('n', 'up-1', '')")
+            connection.execute("DELETE FROM audit")
+
+    with pytest.raises(InvariantViolatedError):
+        write()
     assert journal._rows("SELECT * FROM nonces WHERE nonce = 'n'") == []
 
 
@@ -972,7 +989,7 @@ def test_many_threads_may_use_one_journal(journal, store):
                 journal.history(5)
                 journal.audit(limit=5)
                 journal.statistics()
-        except BaseException as error:  # noqa: BLE001 - told below
+        except BaseException as error:
             failures.append(error)
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
@@ -1064,7 +1081,7 @@ def test_the_digests_that_must_stay_are_those_of_pointers_points_and_open_upgrad
         (Phase.STUCK, Phase.STUCK, "2.0", 1),
     ],
 )
-def test_a_restart_does_what_the_table_says_and_doing_it_again_changes_nothing(
+def test_a_restart_does_what_the_table_says_and_doing_it_again_changes_nothing(  # noqa: PLR0917 - a table's row
     journal, path, clock, store, found, became, version, generation
 ):
     bring(journal, "up-1", make_plan("a"), found)
@@ -1288,7 +1305,7 @@ class JournalMachine(RuleBasedStateMachine):
 
 
 class TestAnyOrder(JournalMachine.TestCase):
-    settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+    settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
 
 
 def test_every_refusal_of_the_journal_is_one_of_our_errors():

@@ -113,6 +113,19 @@ def test_a_plugin_that_hangs_at_import_is_left_behind(env, load, monkeypatch):
     assert "'hangs' was still busy in its import after 0.2 s" in plugin_set.failures[0].error.message
 
 
+def test_a_plugin_that_hangs_while_it_is_made_is_left_behind(load):
+    release = threading.Event()
+
+    class Hangs(Good):
+        def __init__(self):
+            release.wait()
+
+    plugin_set = load(import_limit=0.2, extra={"hangs": Hangs, "good": Good})
+    release.set()
+    assert plugin_set.names == ("good",)
+    assert "'hangs' was still busy in its making after 0.2 s" in plugin_set.failures[0].error.message
+
+
 def test_a_required_plugin_that_is_broken_stops_the_host_with_its_own_error(env, load):
     env.plugin("bad", "raise RuntimeError('boom')")
     env.plugin("late", "class Plugin:\n    def __init__(self): raise RuntimeError('late')")

@@ -67,6 +67,7 @@ class Program:
         self.history: list[dict[str, Any]] = []
         self.on_start: Callable[[str], None] = self.go_well
         self.drop_stream_after: list[int] = []
+        self.overlap = 0
         self.doctor: list[dict[str, Any]] = []
         self.token = ""
         self.core_version = "0.1.0"
@@ -267,6 +268,7 @@ class Program:
         if (early := await self._seen(request)) is not None:
             return early
         after = int(request.headers.get("last-event-id") or request.query_params.get("after") or 0)
+        after = max(0, after - self.overlap)
         return StreamingResponse(
             self._stream(after, request.query_params.get("upgrade_id", "")), media_type="text/event-stream"
         )

@@ -170,7 +170,7 @@ def test_another_release_series_is_warned_about_and_served(noodle, program, monk
 
 def test_an_answer_without_an_end_is_refused(tmp_path, monkeypatch):
     program = Program()
-    program.answers["/v1/status"] = lambda: PlainTextResponse("x" * 4096)
+    program.answers["/v1/status"] = lambda: JSONResponse({"x": "x" * 4096})
     monkeypatch.setattr(client_module, "MOST_BYTES", 1024)
     with (
         serving(program, tmp_path),

@@ -41,6 +41,22 @@ def test_a_dropped_stream_is_taken_up_where_it_was_with_no_event_twice_or_missin
     assert kinds(seen) == [(f"k{n}", n) for n in range(1, 8)]
 
 
+def test_events_that_are_sent_again_are_not_shown_again(directory):
+    program = Program()
+    for number in range(1, 6):
+        program.emit(f"k{number}")
+    program.overlap = 2
+    program.drop_stream_after = [3, 4]
+    with serving(program, directory), client_of(directory) as client:
+        seen = []
+        for event in Follower(client=client, pause=lambda _: None).events():
+            if event is not None:
+                seen.append(event)
+            if seen and seen[-1]["kind"] == "k5":
+                break
+    assert kinds(seen) == [(f"k{n}", n) for n in range(1, 6)]
+
+
 def test_after_a_restart_the_events_are_counted_from_one_again(directory):
     first, second = Program(), Program()
     second.pid = first.pid + 1

@@ -155,9 +155,11 @@ def test_the_first_distribution_of_a_name_on_the_path_counts(tmp_path):
     for folder, target in (("one", "first:o"), ("two", "second:o")):
         info = tmp_path / folder / "acme_x-1.dist-info"
         info.mkdir(parents=True)
-        (info / "entry_points.txt").write_text(f"[noodle_upgrade.commands]\na = {target}\n")
+        (info / "entry_points.txt").write_text(f"[noodle_upgrade.commands]\na = {target}\n{folder} = {target}\n")
     path = [str(tmp_path / "nowhere"), str(tmp_path / "one"), str(tmp_path / "two")]
-    assert catalogue.foreign_commands(path)["a"].target == "first:o"
+    found = catalogue.foreign_commands(path)
+    assert set(found) == {"a", "one"}
+    assert found["a"].target == "first:o"
 
 
 @pytest.mark.parametrize(

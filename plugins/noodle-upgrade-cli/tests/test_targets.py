@@ -68,7 +68,11 @@ def test_a_parameter_has_the_type_that_its_json_has_and_is_text_otherwise(word, 
     assert parse_parameters([word]) == {"a": value}
 
 
-@pytest.mark.parametrize("words", [["a"], ["=1"], ["a b=1"], ["a=1", "a=2"], ["a=NaN"], ["a=-Infinity"], ["a=1e999"]])
+@pytest.mark.parametrize("words", [["a"], ["=1"], ["a.=1"], [".a=1"], ["a b=1"], ["a=1", "a=2"], ["a=NaN"], ["a=-Infinity"], ["a=1e999"]])
+def test_a_parameter_with_a_dot_is_for_a_plugin():
+    assert parse_parameters(["acme.depth=2", "depth=3"]) == {"acme.depth": 2, "depth": 3}
+
+
 def test_a_parameter_that_could_not_be_used_is_refused(words):
     with pytest.raises(UsageMistakeError):
         parse_parameters(words)
@@ -80,5 +84,5 @@ def test_a_current_version_cannot_be_meant_for_two_components():
 
 
 def test_a_mechanism_that_is_said_twice_is_refused():
-    with pytest.raises(UsageMistakeError):
+    with pytest.raises(UsageMistakeError, match="given twice"):
         requests_of(["a==1"], {"mechanism": "patch", "parameters": ["runtime.mechanism=generation"]})

@@ -36,8 +36,8 @@ class Fable:
         for path, text in {"__init__": source, **files}.items():
             file = package / f"{path.replace('__in__', '/')}.py"
             file.parent.mkdir(parents=True, exist_ok=True)
-            stated, text = f"__version__ = {version!r}\n", textwrap.dedent(text)
-            file.write_text(text + stated if "from __future__" in text else stated + text)
+            stated, body = f"__version__ = {version!r}\n", textwrap.dedent(text)
+            file.write_text(body + stated if "from __future__" in body else stated + body)
         return tree
 
     def run(self, version: str) -> None:

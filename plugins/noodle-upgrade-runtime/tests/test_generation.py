@@ -5,8 +5,15 @@ import threading
 
 import pytest
 
-from noodle_upgrade_core.errors import MigrationError, RollbackUnavailableError, StageError, SwapRefusedError
+from noodle_upgrade_core.errors import (
+    DrainTimeoutError,
+    MigrationError,
+    RollbackUnavailableError,
+    StageError,
+    SwapRefusedError,
+)
 from noodle_upgrade_core.staged import COUNTS, WEIGHTS, StagedSwap
+from noodle_upgrade_runtime.swap import Quiet, RuntimeSwap
 
 WHO = """
 class Service:
@@ -357,7 +364,9 @@ def test_a_direct_migration_wins_over_the_chain(fable):
 
 def test_an_async_export_is_refused(fable):
     fable.run("1.0")
-    fable.write("1.0", "class Service:\n    async def export_state(self): return 1\n    def import_state(self, s): pass\n")
+    fable.write(
+        "1.0", "class Service:\n    async def export_state(self): return 1\n    def import_state(self, s): pass\n"
+    )
     fable.write("2.0", "class Service:\n    def import_state(self, s): pass\n")
     _held = fable.handle()
     with pytest.raises(MigrationError, match="async"):
@@ -365,8 +374,6 @@ def test_an_async_export_is_refused(fable):
 
 
 def test_state_moves_only_when_no_thread_is_inside_and_the_one_inside_is_named(fable):
-    from noodle_upgrade_core.errors import DrainTimeoutError
-
     service = counters(
         fable, one_more="    def stay(self, inside, leave): inside.set(); leave.wait(); self.total += 100\n"
     )
@@ -384,3 +391,39 @@ def test_state_moves_only_when_no_thread_is_inside_and_the_one_inside_is_named(f
         thread.join()
     swap.shift(1.0)
     assert service.total == 100
+
+
+# --- sets ----------------------------------------------------------------------------------------------------------
+
+
+def test_components_of_a_set_flip_together_and_later_one_by_one(fable, tmp_path):
+    other = type(fable)(tmp_path / "other")
+    other.name, other.handles, other.engine = "fable_friend", fable.handles, fable.engine
+    for one in (fable, other):
+        one.run("1.0")
+    for version in ("1.0", "2.0", "3.0"):
+        fable.write(version, WHO)
+        other.write(version, "import fable\nclass Service:\n    def who(self): return __version__, fable.inner()\n")
+    first, second = fable.handle(), other.handle("fable_friend:Service")
+    try:
+        changes = (fable.change("1.0", "2.0"), other.change("1.0", "2.0"))
+        both = swap_of(fable.engine.stage(changes, cancelled=lambda: False), "fable", "fable_friend")
+        both.shift(1.0)
+        both.commit()
+        assert (first.who(), second.who()) == ("2.0", ("2.0", "2.0"))
+        alone = fable.stage("2.0", "3.0")
+        alone.commit()
+        both.release()
+        alone.release()
+        # The friend still runs in the space that the set was loaded into: it was not let go of.
+        assert (first.who(), second.who()) == ("3.0", ("2.0", "2.0"))
+        assert any(name.startswith("fable_friend@2_0") for name in sys.modules)
+    finally:
+        del second
+        for name in [name for name in sys.modules if name.startswith("fable_friend")]:
+            del sys.modules[name]
+
+
+def swap_of(part, *names):
+    versions = dict.fromkeys(names, ("1.0", "2.0"))
+    return RuntimeSwap([part], versions=versions, quiet=Quiet(), ledger={})

@@ -1,4 +1,5 @@
 import copy
+import gc
 import inspect
 
 import pytest
@@ -43,7 +44,10 @@ def test_an_entry_point_that_does_not_exist_or_cannot_be_made_is_named(fable):
 def test_a_class_is_made_once_per_version_with_its_arguments(fable):
     fable.run("1.0")
     for version in ("1.0", "2.0"):
-        fable.write(version, "class Service:\n    def __init__(self, n): self.n = n\n    def who(self): return __version__, self.n\n")
+        fable.write(
+            version,
+            "class Service:\n    def __init__(self, n): self.n = n\n    def who(self): return __version__, self.n\n",
+        )
     service = fable.handle(arguments={"n": 7})
     assert service.who() == ("1.0", 7)
     flipped(fable)
@@ -175,7 +179,9 @@ def test_a_method_that_the_new_version_lacks_is_gone_after_the_flip_and_back_aft
 
 def test_an_instance_attribute_that_hides_a_method_is_not_frozen(fable):
     fable.run("1.0")
-    fable.write("1.0", "class Service:\n    def act(self): return 'method'\n    def __init__(self): self.act = lambda: 'own'\n")
+    fable.write(
+        "1.0", "class Service:\n    def act(self): return 'method'\n    def __init__(self): self.act = lambda: 'own'\n"
+    )
     service = fable.handle()
     assert service.act() == "own"
     service.act = lambda: "replaced"
@@ -219,7 +225,40 @@ def test_a_handle_that_nobody_holds_is_forgotten(fable):
     service = fable.handle()
     assert fable.handles.components() == ("fable",)
     del service
-    import gc
-
     gc.collect()
     assert fable.handles.components() == ()
+
+
+def test_a_property_is_not_read_when_a_handle_is_made(fable):
+    fable.run("1.0")
+    fable.write(
+        "1.0",
+        """
+        import functools
+        class Service:
+            asked = []
+            @functools.cached_property
+            def dear(self): self.asked.append("dear"); return len(self.asked)
+            @property
+            def cheap(self): self.asked.append("cheap"); return len(self.asked)
+            @functools.lru_cache
+            def kept(self, x): return x
+            def base(self, x, y): return x, y
+            with_one = functools.partialmethod(base, 1)
+            @functools.singledispatchmethod
+            def kind(self, x): return "any"
+            @kind.register
+            def _(self, x: int): return "int"
+            @classmethod
+            def made(cls): return cls.__name__
+            @staticmethod
+            def free(): return "free"
+            class Inner: pass
+        """,
+    )
+    service = fable.handle()
+    assert service.asked == []
+    assert (service.dear, service.dear, service.cheap) == (1, 1, 2)
+    assert (service.kept(3), service.with_one(2), service.kind(1), service.kind("x")) == (3, (1, 2), "int", "any")
+    assert (service.made(), service.free(), service.Inner.__name__) == ("Service", "free", "Inner")
+    assert set(vars(service)) >= {"kept", "with_one", "kind", "made", "free", "base"}

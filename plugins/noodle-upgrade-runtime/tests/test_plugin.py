@@ -1,5 +1,9 @@
 import asyncio
+import base64
 import contextlib
+import hashlib
+import importlib
+import importlib.metadata
 import sys
 import zipfile
 
@@ -11,6 +15,7 @@ from noodle_upgrade_core.errors import (
     HarmDetectedError,
     MigrationError,
     SwapRefusedError,
+    UpgradeBusyError,
     UpgradeDisabledError,
     ValidationFailedError,
 )
@@ -32,11 +37,10 @@ def pack(fable, version):
     wheels = fable.folder / "wheels"
     wheels.mkdir(exist_ok=True)
     info = f"fable-{version}.dist-info"
-    (tree / info / "WHEEL").write_text("Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    (tree / info / "WHEEL").write_text(
+        "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
     files = [p for p in sorted(tree.rglob("*")) if p.is_file() and "__pycache__" not in p.parts and p.name != "RECORD"]
-    import base64
-    import hashlib
-
     rows = []
     for file in files:
         data = file.read_bytes()
@@ -110,6 +114,36 @@ def test_an_upgrade_and_a_rollback_through_the_whole_stack(versions, stack):
     asyncio.run(main())
 
 
+def test_what_the_program_imports_directly_is_changed_in_place_and_found_again_after_a_restart(versions, stack):
+    async def main():
+        async with stack(runtime__rehearsal=True) as upgrader:
+            module = importlib.import_module("fable")
+            service, who = module.Service(), module.Service().who
+            plan = await upgrader.plan(request())
+            assert plan.feasible, str(plan)
+            assert plan.steps[0].verdict.mechanism == "patch"
+            assert (who(), importlib.metadata.version("fable")) == ("1.0", "1.0")
+            result = await upgrader.upgrade(plan)
+            assert result.success, result.error
+            assert (service.who(), who(), running(await upgrader.components())) == ("2.0", "2.0", "2.0")
+            assert importlib.metadata.version("fable") == "2.0"
+            path = list(sys.path)
+            back = await upgrader.rollback("fable")
+            assert back.success, back.error
+            assert (service.who(), who(), running(await upgrader.components())) == ("1.0", "1.0", "1.0")
+            assert importlib.metadata.version("fable") == "1.0"
+            assert (await upgrader.upgrade(await upgrader.plan(request("2.1")))).success
+            assert (await upgrader.upgrade(await upgrader.plan(request()))).success
+            assert (service.who(), sys.path.count(path[0])) == ("2.0", 1)
+            assert sum("store" in entry for entry in sys.path) == 1
+        del sys.modules["fable"], module
+        async with stack() as upgrader:
+            assert importlib.import_module("fable").Service().who() == "2.0"
+            assert running(await upgrader.components()) == "2.0"
+
+    asyncio.run(main())
+
+
 def test_what_is_not_loaded_cannot_be_planned(versions, stack):
     async def main():
         async with stack() as upgrader:
@@ -147,13 +181,14 @@ def test_a_critical_component_is_stopped_at_strict_and_let_through_at_normal(ver
     asyncio.run(main())
 
 
-def test_an_engine_that_does_not_exist_is_refused_by_name(versions, stack):
+def test_an_engine_or_a_parameter_that_does_not_exist_is_refused_by_name(versions, stack):
     async def main():
         async with stack() as upgrader:
             _service = handle("fable", "fable:Service")
-            plan = await upgrader.plan(request(parameters={"engine": "teleport"}))
-            assert not plan.feasible
-            assert "teleport" in plan.steps[0].verdict.blockers[0]
+            for name, value in (("runtime.mechanism", "teleport"), ("runtime.mechansim", "generation")):
+                plan = await upgrader.plan(request(parameters={name: value}))
+                assert not plan.feasible
+                assert "teleport" in str(plan) or "did you mean runtime.mechanism" in str(plan)
 
     asyncio.run(main())
 
@@ -330,8 +365,6 @@ def test_one_upgrade_per_component_and_as_many_as_allowed(versions, stack):
             async with RuntimeUpgradeIntegration(upgrader) as runtime:
                 first = asyncio.create_task(runtime.upgrade_component("fable", "2.0", "immediate", auto_approve=True))
                 await asyncio.sleep(0)
-                from noodle_upgrade_core.errors import UpgradeBusyError
-
                 with pytest.raises(UpgradeBusyError, match="being changed"):
                     await runtime.upgrade_component("fable", "2.0")
                 with pytest.raises(UpgradeBusyError, match="1 upgrades run"):
@@ -356,5 +389,55 @@ def test_what_is_loaded_is_read_again_by_itself(versions, stack):
                         assert runtime.get_component_status("fable")["version"] == "1.0"
                         return
                     await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+def test_a_canary_is_asked_for_its_health_before_it_has_all_the_traffic(fable, stack, tmp_path):
+    async def main():
+        for version, says in (("1.0", "True"), ("2.0", "False")):
+            folder = tmp_path / "components" / "greeter" / version
+            folder.mkdir(parents=True)
+            (folder / "greeter_of_fable.py").write_text(
+                f"__version__ = {version!r}\nclass Greeter:\n    def greet(self): return __version__\n"
+                f"def healthy(): return {says}\n"
+            )
+            (folder / "component.toml").write_text(
+                'entry_point = "greeter_of_fable:Greeter"\nhealth_check = "greeter_of_fable:healthy"\n'
+            )
+        async with stack() as upgrader:
+            greeter = handle("greeter")
+            await upgrader.upgrade(await upgrader.plan(request("1.0", component_name="greeter")))
+            asked = request("2.0", component_name="greeter", strategy="gradual", parameters={"bake": 0.0})
+            result = await upgrader.upgrade(await upgrader.plan(asked))
+            assert isinstance(result.error, HarmDetectedError)
+            assert result.operations[:3] == ("staged greeter", "shift to 10%", "probe the new version")
+            assert greeter.greet() == "1.0"
+
+    asyncio.run(main())
+
+
+def test_who_keeps_an_old_version_is_named_when_the_time_is_over(versions, stack):
+    async def main():
+        async with stack(runtime__drain_timeout=0.0) as upgrader:
+            told = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            found = []
+
+            def note(event):
+                if event.kind == "upgrade.draining":
+                    found.append(event)
+                    loop.call_soon_threadsafe(told.set)
+
+            upgrader.events.subscribe(note)
+            service = handle("fable", "fable:Service")
+            assert (await upgrader.upgrade(await upgrader.plan(request()))).success
+            kept = service.who
+            assert (await upgrader.upgrade(await upgrader.plan(request("2.1")))).success
+            assert (await upgrader.upgrade(await upgrader.plan(request("2.0")))).success
+            async with asyncio.timeout(20):
+                await told.wait()
+            assert "bound method Service.who" in found[0].message
+            assert kept() == "2.0"
 
     asyncio.run(main())

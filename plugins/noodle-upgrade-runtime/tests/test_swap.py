@@ -1,3 +1,4 @@
+import threading
 import types
 
 import pytest
@@ -13,12 +14,12 @@ class Part:
 
     mechanism = "entries"
     warnings = ()
-    evidence = {"entries": 1}
 
     def __init__(self, name, table, *, capabilities=(), fails=False):
         self.component_names = (name,)
         self.capabilities = frozenset(capabilities)
         self.name, self.table, self.fails = name, table, fails
+        self.evidence = {"entries": 1}
         self.settled = self.released = 0
         self.routed = []
 
@@ -77,10 +78,6 @@ def test_when_one_part_cannot_route_the_others_go_back_to_their_share(table):
 
 def test_parts_of_several_engines_change_in_one_step_and_back(table):
     seen = []
-
-    class Watching(dict):
-        pass
-
     parts = Part("a", table), Part("b", table, capabilities=[WEIGHTS, COUNTS])
     swap = swap_of(*parts)
     assert swap.capabilities == frozenset()
@@ -121,8 +118,6 @@ def test_after_its_release_a_swap_can_do_nothing_any_more(table):
 
 
 def test_a_change_that_is_forced_tells_who_was_inside(table):
-    import threading
-
     module = types.ModuleType("stayer_of_swap")
     exec("def stay(inside, leave):\n    inside.set()\n    leave.wait()\n", module.__dict__)
     inside, leave, told = threading.Event(), threading.Event(), []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,6 +174,4 @@ def running(
 
 
 def user() -> str:
-    import pwd
-
     return pwd.getpwuid(os.geteuid()).pw_name

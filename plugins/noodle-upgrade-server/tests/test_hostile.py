@@ -73,12 +73,19 @@ def test_a_body_that_makes_no_sense_is_refused_as_the_clients_fault(shop, body):
 
 def test_a_misspelled_key_gets_the_right_one_suggested(shop):
     body = request_of(stratgey="immediate")
-    assert "did you mean 'strategy'" in refused(shop.client.post("/v1/plans", content=body, headers=JSON), 400)["message"]
+    assert (
+        "did you mean 'strategy'" in refused(shop.client.post("/v1/plans", content=body, headers=JSON), 400)["message"]
+    )
     body = b'{"plan_id": "x", "aprove": true}'
-    assert "did you mean 'approve'" in refused(shop.client.post("/v1/upgrades", content=body, headers=JSON), 400)["message"]
+    assert (
+        "did you mean 'approve'"
+        in refused(shop.client.post("/v1/upgrades", content=body, headers=JSON), 400)["message"]
+    )
 
 
-@pytest.mark.parametrize("body", [b"{}", b'{"plan_id": "a", "requests": [{"component_name": "b", "target_version": "1"}]}'])
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"plan_id": "a", "requests": [{"component_name": "b", "target_version": "1"}]}']
+)
 def test_starting_needs_either_a_plan_or_requests(shop, body):
     refused(shop.client.post("/v1/upgrades", content=body, headers=JSON), 400)
 
@@ -147,7 +154,9 @@ def test_a_head_that_comes_in_pieces_is_refused_before_it_ends(shop):
         pytest.fail("ten megabytes of a header were taken")
 
 
-@pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00\x01", b"\r\n\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x00" * 100])
+@pytest.mark.parametrize(
+    "data", [b"\x16\x03\x01\x02\x00\x01", b"\r\n\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x00" * 100]
+)
 def test_what_is_not_http_is_refused(shop, data):
     with Raw(shop.control) as raw:
         raw.send(data)
@@ -224,7 +233,16 @@ values = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["requests", "plan_id", "approve", "component_name", "target_version", "rollback_id", "plan_digest", "x"]
+                [
+                    "requests",
+                    "plan_id",
+                    "approve",
+                    "component_name",
+                    "target_version",
+                    "rollback_id",
+                    "plan_digest",
+                    "x",
+                ]
             ),
             inner,
             max_size=4,

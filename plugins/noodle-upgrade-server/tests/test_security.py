@@ -77,13 +77,17 @@ def test_a_token_that_the_program_gives_is_used_and_written_nowhere(tmp_path):
         assert not any(given in f.read_text(errors="replace") for f in state.rglob("*") if f.is_file())
 
 
-@pytest.mark.parametrize("weak", ["", "short", "with a space in it, so", "ümlaute-sind-nicht-gut", "x" * 600, "a\nb" * 8])
+@pytest.mark.parametrize(
+    "weak", ["", "short", "with a space in it, so", "ümlaute-sind-nicht-gut", "x" * 600, "a\nb" * 8]
+)
 def test_a_token_that_is_weak_or_cannot_be_sent_is_refused(shop, weak):
     with pytest.raises(InvalidRequestError):
         serve(shop.upgrader, port=0, token=weak)
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "10.0.0.1", "", "[::2]", "0.0.0.0"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "10.0.0.1", "", "[::2]", "0.0.0.0"]
+)
 @pytest.mark.parametrize("where", ["tcp", "shop"])
 def test_a_name_that_is_not_this_machines_is_refused_even_with_the_token(request, where, host):
     program = request.getfixturevalue(where)
@@ -126,7 +130,17 @@ def test_an_address_that_others_could_reach_is_never_bound(shop, host):
         serve(shop.upgrader, host=host, port=0).start()
 
 
-@pytest.mark.parametrize(("host", "right"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("localhost.evil", False), ("127.1", False), ("2130706433", False)])
+@pytest.mark.parametrize(
+    ("host", "right"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("localhost.evil", False),
+        ("127.1", False),
+        ("2130706433", False),
+    ],
+)
 def test_only_whole_names_and_addresses_count_as_loopback(host, right):
     assert is_loopback(host) is right
 

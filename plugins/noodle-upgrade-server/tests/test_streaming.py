@@ -158,7 +158,11 @@ def test_a_plugin_cannot_forge_frames_by_the_names_of_its_events(shop):
     assert second["event"] == "after"
 
 
-@pytest.mark.parametrize("thing", [object(), float("nan"), {1: 2}, "x" * 5000, "\ud800"], ids=["object", "nan", "key", "long", "half a character"])
+@pytest.mark.parametrize(
+    "thing",
+    [object(), float("nan"), {1: 2}, "x" * 5000, "\ud800"],
+    ids=["object", "nan", "key", "long", "half a character"],
+)
 def test_what_cannot_be_sent_is_left_out_and_the_event_comes_all_the_same(tmp_path, thing):
     with running(tmp_path, limits=Limits(event_bytes=2000)) as shop, Stream(shop).connected() as stream:
         shop.upgrader.events.emit("odd", message="look", data={"thing": thing})

@@ -282,4 +282,4 @@ def _rows(answer: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
 
 def _segment(text: str) -> str:
     """An id is one part of a path, whatever it holds."""
-    return quote(text) or "-"
+    return quote(text, safe="") or "-"

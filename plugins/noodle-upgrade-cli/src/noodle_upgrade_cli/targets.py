@@ -75,13 +75,14 @@ def _absolute(version: str) -> str:
 def parse_parameters(settings: Sequence[str]) -> dict[str, Any]:
     """Return `key=value` words as typed parameters: a value that is JSON is that value, all else is text.
 
-    So `bake=5` is a number, `bake='"5"'` and `name=careful` are text. Raises `UsageMistakeError`.
+    So `bake=5` is a number, `bake='"5"'` and `name=careful` are text. A key with a dot is for the plugin before the dot.
+    Raises `UsageMistakeError`.
     """
     parameters: dict[str, Any] = {}
     for word in settings:
         key, separator, text = word.partition("=")
         key = key.strip()
-        if not separator or not key.isidentifier():
+        if not separator or not all(part.isidentifier() for part in key.split(".")):
             raise UsageMistakeError(f"{word!r} is not key=value.", hint="For example: --set bake=5 --set percentage=25")
         if key in parameters:
             raise UsageMistakeError(f"{key!r} is set twice.", hint="Set each parameter once.")

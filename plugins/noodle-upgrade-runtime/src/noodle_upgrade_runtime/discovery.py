@@ -10,6 +10,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +25,7 @@ from noodle_upgrade_runtime.generation import link_of
 from noodle_upgrade_runtime.handles import Handles, process_handles
 from noodle_upgrade_runtime.overlay import Overlay
 from noodle_upgrade_runtime.settings import RuntimeSettings
+from noodle_upgrade_runtime.trees import declared
 
 __all__ = ["Discovery", "Ledger"]
 
@@ -48,6 +50,7 @@ class Discovery:
     distributions: Distributions = field(factory=Distributions)
     opened_at: float = field(factory=time.time)
     _first_seen: dict[str, str] = field(factory=dict)
+    _declared: dict[Path, Mapping[str, Any]] = field(factory=dict)
 
     def components(self) -> tuple[ComponentDescriptor, ...]:
         """Return every component, by name; the first that describes a name is believed."""
@@ -133,7 +136,8 @@ class Discovery:
         swappable, why = self._swappable(key, module, (module.__name__,))
         version = self.ledger.get(key, own["__version__"])
         needs = own.get("__dependencies__", ())
-        return ComponentDescriptor(
+        return self._with_declared(
+            self.overlay.tree_of(module.__name__),
             name=module.__name__,
             version=version,
             description=_doc(module),
@@ -155,7 +159,9 @@ class Discovery:
         own = vars(module) if module is not None else {}
         told = own.get("__version__")
         swappable, why = self._swappable(key, module, (public.partition(".")[0],))
-        return ComponentDescriptor(
+        trees = [] if bound.space is None else [m.tree for m in bound.space.members if canonicalize_name(m.name) == key]
+        return self._with_declared(
+            trees[0] if trees else self.overlay.tree_of(name),
             name=name,
             version=bound.version or self.ledger.get(key) or (str(told) if _is_version(told) else "0"),
             description=_doc(module),
@@ -169,6 +175,26 @@ class Discovery:
                 **({"reason": why} if why else {}),
             },
         )
+
+    def _with_declared(self, tree: Path | None, **read: Any) -> ComponentDescriptor:
+        """Describe a component by what was read of it and what its descriptor file says."""
+        if tree is not None and tree not in self._declared:
+            self._declared[tree] = declared(tree)
+        told = {} if tree is None else self._declared[tree]
+        for name in ("health_check", "description"):
+            if isinstance(told.get(name), str):
+                read[name] = told[name]
+        if isinstance(path := told.get("upgrade_path"), list):
+            read["upgrade_path"] = tuple(map(str, path))
+        if isinstance(matrix := told.get("compatibility_matrix"), dict):
+            read["compatibility_matrix"] = {str(v): tuple(map(str, after)) for v, after in matrix.items()}
+        if isinstance(needs := told.get("dependencies"), list):
+            read["dependencies"] = _dependencies((str(n) for n in needs), set(), all_of_them=True)
+        read["critical"] = read["critical"] or told.get("critical") is True
+        if told.get("hot_swappable") is False:
+            read["hot_swappable"] = False
+            read["metadata"] = {**read["metadata"], "reason": "its descriptor says so: hot_swappable = false"}
+        return ComponentDescriptor(**read)
 
     # --- what is said of a component -----------------------------------------------------------------------------
 

@@ -31,7 +31,8 @@ from noodle_upgrade_runtime.namespace import Space
 
 __all__ = ["Drain", "Held"]
 
-_LOOK_SECONDS = 0.25
+_FIRST_PAUSE = 0.01
+_LONGEST_PAUSE = 2.0
 _MOST_NAMED = 20
 
 
@@ -72,7 +73,7 @@ class Drain:
         A version refers to itself in circles, so that collections are needed: made at growing distances.
         """
         until = time.monotonic() + seconds
-        pause = _LOOK_SECONDS / 32
+        pause = _FIRST_PAUSE
         while not self._gone.is_set():
             gc.collect()
             left = until - time.monotonic()
@@ -80,7 +81,7 @@ class Drain:
                 break
             if left <= 0:
                 return self._gone.is_set()
-            pause = min(_LOOK_SECONDS, pause * 2)
+            pause = min(_LONGEST_PAUSE, pause * 2)
         return True
 
     def require(self, seconds: float) -> None:

@@ -153,6 +153,10 @@ class GenerationPrepared:
         for turn in self._turns:
             extend(turn.handle, turn.new.surface)
 
+    def space_of(self, component: str) -> Space | None:
+        """Return the private space in which the new version of a component lies."""
+        return self._spaces[0] if self._spaces and component in self.component_names else None
+
     # --- state ---------------------------------------------------------------------------------------------------
 
     def hand_over(self) -> None:

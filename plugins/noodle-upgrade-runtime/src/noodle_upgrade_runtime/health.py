@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from noodle_upgrade_core.model import ComponentDescriptor, Finding, Severity
+from noodle_upgrade_core.model import Finding, PlanStep, Severity
+from noodle_upgrade_runtime.namespace import Space
 
 __all__ = ["check_health"]
 
 
-def check_health(component: ComponentDescriptor, handles: Sequence[Any]) -> Iterable[Finding]:
-    """Call `module:function` of the running version; what it raises, or a false answer, is an error finding."""
-    if not component.health_check:
-        return
-    name, _, path = component.health_check.partition(":")
-    spaces = [one._noodle_.bound.space for one in handles]
-    space = next((space for space in spaces if space is not None), None)
+def check_health(check: str, step: PlanStep, space: Space | None) -> Iterable[Finding]:
+    """Call `module:function` of the new version, in its private space where it has one.
+
+    What it raises, or a false answer other than None, is an error finding.
+    """
+    name, _, path = check.partition(":")
     try:
-        check: Any = importlib.import_module(name if space is None else space.private_name(name))
+        function: Any = importlib.import_module(name if space is None else space.private_name(name))
         for part in filter(None, path.split(".")):
-            check = getattr(check, part)
-        answer = check()
+            function = getattr(function, part)
+        answer = function()
     except Exception as error:  # noqa: BLE001 - whatever the version raises is its answer
         problem = f"raised {type(error).__name__}: {error}"
     else:
@@ -32,7 +32,7 @@ def check_health(component: ComponentDescriptor, handles: Sequence[Any]) -> Iter
     yield Finding(
         severity=Severity.ERROR,
         code="health.failed",
-        subject=component.name,
-        message=f"The health check {component.health_check} of {component.name} {component.version} {problem}.",
+        subject=step.name,
+        message=f"The health check {check} of {step.name} {step.to_version} {problem}.",
         hint="The old version is brought back.",
     )

@@ -41,8 +41,7 @@ class RuntimePlugin:
     @hookimpl
     def validate(self, plan: UpgradePlan, stage: Stage, context: UpgradeContext) -> Iterable[Finding]:
         """Check the steps that this plugin carries out."""
-        del context
-        return self.runtime.validate(plan, stage)
+        return self.runtime.validate(plan, stage, context)
 
     @hookimpl
     def swap(self, steps: tuple[PlanStep, ...], context: UpgradeContext) -> RuntimeSwap | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from attrs import evolve
 from packaging.utils import canonicalize_name
 
 from noodle_upgrade_core.errors import SwapRefusedError, UpgradeError
+from noodle_upgrade_core.events import EventKind
 from noodle_upgrade_core.hookspecs import ActiveVersion, Host, Receipt, Stage, UpgradeContext
 from noodle_upgrade_core.model import (
     ComponentDescriptor,
@@ -32,8 +35,11 @@ from noodle_upgrade_runtime.overlay import Overlay
 from noodle_upgrade_runtime.rehearsal import Rehearsals
 from noodle_upgrade_runtime.settings import RuntimeSettings
 from noodle_upgrade_runtime.swap import Quiet, RuntimeSwap
+from noodle_upgrade_runtime.trees import declared
 
 __all__ = ["Runtime"]
+
+_MECHANISM = "runtime.mechanism"
 
 
 class Runtime:
@@ -91,12 +97,12 @@ class Runtime:
 
     # --- how a step could be carried out -------------------------------------------------------------------------
 
-    def assess(self, step: PlanStep, context: UpgradeContext) -> Verdict | None:
+    def assess(self, step: PlanStep, context: UpgradeContext, *, rehearse: bool = True) -> Verdict | None:
         """Choose an engine and ask it; then try the change in an interpreter of its own."""
         component = self._find(step.name)
         if component is None:
             return None
-        if blockers := [*self._switched_off(), *_fixed(component)]:
+        if blockers := [*self._switched_off(), *_fixed(component), *_unknown(context.parameters)]:
             return Verdict(feasible=False, mechanism="none", blockers=tuple(blockers))
         name, why = self._choose(component, context.parameters)
         try:
@@ -106,14 +112,14 @@ class Runtime:
         change = self._change(step, component, context)
         verdict = engine.assess(change)
         verdict = evolve(verdict, engine=name, reasons=(why, *verdict.reasons))
-        if not verdict.feasible or not self._settings.rehearsal:
+        if not verdict.feasible or not self._settings.rehearsal or not rehearse:
             return verdict
         limit = min(self._stage_limit(), context.remaining())
         rehearsed = self._rehearsals.judge(verdict, change, engine=engine, digests=_digests(step), limit=limit)
         return _reviewed(rehearsed, engine, change)
 
     def _choose(self, component: ComponentDescriptor, parameters: Mapping[str, Any]) -> tuple[str, str]:
-        asked = parameters.get("runtime.mechanism")
+        asked = parameters.get(_MECHANISM)
         if asked:
             return str(asked), f"{asked} was asked for"
         if self._handles.of(component.name):
@@ -148,7 +154,7 @@ class Runtime:
 
     # --- whether it may run --------------------------------------------------------------------------------------
 
-    def validate(self, plan: UpgradePlan, stage: Stage) -> Iterable[Finding]:
+    def validate(self, plan: UpgradePlan, stage: Stage, context: UpgradeContext) -> Iterable[Finding]:
         """Yield what is to be said of the steps that an engine here carries out."""
         known = {canonicalize_name(c.name): c for c in self.components()}
         for step in plan.steps:
@@ -158,7 +164,7 @@ class Runtime:
             if stage == "before":
                 yield from self._before(step, component)
             else:
-                yield from check_health(component, self._handles.of(component.name))
+                yield from self._after(step, component, context)
 
     def _before(self, step: PlanStep, component: ComponentDescriptor) -> Iterable[Finding]:
         for reason in self._switched_off():
@@ -177,6 +183,15 @@ class Runtime:
                 message=f"{step.name} is critical for this program.",
                 hint="Upgrade it at validation level normal or permissive when you are sure.",
             )
+
+    def _after(self, step: PlanStep, component: ComponentDescriptor, context: UpgradeContext) -> Iterable[Finding]:
+        """Ask the new version, which is staged and may have no traffic yet."""
+        told = declared(context.store / step.artifact.tree) if step.artifacts else {}
+        check = str(told.get("health_check") or component.health_check)
+        if check:
+            staged = self._staged.get(context.upgrade_id, ())
+            spaces = [space for swap in staged if (space := swap.space_of(step.name)) is not None]
+            yield from check_health(check, step, spaces[-1] if spaces else None)
 
     # --- staging -------------------------------------------------------------------------------------------------
 
@@ -255,16 +270,37 @@ class Runtime:
         """The version before the one before is not needed any more."""
         older = {id(old): old for name in swap.components if (old := self._warm.get(name)) not in (None, swap)}
         for old in older.values():
-            self.drains += old.release()
-        self.drains = [drain for drain in self.drains if not drain.finished]
+            self._let_go(old)
         self._warm.update(dict.fromkeys(swap.components, swap))
+        staged = {key: [one for one in swaps if not one.released] for key, swaps in self._staged.items()}
+        self._staged = {key: swaps for key, swaps in staged.items() if swaps}
+
+    def _let_go(self, swap: RuntimeSwap) -> None:
+        """Release a swap, and see to it that whoever keeps its unused version is named in the end."""
+        drains = swap.release()
+        self.drains = [*(drain for drain in self.drains if not drain.finished), *drains]
+        if drains:
+            watch = partial(self._watch, drains, ", ".join(swap.components))
+            threading.Thread(target=watch, name="noodle drain", daemon=True).start()
+
+    def _watch(self, drains: tuple[Drain, ...], names: str) -> None:
+        until = time.monotonic() + self._settings.drain_timeout
+        for drain in drains:
+            if not drain.wait(max(0.0, until - time.monotonic())):
+                held = [str(one) for one in drain.holders()]
+                self._host.emit(
+                    EventKind.DRAINING,
+                    component_name=names,
+                    message=f"an old version of {names} is still in use: {'; '.join(held) or 'by something unseen'}",
+                    data={"blockers": held},
+                )
 
     def drop(self, upgrade_id: str) -> Receipt | None:
         """Let go of what was staged for an upgrade and does not serve."""
         undone = []
         for swap in self._staged.pop(upgrade_id, []):
             if not swap.serving:
-                self.drains += swap.release()
+                self._let_go(swap)
                 undone.append(f"let go of {', '.join(f'{n} {new}' for n, (_, new) in swap.versions.items())}")
         return Receipt(undone=tuple(undone)) if undone else None
 
@@ -299,7 +335,8 @@ class Runtime:
             verdict=Verdict(feasible=False, mechanism="none"),
         )
         try:
-            verdict = self.assess(step, context)
+            # It ran here before the restart: what a rehearsal would find was found then.
+            verdict = self.assess(step, context, rehearse=False)
             if verdict is None or not verdict.feasible:
                 raise SwapRefusedError("; ".join(verdict.blockers) if verdict else "no engine knows it")
             swap = self.stage((evolve(step, verdict=verdict),), context)
@@ -336,6 +373,12 @@ def _fixed(component: ComponentDescriptor) -> list[str]:
     return [
         f"{component.name} cannot be changed while it runs: {component.metadata.get('reason', 'it says so itself')}"
     ]
+
+
+def _unknown(parameters: Mapping[str, Any]) -> list[str]:
+    """Parameters for this plugin that it does not have: most likely a slip of the pen, never to be passed over."""
+    ours = [name for name in parameters if name.startswith("runtime.")]
+    return [f"there is no parameter {name}: did you mean {_MECHANISM}?" for name in ours if name != _MECHANISM]
 
 
 def _digests(step: PlanStep) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ class CoordinationSettings:
         30.0, env="NOODLE_RUNTIME_UPGRADE_TIMEOUT", gt=0, le=86400, help="Seconds for one upgrade, staging included."
     )
     rollback_timeout: float = setting(60.0, gt=0, le=86400, help="Seconds for one rollback.")
-    validation_level: ValidationLevel = setting(  # noqa: RUF009 - an attrs field
+    validation_level: ValidationLevel = setting(
         ValidationLevel.STRICT, help="Which findings stop: strict, normal, permissive."
     )
 

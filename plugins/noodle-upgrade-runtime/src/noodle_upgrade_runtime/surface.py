@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
@@ -102,9 +103,12 @@ def _class_members(cls: type) -> Iterator[tuple[str, Any]]:
 
 
 def _is_method(raw: Any) -> bool:
+    """Whether a class's attribute gives something to call, known without asking it: no property is read here."""
     if isinstance(raw, staticmethod | classmethod):
         return callable(raw.__func__)
-    return not isinstance(raw, _NOT_METHODS) and inspect.isroutine(raw)
+    if isinstance(raw, functools.partialmethod | functools.singledispatchmethod):
+        return True
+    return callable(raw) and hasattr(type(raw), "__get__") and not isinstance(raw, _NOT_METHODS)
 
 
 def _stored_names(cls: type) -> Iterator[str]:

@@ -15,6 +15,7 @@ from noodle_upgrade_core.errors import RollbackUnavailableError
 from noodle_upgrade_core.staged import COUNTS, WEIGHTS, Arm, Measurement
 from noodle_upgrade_runtime.discovery import Ledger
 from noodle_upgrade_runtime.engine import Prepared
+from noodle_upgrade_runtime.namespace import Space
 from noodle_upgrade_runtime.operations import Call, Operation, Script
 from noodle_upgrade_runtime.quiescence import at_quiescence
 
@@ -72,6 +73,11 @@ class RuntimeSwap:
     def components(self) -> tuple[str, ...]:
         """The components that change."""
         return tuple(self.versions)
+
+    @property
+    def released(self) -> bool:
+        """Whether it was let go of."""
+        return self._released
 
     @property
     def serving(self) -> bool:
@@ -189,6 +195,11 @@ class RuntimeSwap:
     def running(self) -> dict[str, str]:
         """Return the version that each component really runs, by asking its part."""
         return {name: version for part in self.parts for name, version in part.running().items()}
+
+    def space_of(self, component: str) -> Space | None:
+        """Return the private space in which the new version of a component lies, where it has one."""
+        asked = (getattr(part, "space_of", None) for part in self.parts)
+        return next((space for ask in asked if ask is not None and (space := ask(component)) is not None), None)
 
     @property
     def evidence(self) -> dict[str, Any]:

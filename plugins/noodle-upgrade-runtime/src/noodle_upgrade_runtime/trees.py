@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from noodle_upgrade_core.errors import ArtifactUnavailableError
 from noodle_upgrade_core.trees import Contents, is_made_by_tools
 from noodle_upgrade_runtime.namespace import Member
 
-__all__ = ["contents_of", "member_of"]
+__all__ = ["contents_of", "declared", "member_of"]
 
 
 def contents_of(tree: Path) -> Contents:
@@ -37,3 +41,18 @@ def member_of(name: str, version: str, tree: Path) -> Member:
         top_levels=contents.top_levels,
         import_names=contents.import_names if contents.namespaces else (),
     )
+
+
+def declared(tree: Path) -> Mapping[str, Any]:
+    """Return what a component says of itself in `component.toml` or `component.json`; empty where it says nothing.
+
+    A file that cannot be read says nothing here: the source that it came from has refused it already.
+    """
+    for name, read in (("component.toml", tomllib.loads), ("component.json", json.loads)):
+        try:
+            told = read((tree / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(told, dict):
+            return told
+    return {}

@@ -9,24 +9,36 @@ import weakref
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-__all__ = ["instance_blockers", "long_lived"]
+__all__ = ["counted", "instance_blockers", "long_lived"]
 
 _LOOK_SECONDS = 0.02
 _PATIENCE_SECONDS = 0.5
 """How long instances may take to go that a call is just using."""
 
 
-def instance_blockers(outdated: Mapping[type, Sequence[str]], known: Collection[int]) -> tuple[str, ...]:
-    """Return a sentence for each class with instances that live on, built from tables that the new version changed."""
+def instance_blockers(outdated: Mapping[type, Sequence[str]], imported: Mapping[type, int]) -> tuple[str, ...]:
+    """Return a sentence for each class with instances that live on, built from tables that the new version changed.
+
+    `imported` tells how many instances of a class importing its version makes by itself: they are cared for.
+    """
     if not outdated:
         return ()
-    counts = long_lived(list(outdated), within=_PATIENCE_SECONDS, known=known)
+    found = long_lived(list(outdated), within=_PATIENCE_SECONDS)
+    counts = {cls: count - imported.get(cls, 0) for cls, count in found.items() if count > imported.get(cls, 0)}
     return tuple(
         f"{count} live instance(s) of {cls.__module__}.{cls.__qualname__} were built from {', '.join(outdated[cls])},"
         " which differs in the new version, and a constructor is not run again"
         " (runtime.instances=keep goes on with them as they are)"
         for cls, count in counts.items()
     )
+
+
+def counted(classes: Sequence[type]) -> dict[type, int]:
+    """Return how many instances of each class (of its subclasses too) there are now."""
+    counts: collections.Counter[type] = collections.Counter()
+    for value in _instances(classes, ()):
+        counts.update(cls for cls in classes if issubclass(type(value), cls))
+    return dict(counts)
 
 
 def long_lived(classes: Sequence[type], *, within: float, known: Collection[int] = ()) -> dict[type, int]:

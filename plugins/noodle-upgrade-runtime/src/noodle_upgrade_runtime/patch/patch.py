@@ -20,7 +20,7 @@ from noodle_upgrade_core.model import Verdict
 from noodle_upgrade_core.staged import Arm
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.operations import Operation, Script, gil_is_on
-from noodle_upgrade_runtime.patch.census import instance_blockers
+from noodle_upgrade_runtime.patch.census import counted, instance_blockers
 from noodle_upgrade_runtime.patch.construction import outdated
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.loading import Isolation, PrivateImports, search_path_of
@@ -262,9 +262,10 @@ class PatchPrepared:
     def _check_instances(self) -> None:
         """Refuse when instances live on that the new version would have built otherwise."""
         kept = any(change.parameters.get("runtime.instances") == "keep" for change in self._changes)
-        known = {id(old) for old, _ in self._matching.pairs}
         if self._outdated and not kept:
-            _refuse(instance_blockers(self._outdated, known))
+            twins = {self._matching.pristine[id(old)]: old for old in self._outdated}
+            imported = {twins[twin]: count for twin, count in counted(list(twins)).items()}
+            _refuse(instance_blockers(self._outdated, imported))
 
     def _fresh_twin(self, live: Any) -> Any:
         if self._again is None:
