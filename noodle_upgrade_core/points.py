@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 from attrs import frozen
@@ -15,6 +16,8 @@ from noodle_upgrade_core.sources import Sources
 from noodle_upgrade_core.store import ContentStore
 
 __all__ = ["RollbackPoints"]
+
+_REVERSIBLE = frozenset({Phase.DONE, Phase.SOAKING, Phase.STUCK})
 
 
 @frozen(kw_only=True)
@@ -65,11 +68,14 @@ class RollbackPoints:
         """
         active = self.journal.active_of(component_name)
         points = self.journal.rollback_points(component_name)
+        stuck = [point for point in points if self._phase(point) is Phase.STUCK]
         if rollback_id:
             fitting = [point for point in points if point.rollback_id == rollback_id]
         else:
-            fitting = [point for point in points if active is not None and point.to_version == active.version]
-        open_points = [point for point in fitting if self._done(point)]
+            # An upgrade that is stuck holds its component until it has been taken back: it comes first.
+            leading = [point for point in points if active is not None and point.to_version == active.version]
+            fitting = stuck or leading
+        open_points = [point for point in fitting if self._phase(point) in _REVERSIBLE]
         if not open_points:
             raise RollbackUnavailableError(
                 f"{component_name} has nothing to go back to"
@@ -77,7 +83,7 @@ class RollbackPoints:
                 hint="`noodle rollback-points` lists what is kept; `noodle upgrade` can go to any version.",
             )
         chosen = open_points[0]
-        if active is not None and chosen.to_version != active.version:
+        if chosen not in stuck and active is not None and chosen.to_version != active.version:
             raise RollbackUnavailableError(
                 f"{chosen.rollback_id} leads from {chosen.to_version} back to {chosen.from_version},"
                 f" and {active.version} is active.",
@@ -88,11 +94,24 @@ class RollbackPoints:
             for point in self.journal.rollback_points("")
             if point.upgrade_id == chosen.upgrade_id and point.component_name != chosen.component_name
         ]
+        self._check_together(chosen, others)
         return (chosen, *others)
 
-    def _done(self, point: RollbackPoint) -> bool:
+    def _check_together(self, chosen: RollbackPoint, others: Sequence[RollbackPoint]) -> None:
+        """What was committed as one goes back as one: not when some of it has moved on since."""
+        for other in others if self._phase(chosen) is not Phase.STUCK else ():
+            active = self.journal.active_of(other.component_name)
+            if active is not None and active.version != other.to_version:
+                raise RollbackUnavailableError(
+                    f"{chosen.component_name} was upgraded together with {other.component_name},"
+                    f" which has moved on to {active.version}.",
+                    hint=f"Roll {other.component_name} back first, or upgrade {chosen.component_name}"
+                    f" to {chosen.from_version}.",
+                )
+
+    def _phase(self, point: RollbackPoint) -> Phase | None:
         record = self.journal.record(point.upgrade_id)
-        return record is not None and record.phase in {Phase.DONE, Phase.SOAKING, Phase.STUCK}
+        return None if record is None else record.phase
 
     def verify(self, rollback_id: str) -> tuple[Finding, ...]:
         """Check the bytes of a point; an error finding for what is missing or damaged."""

@@ -81,8 +81,7 @@ class Reversal:
         error: UpgradeError | None = None
         try:
             plan = await self._backward_plan()
-            staged = self.warm if self.warm is not None else await self._stage(plan)
-            await self._turn(plan, staged)
+            await self._turn(plan, await self._way_back(plan))
         except UpgradeError as failed:
             error = failed
             self.ledger.tell(EventKind.UPGRADE_FAILED, f"{self.ledger.title}: {failed.message}", failed.to_wire())
@@ -104,6 +103,17 @@ class Reversal:
             completed_at=now(),
             components=tuple(point.component_name for point in self.points),
         )
+
+    async def _way_back(self, plan: UpgradePlan) -> StagedSwap | None:
+        """Return what takes the components back; None when they run the old versions already.
+
+        They do when an upgrade was stuck and its process has ended since: what is left is to write it down.
+        """
+        if self.warm is not None:
+            return self.warm
+        if all(step.component.version == step.to_version for step in plan.steps):
+            return None
+        return await self._stage(plan)
 
     async def _backward_plan(self) -> UpgradePlan:
         registry, _ = await self.services.planner.registry()
@@ -153,21 +163,18 @@ class Reversal:
         await self.services.stage(evolve(plan, steps=tuple(assessed)), context, hold=held.append)
         return held[-1]
 
-    async def _turn(self, plan: UpgradePlan, staged: StagedSwap) -> None:
+    async def _turn(self, plan: UpgradePlan, staged: StagedSwap | None) -> None:
         """Intent, effect, proof, commit point."""
         runner = self.services.runner
         await self.ledger.write(self.journal.rolling_back, becomes=Phase.ROLLING_BACK, why=self.why)
         try:
-            async with self.services.quiet():
-                if self.warm is not None:
-                    await runner.call("swap", staged.revert, limit=None)
-                else:
-                    await runner.call("swap", staged.shift, 1.0, limit=None)
+            staged = await self._go(plan, staged)
             await self._check(plan)
             failures = await self._undo(plan)
         except UpgradeError as error:
             await self._stuck(error)
             raise
+        active = {point.component_name: self.journal.active_of(point.component_name) for point in self.points}
         moves = tuple(
             PointerMove(
                 component_name=point.component_name,
@@ -177,10 +184,11 @@ class Reversal:
                 expected_version=point.to_version,
             )
             for point in self.points
+            if (now_active := active[point.component_name]) is not None and now_active.version == point.to_version
         )
         await self.ledger.write(self.journal.rolled_back, moves, becomes=Phase.ROLLED_BACK, why=self.why)
-        if self.warm is None:
-            await runner.call("swap", staged.commit, limit=None)
+        if self.warm is None and staged is not None:
+            await runner.call("swap", staged.commit)
         self.ledger.operations.append(f"{'flipped' if self.warm is not None else 'swapped'} back: {self.ledger.title}")
         self.ledger.tell(EventKind.UPGRADE_ROLLED_BACK, f"{self.ledger.title}: rolled back by {self.ledger.who}")
         if failures:
@@ -189,6 +197,24 @@ class Reversal:
                 safe="The old version serves.",
                 details={"errors": failures},
             )
+
+    async def _go(self, plan: UpgradePlan, staged: StagedSwap | None) -> StagedSwap | None:
+        """Make the change between requests, and return what made it."""
+        call, quiet = self.services.runner.call, self.services.quiet
+        if self.warm is not None:
+            try:
+                async with quiet():
+                    await call("swap", self.warm.revert)
+            except RollbackUnavailableError:
+                # Not warm any more, and nothing has changed: the bytes are in the store.
+                self.warm = None
+                staged = await self._way_back(plan)
+            else:
+                return self.warm
+        if staged is not None:
+            async with quiet():
+                await call("swap", staged.shift, 1.0)
+        return staged
 
     async def _check(self, plan: UpgradePlan) -> None:
         registry, _ = await self.services.planner.registry()

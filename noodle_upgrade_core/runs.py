@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from packaging.utils import canonicalize_name
+
 from noodle_upgrade_core.errors import UpgradeBusyError, UpgradeUnknownError
-from noodle_upgrade_core.model import UpgradeResult
+from noodle_upgrade_core.model import Phase, UpgradeResult
 from noodle_upgrade_core.pipeline import UpgradeRun
 from noodle_upgrade_core.staged import StagedSwap
 
@@ -49,6 +51,17 @@ class Runs:
         kept = self._warm.get(component_name)
         return kept[1] if kept is not None and kept[0] == upgrade_id else None
 
+    def check_free(self, names: Sequence[str]) -> None:
+        """Raise `UpgradeBusyError` when one of the components is being changed: which version it will run is open."""
+        wanted = {canonicalize_name(name) for name in names}
+        busy = {name: key for name, key in self._held.items() if canonicalize_name(name) in wanted}
+        if busy:
+            raise UpgradeBusyError(
+                f"{', '.join(busy)} is being changed by {', '.join(sorted(set(busy.values())))}.",
+                hint="Wait for it, or cancel it: `noodle status`, `noodle cancel`.",
+                details={"busy": busy},
+            )
+
     def launch(
         self,
         key: str,
@@ -58,13 +71,7 @@ class Runs:
         run: UpgradeRun | None = None,
     ) -> None:
         """Begin; raises `UpgradeBusyError` when one of the components is being changed, or too many are."""
-        busy = {name: self._held[name] for name in names if name in self._held}
-        if busy:
-            raise UpgradeBusyError(
-                f"{', '.join(busy)} is being changed by {', '.join(sorted(set(busy.values())))}.",
-                hint="Wait for it, or cancel it: `noodle status`, `noodle cancel`.",
-                details={"busy": busy},
-            )
+        self.check_free(names)
         if len(set(self._held.values())) >= self._most:
             raise UpgradeBusyError(
                 f"{self._most} upgrades run already, and no more may at once.",
@@ -119,7 +126,8 @@ class Runs:
         self._results[key] = result
         while len(self._results) > KEPT_RESULTS:
             self._results.pop(next(iter(self._results)))
-        if not result.success:
+        stuck = result.phase is Phase.STUCK
+        if not result.success and not stuck:
             return
         if run is not None and run.staged is not None:
             self._warm.update(dict.fromkeys(names, (run.upgrade_id, run.staged)))

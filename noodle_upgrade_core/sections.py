@@ -50,7 +50,7 @@ class RollbackSettings:
 class ValidationSettings:
     """Checks before and after a swap."""
 
-    level: ValidationLevel = setting(  # noqa: RUF009 - setting() is attrs.field() with more to say
+    level: ValidationLevel = setting(
         ValidationLevel.STRICT, env="NOODLE_UPGRADE_VALIDATION_LEVEL", help="Which findings stop an upgrade."
     )
     pre_upgrade_checks: bool = setting(True, help="Whether plugins validate the plan before anything is staged.")

@@ -84,7 +84,7 @@ class Gradual:
 
 
 _OF_CORE = frozenset({"soak"})
-"""Parameters that are not for the strategy; nor are those with a dot: `runtime.mechanism` is for the plugin `runtime`."""
+"""Not for the strategy; nor are parameters with a dot: `runtime.mechanism` is for the plugin `runtime`."""
 
 
 def strategy_for(request: UpgradeRequest, drivers: Drivers, defaults: Mapping[str, Mapping[str, Any]]) -> Strategy:

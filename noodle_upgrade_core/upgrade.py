@@ -156,6 +156,7 @@ class Upgrader:
                 data={"from": one.found, "to": one.became},
             )
         active = await asyncio.to_thread(self.journal.active)
+        await self.expire_rollback_points()
         context = self._context(upgrade_id="", parameters={})
         replies = await self._runner.ask("restore", active=active, context=context)
         findings = [finding for reply in replies for finding in (reply.value or ())]
@@ -220,6 +221,7 @@ class Upgrader:
         """
         self._check_enabled()
         requests = (request,) if isinstance(request, UpgradeRequest) else tuple(request)
+        self._runs.check_free([one.component_name for one in requests])
         return await self._planner.plan(requests)
 
     async def analyze_upgrade_feasibility(self, request: UpgradeRequest) -> FeasibilityResult:
@@ -256,8 +258,19 @@ class Upgrader:
         return await asyncio.to_thread(self._points.verify, rollback_id)
 
     async def expire_rollback_points(self) -> int:
-        """Drop the points beyond `max_rollback_points` and `rollback_retention_days`; returns how many."""
-        return await asyncio.to_thread(self._points.expire)
+        """Drop the points beyond `max_rollback_points` and `rollback_retention_days`; returns how many.
+
+        What only they needed leaves the store with them.
+        """
+        expired = await asyncio.to_thread(self._points.expire)
+        if expired:
+            await self.collect_garbage()
+        return expired
+
+    async def collect_garbage(self) -> int:
+        """Remove from the store what neither a pointer nor a rollback point needs; returns bytes."""
+        keep = await asyncio.to_thread(self.journal.digests)
+        return (await asyncio.to_thread(self.store.collect, keep)).size
 
     async def doctor(self) -> tuple[Finding, ...]:
         """Check the invariants of the durable state, and that what runs is what the journal says."""

@@ -337,6 +337,63 @@ def test_an_undo_that_fails_is_stuck_and_says_all_that_failed(folder):
     run(story())
 
 
+def test_a_stuck_upgrade_can_be_taken_back_once_its_cause_is_gone(folder):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        shelf.fail = {"validate after": RuntimeError("clumsy"), "revert": RuntimeError("glued")}
+        async with opened(folder, shelf) as upgrader:
+            result = await upgrader.upgrade(await upgrader.plan(ask()))
+            assert result.phase is Phase.STUCK
+            assert shelf.versions["lamp"] == "1.1"
+            shelf.fail.clear()
+            assert (await upgrader.rollback("lamp")).raise_for_error().success
+            assert shelf.versions["lamp"] == "1.0"
+            assert upgrader.journal.record(result.upgrade_id).phase is Phase.ROLLED_BACK
+            assert (await upgrader.upgrade(await upgrader.plan(ask()))).success
+            assert not await upgrader.doctor()
+
+    run(story())
+
+
+def test_a_stuck_upgrade_whose_process_ended_is_taken_back_by_writing_it_down(folder):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        shelf.fail = {"validate after": RuntimeError("clumsy"), "revert": RuntimeError("glued")}
+        async with opened(folder, shelf) as upgrader:
+            assert (await upgrader.upgrade(await upgrader.plan(ask()))).phase is Phase.STUCK
+        async with opened(folder, Shelf(lamp="1.0")) as upgrader:
+            assert (await upgrader.rollback("lamp")).raise_for_error().success
+            assert (await upgrader.upgrade(await upgrader.plan(ask()))).success
+
+    run(story())
+
+
+def test_what_is_under_way_cannot_be_planned_again_and_the_error_names_it(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            upgrade_id = await upgrader.start(await upgrader.plan(ask(parameters={"bake": 60})))
+            while upgrader.shelf.versions["lamp"] != "1.1":
+                await asyncio.sleep(0.005)
+            with pytest.raises(e.UpgradeBusyError, match=upgrade_id):
+                await upgrader.plan(ask())
+            await upgrader.cancel_upgrade(upgrade_id)
+
+    run(story())
+
+
+def test_what_no_rollback_point_needs_any_more_leaves_the_store(folder):
+    async def story():
+        async with opened(folder, runtime_upgrade__rollback__max_rollback_points=1) as upgrader:
+            for version in ("1.1", "2.0", "0.9", "1.1"):
+                assert (await upgrader.upgrade(await upgrader.plan(ask(version)))).success
+            kept = upgrader.journal.digests()
+            upgrader.store.collect(kept, min_age=0.0)
+            assert kept <= upgrader.store.digests()
+            assert len(upgrader.store.digests()) <= len(kept) + 2
+
+    run(story())
+
+
 def test_success_is_only_claimed_when_the_component_says_so(folder):
     class Liar(Shelf):
         @hookimpl
@@ -559,6 +616,33 @@ def test_rollback_works_after_a_restart_from_the_bytes_in_the_store(folder):
             assert upgrader.shelf.versions["lamp"] == "1.1"
         async with opened(folder, Shelf(lamp="1.0")) as upgrader:
             assert upgrader.shelf.versions["lamp"] == "1.1"
+
+    run(story())
+
+
+def test_a_set_does_not_go_back_in_part_when_a_member_has_moved_on(folder):
+    async def story():
+        shelf = Shelf(lamp="1.0", desk="1.0")
+        async with opened(folder, shelf) as upgrader:
+            assert (await upgrader.upgrade(await upgrader.plan([ask("1.1"), ask("1.1", "desk")]))).success
+            assert (await upgrader.upgrade(await upgrader.plan(ask("2.0")))).success
+            with pytest.raises(e.RollbackUnavailableError, match=r"lamp, which has moved on to 2\.0"):
+                await upgrader.rollback("desk")
+            assert (await upgrader.rollback("lamp")).success
+            assert (await upgrader.rollback("desk")).success
+            assert shelf.versions == {"lamp": "1.0", "desk": "1.0"}
+
+    run(story())
+
+
+def test_an_old_version_that_is_not_warm_any_more_comes_back_from_the_store(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            await upgrader.upgrade(await upgrader.plan(ask()))
+            upgrader.shelf.fail["revert"] = e.RollbackUnavailableError("released")
+            result = await upgrader.rollback("lamp")
+            assert result.raise_for_error().metrics["warm"] == 0.0
+            assert upgrader.shelf.versions["lamp"] == "1.0"
 
     run(story())
 
