@@ -58,7 +58,14 @@ class RollbackPoints:
         active = self.journal.active_of(step.name)
         if active is not None and active.artifact is not None and active.version == step.from_version:
             return active.artifact
-        return self.sources.capture(step.component)
+        captured = self.sources.capture(step.component)
+        if captured is not None:
+            return captured
+        try:
+            return self.sources.fetch(step.component, step.from_version)
+        except UpgradeError:
+            # No source has it: the point says so by having no artefact, and `verify` tells it as a warning.
+            return None
 
     def choose(self, component_name: str, rollback_id: str = "") -> tuple[RollbackPoint, ...]:
         """Return the points to go back to: of the named component first, then of those that changed with it.
