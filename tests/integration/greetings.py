@@ -7,16 +7,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from wheels import make_wheel
 
-__all__ = ["BAD", "GOOD", "farewell", "greeting", "install", "shelf"]
+__all__ = ["farewell", "greeting", "install", "shelf"]
 
-GOOD = ("1.0", "2.0")
-BAD = {
-    "2.1": "its import raises",
-    "2.2": "its import hangs",
-    "2.3": "it raises when it is called",
-    "2.4": "instances that live cannot follow it",
-    "2.5": "it needs a distribution that is not there",
-}
 
 _INIT = """
 from acme_greeting.words import Greeter, greet
@@ -99,16 +91,20 @@ def farewell(folder, version, *, requires=None):
 
 
 def shelf(folder):
-    """Make every version of both libraries; returns the folder."""
-    greeting(folder, "1.0")
-    greeting(folder, "2.0")
+    """Make every version of both libraries; returns the folder.
+
+    Good: 1.0, 2.0, 3.0. 2.1 raises at import, 2.2 hangs at import while the gate is there, 2.3 raises when it is called,
+    2.4 has instances of another layout, 2.5 needs what is not installed.
+    """
+    for version in ("1.0", "2.0", "3.0"):
+        greeting(folder, version)
+    for version in ("1.0", "1.1", "2.0"):
+        farewell(folder, version)
     greeting(folder, "2.1", extra="raise RuntimeError('published by mistake')")
     greeting(folder, "2.2", extra=_WAIT)
     greeting(folder, "2.3", first="raise RuntimeError('this version cannot greet')")
     greeting(folder, "2.4", slots='__slots__ = ("name",)')
     greeting(folder, "2.5", requires=["acme-nowhere>=1"])
-    for version in GOOD:
-        farewell(folder, version)
     return folder
 
 

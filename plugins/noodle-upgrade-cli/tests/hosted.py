@@ -15,7 +15,7 @@ from noodle_upgrade_core.config import load_settings
 from noodle_upgrade_core.hookspecs import hookimpl
 from noodle_upgrade_core.model import ComponentDescriptor, Finding, Severity, Verdict
 from noodle_upgrade_core.staged import COUNTS, WEIGHTS, Arm, Measurement
-from noodle_upgrade_server.serve import serve
+from noodle_upgrade_server import serve
 
 
 class Staged:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from installing import install_core
 
-pytest.importorskip("noodle_upgrade_server.serve")
+pytest.importorskip("noodle_upgrade_server")
 
 
 class Hosted:

@@ -63,8 +63,11 @@ def test_a_loaded_distribution_is_described(loaded):
     assert component.metadata["top_levels"] == ["fable"]
 
 
-def test_the_version_that_is_loaded_counts_and_not_the_one_that_was_installed_over_it(loaded):
+@pytest.mark.parametrize("told", [True, False])
+def test_the_version_that_is_loaded_counts_and_not_the_one_that_was_installed_over_it(loaded, told):
     made = discovery(loaded)
+    if not told:
+        del sys.modules["fable"].__version__
     assert found(made)["fable"].version == "1.0"
     info = loaded.folder / "1.0" / "fable-1.0.dist-info"
     over = info.with_name("fable-2.0.dist-info")

@@ -72,3 +72,10 @@ def test_an_entry_that_somebody_else_adds_meanwhile_survives_the_undo(fable):
     script.revert()
     assert sys.path[0] == "/somebody/elses"
     assert str(fable.folder / "3.0") not in sys.path
+
+
+def test_a_second_upgrader_of_one_process_takes_over_the_entry_of_the_first(fable):
+    fable.write("2.0")
+    for _ in range(2):
+        Overlay(fable.folder).activate([active("2.0", "2.0")])
+    assert sys.path.count(str(fable.folder / "2.0")) == 1

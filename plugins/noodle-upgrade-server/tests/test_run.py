@@ -70,6 +70,8 @@ class Hosted:
             env={**os.environ, **environ},
         )
         self.line = self.process.stderr.readline()
+        if not self.line.startswith("noodle: "):
+            pytest.fail(self.line + self.process.communicate()[1])
 
     @property
     def url(self):
@@ -136,7 +138,9 @@ def test_a_request_under_way_is_answered_before_the_end(folder):
         assert hosted.process.wait(30) == 128 + signal.SIGINT
 
 
-@pytest.mark.parametrize("words", [["service:wsgi"], ["service:make", "--factory"], ["service:make", "--factory", "--interface", "wsgi"]])
+@pytest.mark.parametrize(
+    "words", [["service:wsgi"], ["service:make", "--factory"], ["service:make", "--factory", "--interface", "wsgi"]]
+)
 def test_a_wsgi_application_is_seen_as_such_and_served_in_threads(folder, words):
     with Hosted(*words, "--port", "0") as hosted:
         assert httpx.post(hosted.url, content=b"x" * 100_000).text == "POST " + "x" * 100_000
@@ -201,7 +205,8 @@ def test_a_script_runs_as_python_would_run_it_with_its_own_arguments(folder):
             time.sleep(0.2)
             print(json.dumps({"later": os.path.exists(".noodle/control.sock")}))
 
-        print(json.dumps({"argv": sys.argv, "name": __name__, "path": sys.path[0], "served": os.path.exists(".noodle/control.sock")}))
+        served = os.path.exists(".noodle/control.sock")
+        print(json.dumps({"argv": sys.argv, "name": __name__, "path": sys.path[0], "served": served}))
         threading.Thread(target=later).start()
         """,
     )

@@ -75,8 +75,8 @@ def _absolute(version: str) -> str:
 def parse_parameters(settings: Sequence[str]) -> dict[str, Any]:
     """Return `key=value` words as typed parameters: a value that is JSON is that value, all else is text.
 
-    So `bake=5` is a number, `bake='"5"'` and `name=careful` are text. A key with a dot is for the plugin before the dot.
-    Raises `UsageMistakeError`.
+    So `bake=5` is a number, `bake='"5"'` and `name=careful` are text. A key with a dot is for the plugin that it begins
+    with. Raises `UsageMistakeError`.
     """
     parameters: dict[str, Any] = {}
     for word in settings:
@@ -140,7 +140,9 @@ def requests_of(targets: Sequence[str], asked: Mapping[str, Any]) -> list[dict[s
     parameters = parse_parameters(asked.get("parameters") or ())
     if asked.get("mechanism"):
         if "runtime.mechanism" in parameters:
-            raise UsageMistakeError("The mechanism is given twice.", hint="Use --mechanism or --set runtime.mechanism=…")
+            raise UsageMistakeError(
+                "The mechanism is given twice.", hint="Use --mechanism or --set runtime.mechanism=…"
+            )
         parameters["runtime.mechanism"] = asked["mechanism"]
     if asked.get("current") and len(pairs) > 1:
         raise UsageMistakeError("--current fits one component only.", hint="Upgrade one, or leave it out.")

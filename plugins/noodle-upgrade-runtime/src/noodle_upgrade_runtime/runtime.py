@@ -201,7 +201,8 @@ class Runtime:
             raise SwapRefusedError(f"Code may not be changed here: {'; '.join(off)}.", details={"blockers": off})
         if not steps:
             return None
-        until = time.monotonic() + min(self._stage_limit(), max(0.0, context.remaining()))
+        # A little less than what the core allows: a swap that is ready after it has given up would never be let go of.
+        until = time.monotonic() + 0.95 * min(self._stage_limit(), max(0.0, context.remaining()))
         groups: dict[str, list[tuple[PlanStep, Change]]] = {}
         for step in steps:
             component = self._find(step.name) or step.component

@@ -26,8 +26,8 @@ from starlette.types import ASGIApp
 from noodle_upgrade_core.blocking import BlockingUpgrader
 from noodle_upgrade_core.config import Settings
 from noodle_upgrade_core.traffic import Gauge
+from noodle_upgrade_server.control import serve
 from noodle_upgrade_server.errors import ServeError
-from noodle_upgrade_server.serve import serve
 from noodle_upgrade_server.target import (
     Interface,
     Kind,
@@ -119,7 +119,8 @@ class Host:
         except KeyboardInterrupt:
             raise SystemExit(_SIGNALLED + signal.SIGINT) from None
         except BaseException as error:  # noqa: BLE001 - the program's own failure, told as Python tells it
-            sys.excepthook(type(error), error, _own_part(error.__traceback__))
+            error.__traceback__ = _own_part(error.__traceback__)
+            sys.excepthook(type(error), error, error.__traceback__)
             raise SystemExit(_FAILED) from None
 
     def _serve_app(self, managed: _Managed, listening: socket.socket) -> None:

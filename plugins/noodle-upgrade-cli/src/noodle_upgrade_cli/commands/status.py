@@ -98,7 +98,12 @@ def _all(answer: Mapping[str, Any]) -> RenderableType:
     else:
         parts.append(Text("No upgrade is active."))
     rest = {key: value for key, value in answer.items() if key not in {"enabled", "enabled_origin", "active"}}
-    parts.append(fields((key.replace("_", " "), when(value) if key.endswith("_at") else _short(value)) for key, value in rest.items()))
+    parts.append(
+        fields(
+            (key.replace("_", " "), when(value) if key.endswith("_at") else _short(value))
+            for key, value in rest.items()
+        )
+    )
     return Group(*parts)
 
 

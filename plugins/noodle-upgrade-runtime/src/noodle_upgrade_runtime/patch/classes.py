@@ -36,7 +36,9 @@ def bases_problem(cls: type, bases: tuple[type, ...]) -> str:
         return "a `__new__` comes or goes, and a base's `__init_subclass__` forbids a trial"
     setter = type.__setattr__
     try:
-        Script([Operation((setter, subject, "__bases__", bases), (setter, subject, "__bases__", cls.__bases__))]).trial()
+        Script(
+            [Operation((setter, subject, "__bases__", bases), (setter, subject, "__bases__", cls.__bases__))]
+        ).trial()
     except TypeError as error:
         return str(error)
     finally:

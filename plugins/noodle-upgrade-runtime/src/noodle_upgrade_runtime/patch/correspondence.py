@@ -59,6 +59,10 @@ class Correspondence:
         self._live: dict[int, Any] = dict(parent._live) if parent else {}
         self._kept: list[Any] = list(parent._kept) if parent else []
 
+    def records(self) -> list[Any]:
+        """Return the containers in which this remembers objects of the program."""
+        return [self._live, self._kept]
+
     def link(self, private: Any, live: Any) -> None:
         """Record that `private` stands for `live`."""
         self._live[id(private)] = live
@@ -224,14 +228,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _named(links: Correspondence, left: dict[str, Any], right: dict[str, Any], seen: dict[tuple[int, int], bool]) -> bool:
+def _named(
+    links: Correspondence, left: dict[str, Any], right: dict[str, Any], seen: dict[tuple[int, int], bool]
+) -> bool:
     return left.keys() == right.keys() and all(_alike(links, left[k], right[k], seen) for k in left)
 
 
 _CONTAINERS: dict[type, _Compare] = {
-    tuple: lambda links, a, b, seen: _sequences(links, tuple.__getitem__(a, slice(None)), tuple.__getitem__(b, slice(None)), seen),
+    tuple: lambda links, a, b, seen: _sequences(
+        links, tuple.__getitem__(a, slice(None)), tuple.__getitem__(b, slice(None)), seen
+    ),
     collections.deque: _sequences,
-    list: lambda links, a, b, seen: _sequences(links, list.__getitem__(a, slice(None)), list.__getitem__(b, slice(None)), seen),
+    list: lambda links, a, b, seen: _sequences(
+        links, list.__getitem__(a, slice(None)), list.__getitem__(b, slice(None)), seen
+    ),
     dict: _mappings,
     set: _sets,
     frozenset: _sets,

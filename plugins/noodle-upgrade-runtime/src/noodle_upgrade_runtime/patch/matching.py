@@ -47,6 +47,18 @@ class Matching:
     warnings: list[str] = field(factory=list)
     blockers: list[str] = field(factory=list)
 
+    def records(self) -> list[Any]:
+        """Return the containers in which this and its parts remember objects of the program."""
+        return [
+            self.pairs,
+            self.replaced,
+            self.retired,
+            *(vars(entry) if hasattr(entry, "__dict__") else () for entry in self.retired),
+            self.pristine,
+            *self.links.records(),
+            *self.translator.records(),
+        ]
+
 
 def match(live: Modules, pristine: Modules, staged: Modules, *, made: Callable[[Any], bool]) -> Matching:
     """Match three loads of the same packages."""

@@ -22,13 +22,15 @@ from noodle_upgrade_runtime.patch.classes import (
     same_items,
     wanted_bases,
 )
-from noodle_upgrade_runtime.patch.correspondence import Correspondence, instance_dict, slot_values
+from noodle_upgrade_runtime.patch.callversions import CallVersions
+from noodle_upgrade_runtime.patch.closures import Closures, recoding
+from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
 from noodle_upgrade_runtime.patch.functions import forwarding_code
+from noodle_upgrade_runtime.patch.matching import Matching
 from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.state import MISSING, Merge, merge_lists, merge_names, merge_sets
-from noodle_upgrade_runtime.patch.translation import Translator
 
-__all__ = ["Planner"]
+__all__ = ["Planner", "store_call"]
 
 _FORCED = ("__spec__", "__loader__", "__cached__", "__file__", "__path__")
 _KEPT = frozenset({"__warningregistry__", "__builtins__"})
@@ -36,28 +38,27 @@ _CLASS_SPECIAL = frozenset({"__dict__", "__weakref__", "_abc_impl", "__abstractm
 
 
 class Planner:
-    """Plans the operations for pairs of (live, staged) objects; `bases` gives the pristine twin of a live object."""
+    """Plans the operations for pairs of (live, staged) objects; `again(live)` gives the twin of a live object in one more import."""
 
-    def __init__(
-        self,
-        links: Correspondence,
-        translator: Translator,
-        pristine: Mapping[int, Any],
-        again: Callable[[Any], Any],
-    ) -> None:
-        self._links = links
+    def __init__(self, matching: Matching, again: Callable[[Any], Any], versions: CallVersions) -> None:
+        self._matching = matching
+        self._links = matching.links
         self._again = again
-        self._translator = translator
-        self._pristine = pristine
-        self._image = translator.image
+        self.versions = versions
+        self.closures = Closures()
+        self._translator = matching.translator
+        self._pristine = matching.pristine
+        self._image = matching.translator.image
         self.operations: list[Operation] = []
         self.first: list[Operation] = []
         self.conflicts: list[str] = []
         self.blockers: list[str] = []
         self.untried: list[Operation] = []
 
-    def plan(self, pairs: Sequence[tuple[Any, Any]], replaced: Sequence[tuple[Any, Any]]) -> list[Operation]:
+    def plan(self) -> list[Operation]:
         """Return all operations, classes' bases first; raises when state conflicts or a rule of CPython forbids it."""
+        pairs, replaced = self._matching.pairs, self._matching.replaced
+        self.closures = Closures()
         self.operations, self.first, self.conflicts, self.blockers, self.untried = [], [], [], [], []
         gone = {id(staged) for _, staged in replaced}
         for live, staged in pairs:
@@ -119,7 +120,7 @@ class Planner:
     def store(self, namespace: dict[Any, Any], key: Any, new: Any, subject: str) -> None:
         """Plan `namespace[key] = new`; `MISSING` takes the key away."""
         old = namespace.get(key, MISSING)
-        self._add(_store_call(namespace, key, new), _store_call(namespace, key, old), subject)
+        self._add(store_call(namespace, key, new), store_call(namespace, key, old), subject)
 
     def _replace(self, live: types.FunctionType, staged: types.FunctionType) -> None:
         """The slots get another object: whoever holds the old one is passed on, or gets the same code."""
@@ -128,12 +129,17 @@ class Planner:
         code = image.__code__
         same = code.co_freevars == live.__code__.co_freevars and image.__globals__ is live.__globals__
         wanted = code if same else forwarding_code(live.__code__, image)
-        self._add((setattr, live, "__code__", wanted), (setattr, live, "__code__", live.__code__), name)
-        for attribute in ("__defaults__", "__kwdefaults__", "__doc__", "__annotations__"):
-            self._set_attribute(live, attribute, getattr(image, attribute), f"{name}.{attribute}")
+        self.closures.learn(live.__code__, code)
+        others = [
+            Operation((setattr, live, attribute, new), (setattr, live, attribute, old), f"{name}.{attribute}")
+            for attribute in ("__defaults__", "__kwdefaults__", "__doc__", "__annotations__")
+            if (new := getattr(image, attribute)) is not (old := getattr(live, attribute))
+        ]
+        self.operations += recoding(live, wanted, name, self.versions, image if same else None, others)
 
 
-def _store_call(namespace: dict[Any, Any], key: Any, value: Any) -> Call:
+def store_call(namespace: dict[Any, Any], key: Any, value: Any) -> Call:
+    """Return the call that binds a key; `MISSING` takes it away, also when it is gone already."""
     return (dict.pop, namespace, key, None) if value is MISSING else (dict.__setitem__, namespace, key, value)
 
 
@@ -208,13 +214,21 @@ def _bases(planner: Planner, live: type, staged: type, name: str) -> None:
 def _function(planner: Planner, live: types.FunctionType, staged: types.FunctionType) -> None:
     name = f"{live.__module__}.{live.__qualname__}"
     base = planner._base(live)
-    if live.__code__ is not staged.__code__ and live.__code__ != staged.__code__:
-        planner._add((setattr, live, "__code__", staged.__code__), (setattr, live, "__code__", live.__code__), name)
+    others: list[Operation] = []
     for attribute in _FUNCTION_ATTRIBUTES:
         mine, theirs, pristine = (getattr(f, attribute) for f in (live, staged, base))
         merged = planner._names(live, {attribute: mine}, {attribute: theirs}, {attribute: pristine}, name)
         for take in merged.takes:
-            planner._set_attribute(live, attribute, planner._image(take.value), f"{name}.{attribute}")
+            image = planner._image(take.value)
+            others.append(
+                Operation((setattr, live, attribute, image), (setattr, live, attribute, mine), f"{name}.{attribute}")
+            )
+    if live.__code__ != staged.__code__:
+        planner.closures.learn(live.__code__, staged.__code__)
+        planner.operations += recoding(live, staged.__code__, name, planner.versions, staged, others)
+    elif others:
+        first, last = planner.versions.restoring(live), planner.versions.operation(live, live)
+        planner.operations += [op for op in (first, *others, last) if op is not None]
     if live.__dict__ or staged.__dict__:
         merged = planner._names(live, live.__dict__, staged.__dict__, base.__dict__, name)
         for take in merged.takes:
@@ -389,6 +403,12 @@ def _slot(cls: type, name: str) -> Any:
     return None
 
 
+def _cache(planner: Planner, live: Any, staged: Any) -> None:
+    """What a cache remembers is the other version's: it is emptied, and stays the object that it is."""
+    planner._add((live.cache_clear,), (live.cache_clear,), f"the cache of {live.__qualname__}")
+    _instance(planner, live, staged)
+
+
 def _nothing(_planner: Planner, _live: Any, _staged: Any) -> None:
     return
 
@@ -403,6 +423,7 @@ _HANDLERS: dict[Any, Callable[[Planner, Any, Any], None]] = {
     property: _property,
     functools.partial: _partial,
     types.MethodType: _nothing,
+    functools._lru_cache_wrapper: _cache,  # noqa: SLF001 - the type has no public name
     dict: _dict,
     list: _list,
     collections.deque: _deque,

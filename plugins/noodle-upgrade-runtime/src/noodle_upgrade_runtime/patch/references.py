@@ -44,7 +44,11 @@ class Holders:
     """
 
     def __init__(
-        self, replacements: dict[int, tuple[Any, Any]], *, skip: Callable[[Any], bool], moving: frozenset[int] = frozenset()
+        self,
+        replacements: dict[int, tuple[Any, Any]],
+        *,
+        skip: Callable[[Any], bool],
+        moving: frozenset[int] = frozenset(),
     ) -> None:
         self._new = dict(replacements)
         self._skip = skip

@@ -49,9 +49,7 @@ def merge_names(
     takes: list[Take] = []
     conflicts: list[Conflict] = []
     for key in [*staged, *(key for key in live if key not in staged)]:
-        found = _decide(
-            links, base.get(key, MISSING), live.get(key, MISSING), staged.get(key, MISSING)
-        )
+        found = _decide(links, base.get(key, MISSING), live.get(key, MISSING), staged.get(key, MISSING))
         if found is True:
             takes.append(Take(key, staged.get(key, MISSING)))
         elif found is None:

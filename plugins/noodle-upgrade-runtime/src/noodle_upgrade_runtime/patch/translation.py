@@ -43,6 +43,10 @@ class Translator:
         self.functions: list[types.FunctionType] = []
         self.operations: list[Operation] = []
 
+    def records(self) -> list[Any]:
+        """Return the containers in which this remembers objects of the program."""
+        return [self._images, self._kept, self._queue]
+
     def image(self, value: Any) -> Any:
         """Return what stands for `value`; its own contents are put right by the next `finish`."""
         kind = type(value)
@@ -219,7 +223,9 @@ def _reduced(translator: Translator, value: Any) -> Any:
     except TypeError:
         return value
     images = translator.image(tuple(arguments))
-    return value if images is arguments or all(a is b for a, b in zip(images, arguments, strict=True)) else made(*images)
+    return (
+        value if images is arguments or all(a is b for a, b in zip(images, arguments, strict=True)) else made(*images)
+    )
 
 
 def _view(_translator: Translator, value: ModulesView) -> Any:

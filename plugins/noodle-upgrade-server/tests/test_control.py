@@ -39,13 +39,18 @@ def pointer(folder):
     return json.loads((folder / "state" / "control.json").read_text())
 
 
+def ask(control, path="health"):
+    with client_of(control) as client:
+        return good(client.get(f"/v1/{path}"))
+
+
 # --- two lines -------------------------------------------------------------------------------------------------------
 
 
 def test_two_lines_serve_a_threaded_program(tmp_path):
     with BlockingUpgrader.open(shop_settings(tmp_path)) as upgrader, serve(upgrader) as control:
-        with client_of(control) as client:
-            assert good(client.get("/v1/health"))["pid"] == os.getpid()
+        answer = ask(control)
+    assert answer["pid"] == os.getpid()
 
 
 @pytest.mark.parametrize("manner", ["async with", "with"])
@@ -204,7 +209,7 @@ def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("untouched")
     (tmp_path / "state" / "control.lock").symlink_to(victim)
-    with pytest.raises(ServeError, match="link|Too many"), running(tmp_path):
+    with pytest.raises(ServeError, match="symbolic link"), running(tmp_path):
         pass
     assert victim.read_text() == "untouched"
 
@@ -326,7 +331,9 @@ def test_the_private_folder_of_a_killed_server_is_swept_away(tmp_path):
         assert not left.parent.exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"socket": "/etc/passwd"}', '{"socket": 7}', '{"socket": "/tmp/noodle-x/control.sock"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"socket": "/etc/passwd"}', '{"socket": 7}', '{"socket": "/tmp/noodle-x/control.sock"}']
+)
 def test_a_pointer_that_somebody_else_wrote_does_no_harm(tmp_path, text):
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "control.json").write_text(text)

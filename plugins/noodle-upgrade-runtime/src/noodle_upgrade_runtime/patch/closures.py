@@ -1,0 +1,139 @@
+"""Functions that the program made by calling into a package: closures, decorated functions, methods of local classes.
+
+No name binds them, so nothing pairs them. They are found by their code, which is a part of the code of a function that
+changes, and get the part of the new code with the same qualified name, if their free variables allow it.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from attrs import define, field
+
+from noodle_upgrade_runtime.operations import Operation
+from noodle_upgrade_runtime.patch.callversions import CallVersions
+from noodle_upgrade_runtime.patch.functions import born, forwarding_code
+
+__all__ = ["Closures", "matching_parts", "recoding"]
+
+Code = types.CodeType
+
+
+def matching_parts(old: Code, new: Code) -> dict[int, tuple[Code, Code | None]]:
+    """Map the ids of the code objects inside `old` to (itself, its counterpart in `new`).
+
+    By qualified name; several of one name (lambdas) by equal code, then in order if there are as many; else None.
+    """
+    found: dict[int, tuple[Code, Code | None]] = {}
+    before, after = _by_name(old), _by_name(new)
+    for name, parts in before.items():
+        others = after.get(name, [])
+        for part, counterpart in zip(parts, _ordered(parts, others), strict=True):
+            found[id(part)] = (part, counterpart)
+            if counterpart is not None:
+                found |= matching_parts(part, counterpart)
+    return found
+
+
+def _by_name(code: Code) -> dict[str, list[Code]]:
+    found: dict[str, list[Code]] = {}
+    for constant in code.co_consts:
+        if isinstance(constant, Code):
+            found.setdefault(constant.co_name, []).append(constant)
+    return found
+
+
+def _ordered(parts: Sequence[Code], others: Sequence[Code]) -> list[Code | None]:
+    if len(parts) == len(others):
+        return list(others)
+    return [next((other for other in others if _same(part, other)), None) for part in parts]
+
+
+def _same(left: Code, right: Code) -> bool:
+    return left.co_code == right.co_code and left.co_consts == right.co_consts and left.co_names == right.co_names
+
+
+@define
+class Closures:
+    """Plans new code for such functions; `kept` names those that go on with the old one, and why."""
+
+    parts: dict[int, tuple[Code, Code | None]] = field(factory=dict)
+    kept: dict[str, str] = field(factory=dict)
+
+    def learn(self, old: Code, new: Code) -> None:
+        """Take in what is inside a function's old and new code."""
+        if old is not new:
+            self.parts |= matching_parts(old, new)
+
+    def plan(self, heap: Iterable[Any], known: set[int], versions: CallVersions) -> list[Operation]:
+        """Return the operations for the functions of `heap`; `known` are the ids of those that are planned already."""
+        operations: list[Operation] = []
+        if not self.parts:
+            return operations
+        for function in heap:
+            if type(function) is not types.FunctionType or id(function) in known:
+                continue
+            part = self.parts.get(id(function.__code__))
+            if part is not None:
+                operations += self._renew(function, part[1], versions)
+        return operations
+
+    def _renew(self, function: types.FunctionType, code: Code | None, versions: CallVersions) -> list[Operation]:
+        name = f"{function.__module__}.{function.__qualname__}"
+        if code is None:
+            self.kept[name] = "the new version has no such function"
+            return []
+        if code == function.__code__:
+            return []
+        if not _same_defaults(function, code):
+            self.kept[name] = "its parameters with defaults changed, and their values are only known where it is made"
+            return []
+        free, had = code.co_freevars, function.__code__.co_freevars
+        if not set(free) <= set(had):
+            self.kept[name] = f"it needs {', '.join(sorted(set(free) - set(had)))} of the function that made it"
+            return []
+        cells = dict(zip(had, function.__closure__ or (), strict=True))
+        made = born(
+            code,
+            function.__globals__,
+            closure=[cells[n] for n in free],
+            defaults=function.__defaults__ or (),
+            kwdefaults=function.__kwdefaults__,
+        )
+        wanted = code if free == had else forwarding_code(function.__code__, made)
+        source = made if free == had else None
+        return recoding(function, wanted, name, versions, source)
+
+
+def _same_defaults(function: types.FunctionType, code: Code) -> bool:
+    old = function.__code__
+    count = len(function.__defaults__ or ())
+    names = [c.co_varnames[c.co_argcount - count : c.co_argcount] for c in (old, code)]
+    keywords = [c.co_varnames[c.co_argcount : c.co_argcount + c.co_kwonlyargcount] for c in (old, code)]
+    return names[0] == names[1] and keywords[0] == keywords[1]
+
+
+def recoding(
+    live: types.FunctionType,
+    code: Code,
+    subject: str,
+    versions: CallVersions,
+    made: types.FunctionType | None = None,
+    others: Sequence[Operation] = (),
+) -> list[Operation]:
+    """Return the operations that give a function new code, and `others` that change it; calls stay fast.
+
+    `made` is a function that `def` made from the same code.
+    """
+    found = [versions.restoring(live)]
+    found.append(Operation((setattr, live, "__code__", code), (setattr, live, "__code__", live.__code__), subject))
+    found += others
+    if versions.needed:
+        found.append(versions.operation(live, made or born(code, {}, closure=_cells(code))))
+    return [operation for operation in found if operation is not None]
+
+
+def _cells(code: Code) -> list[types.CellType]:
+    return [types.CellType() for _ in code.co_freevars]

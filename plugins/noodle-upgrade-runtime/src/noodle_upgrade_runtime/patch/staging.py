@@ -1,0 +1,146 @@
+"""Staging: both versions are loaded privately and compared with the live one, in a thread that may be abandoned."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib.machinery
+import re
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from noodle_upgrade_core.errors import StageError, UpgradeError
+from noodle_upgrade_runtime.engine import Change
+from noodle_upgrade_runtime.patch.correspondence import Correspondence
+from noodle_upgrade_runtime.patch.loading import Isolation, PrivateImports, search_path_of
+from noodle_upgrade_runtime.patch.matching import unchanged
+from noodle_upgrade_runtime.patch.pairing import Pairing
+from noodle_upgrade_runtime.patch.prepared import PatchPrepared, Worlds
+from noodle_upgrade_runtime.patch.surroundings import Surroundings
+
+__all__ = ["Staging", "is_native", "live_modules"]
+
+
+def live_modules(top_levels: Sequence[str]) -> dict[str, types.ModuleType]:
+    """Return the modules of some top-level packages that are imported now, in the order of their import."""
+    tops = set(top_levels)
+    return {
+        name: module
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] in tops and isinstance(module, types.ModuleType)
+    }
+
+
+class Staging:
+    """One staging of a set of changes; `run` is for a thread of its own, `done` is set when it has ended."""
+
+    def __init__(self, changes: tuple[Change, ...]) -> None:
+        self.changes = changes
+        self.done = threading.Event()
+        self.error: Exception | None = None
+        self.prepared: PatchPrepared | None = None
+        self._isolation: Isolation | None = None
+        self._imports: PrivateImports | None = None
+        self._surroundings: Surroundings | None = None
+        tops = [top for change in changes for top in change.top_levels]
+        self._live = live_modules(tops)
+        self._old_homes = {
+            name: path for name in tops if name in self._live and (path := search_path_of(self._live[name]))
+        }
+        self._old_trees = {_normal(c.component.name): str(c.old_tree) for c in changes if c.old_tree is not None}
+        self._existed: set[int] = set()
+
+    @property
+    def at(self) -> str:
+        """The module that is being imported."""
+        return self._imports.current if self._imports else ""
+
+    def run(self) -> None:
+        """Stage; what went wrong is kept for the thread that waits."""
+        try:
+            self.prepared = self._stage()
+        except UpgradeError as error:
+            self.error = error
+        except BaseException as error:  # noqa: BLE001 - whatever the new version raises, SystemExit too, is its failure
+            text = "".join(traceback.format_exception(error))
+            self.error = StageError(
+                f"The new version could not be imported: {type(error).__name__}: {error}",
+                hint="The traceback in the details shows where.",
+                details={"traceback": text, "module": self.at},
+            )
+        finally:
+            self.done.set()
+
+    def abandon(self, worker: threading.Thread) -> None:
+        """Give the import system back and ask the thread to end."""
+        if self._isolation is not None:
+            self._isolation.close()
+        if self._surroundings is not None:
+            self._surroundings.restore()
+        if worker.ident is not None:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.ident), ctypes.py_object(SystemExit))
+
+    def _stage(self) -> PatchPrepared:
+        names = list(self._live)
+        new_homes = {top: [str(change.new_tree)] for change in self.changes for top in change.top_levels}
+        new_trees = {_normal(c.component.name): str(c.new_tree) for c in self.changes}
+        heap = gc.get_objects()
+        self._existed = set(map(id, heap))
+        self._existed.add(id(heap))
+        outside = set(sys.modules)
+        pristine = self._load(self._old_homes, names, self._old_trees)
+        staged = self._load(new_homes, names, new_trees)
+        self._spare(set(sys.modules) - outside)
+        worlds = Worlds(live=self._live, pristine=pristine.modules, staged=staged.modules, made=self.made)
+        return PatchPrepared(self.changes, worlds, heap, self._load_again)
+
+    def made(self, value: Any) -> bool:
+        """Return whether an object was made by a private load."""
+        return id(value) not in self._existed
+
+    def _spare(self, modules: set[str]) -> None:
+        """Leave alone what was imported for the first time, but does not belong to what changes."""
+        for name in modules:
+            namespace = getattr(sys.modules[name], "__dict__", {})
+            self._existed.update(map(id, (sys.modules[name], namespace, *namespace.values())))
+
+    def _load(self, homes: Mapping[str, Sequence[str]], names: Sequence[str], trees: dict[str, str]) -> PrivateImports:
+        self._imports = imports = PrivateImports(homes, trees)
+        self._isolation = Isolation(imports)
+        self._surroundings = Surroundings()
+        try:
+            with self._isolation:
+                for name in names:
+                    _load_one(imports, name)
+        finally:
+            self._surroundings.restore()
+        return imports
+
+    def _load_again(self) -> dict[int, Any]:
+        """Import the old version once more: what differs from the first time differs with every import."""
+        again = self._load(self._old_homes, list(self._live), self._old_trees)
+        pairing = Pairing(Correspondence(), made=self.made, accepts=unchanged)
+        pairing.modules(self._live, again.modules)
+        return {id(old): private for old, private in pairing.pairs}
+
+
+def _load_one(imports: PrivateImports, name: str) -> None:
+    """Import a module; one that this version does not have is no error."""
+    try:
+        imports.load(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+            raise
+
+
+def is_native(module: types.ModuleType) -> bool:
+    """Return whether a module is compiled code."""
+    return isinstance(getattr(module, "__loader__", None), importlib.machinery.ExtensionFileLoader)
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,176 @@
+"""What importing a package changes outside of itself: taken back after a private load, made good at the commit.
+
+A private load must leave no trace. The registries of the standard library that packages write to when they are imported
+are read before it and set right after it; what the new version put there is kept as effects, to be planned like the rest.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import codecs
+import copy
+import copyreg
+import logging
+import mimetypes
+import sys
+import threading
+import typing
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+from noodle_upgrade_core.errors import SwapRefusedError
+
+__all__ = ["Call", "Effect", "Entry", "Item", "Surroundings"]
+
+
+@frozen
+class Entry:
+    """`mapping[key]` was bound to `value`."""
+
+    mapping: dict[Any, Any]
+    key: Any
+    value: Any
+
+
+@frozen
+class Item:
+    """`value` was put into a list of the process, in front or behind."""
+
+    sequence: Any
+    value: Any
+    in_front: bool
+
+
+@frozen
+class Call:
+    """`register(*arguments)` was called; `remove(arguments[0])` takes it back."""
+
+    register: Callable[..., Any]
+    remove: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+
+Effect = Entry | Item | Call
+
+
+class Surroundings:
+    """Watches the process-wide registries from its making to `restore`, which may be called twice."""
+
+    def __init__(self) -> None:
+        self.effects: list[Effect] = []
+        self._lock = threading.Lock()
+        self._open = True
+        self._mappings = [(mapping, dict(mapping)) for mapping in _mappings()]
+        self._overloads = _copied(getattr(typing, "_overload_registry", {}))
+        self._lists = [(sequence, list(sequence)) for sequence in _lists()]
+        self._hooks = [(owner, name, getattr(owner, name)) for owner, name in _HOOKS]
+        self._watched: list[tuple[Any, str, Any, Any]] = []
+        for owner, remove in ((atexit, atexit.unregister), (codecs, codecs.unregister)):
+            self._watch(owner, "register", self._noting(owner.register, remove))
+        for owner, name in _STARTERS:
+            if hasattr(owner, name):
+                self._watch(owner, name, self._no_threads(getattr(owner, name)))
+
+    def _watch(self, owner: Any, name: str, watcher: Any) -> None:
+        self._watched.append((owner, name, getattr(owner, name), watcher))
+        setattr(owner, name, watcher)
+
+    def _noting(self, real: Callable[..., Any], remove: Callable[..., Any]) -> Callable[..., Any]:
+        ident = threading.get_ident()
+
+        def register(*arguments: Any, **keywords: Any) -> Any:
+            if threading.get_ident() != ident or not self._open:
+                return real(*arguments, **keywords)
+            self.effects.append(Call(real, remove, arguments, keywords))
+            return arguments[0] if arguments else None
+
+        return register
+
+    def _no_threads(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        ident = threading.get_ident()
+
+        def start_new_thread(*arguments: Any, **keywords: Any) -> Any:
+            if threading.get_ident() != ident or not self._open:
+                return real(*arguments, **keywords)
+            raise SwapRefusedError(
+                "Importing the new version starts a thread, which could not be taken back.",
+                hint="Restart on the new version.",
+                details={"blockers": ["importing the new version starts a thread"]},
+            )
+
+        return start_new_thread
+
+    def restore(self) -> None:
+        """Bring everything back; what the load did is in `effects` afterwards."""
+        with self._lock:
+            if not self._open:
+                return
+            self._open = False
+        for owner, name, real, watcher in self._watched:
+            if getattr(owner, name) is watcher:
+                setattr(owner, name, real)
+        for mapping, before in self._mappings:
+            self._restore_mapping(mapping, before)
+        for sequence, before in self._lists:
+            self._restore_list(sequence, before)
+        for owner, name, value in self._hooks:
+            if getattr(owner, name) is not value:
+                setattr(owner, name, value)
+        overloads = getattr(typing, "_overload_registry", None)
+        if overloads is not None:
+            overloads.clear()
+            overloads.update(self._overloads)
+        for cleanup in getattr(typing, "_cleanups", ()):
+            # Typing's caches keep the classes that they were asked about.
+            cleanup()
+
+    def _restore_mapping(self, mapping: dict[Any, Any], before: dict[Any, Any]) -> None:
+        for key, value in list(mapping.items()):
+            if key not in before:
+                self.effects.append(Entry(mapping, key, value))
+                del mapping[key]
+            elif before[key] is not value:
+                self.effects.append(Entry(mapping, key, value))
+                mapping[key] = before[key]
+
+    def _restore_list(self, sequence: Any, before: list[Any]) -> None:
+        known = set(map(id, before))
+        added = [item for item in sequence if id(item) not in known and item not in before]
+        for item in added:
+            self.effects.append(Item(sequence, item, in_front=sequence[0] is item))
+            sequence.remove(item)
+        if added and sequence is warnings.filters:
+            warnings._filters_mutated()  # type: ignore[attr-defined]  # noqa: SLF001 - it keeps caches of them
+
+
+def _mappings() -> list[dict[Any, Any]]:
+    return [copyreg.dispatch_table, mimetypes.types_map, logging._nameToLevel, logging._levelToName]  # type: ignore[list-item]  # noqa: SLF001 - no public names
+
+
+def _lists() -> list[Any]:
+    return [sys.path, sys.meta_path, sys.path_hooks, warnings.filters, logging.root.handlers]
+
+
+_HOOKS: tuple[tuple[Any, str], ...] = ((sys, "excepthook"), (sys, "displayhook"), (threading, "excepthook"))
+
+
+_STARTERS: tuple[tuple[Any, str], ...] = (
+    (_thread, "start_new_thread"),
+    (threading, "_start_new_thread"),
+    (threading, "_start_joinable_thread"),
+)
+"""Every thread starts through one of these."""
+
+
+def _copied(registry: Any) -> Any:
+    """Copy a registry of registries, whose inner ones are written to in place."""
+    made = copy.copy(registry)
+    for key, value in registry.items():
+        if isinstance(value, dict):
+            made[key] = _copied(value)
+    return made

@@ -1,0 +1,101 @@
+"""Thousands of upgrades of one component in a row: what a call costs then, and what memory each has left behind."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import shutil
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from measuring import Options, Reading, alternately, call_loop, collector_off, pair_ratio
+from noodle_upgrade_runtime.generation import GenerationEngine
+from noodle_upgrade_runtime.handles import Handles, handle
+from noodle_upgrade_runtime.patch.patch import PatchEngine
+from noodle_upgrade_runtime.swap import RuntimeSwap
+from subjects import Subject, service_source
+
+__all__ = ["measure"]
+
+
+def measure(options: Options) -> list[Reading]:
+    """Upgrade over and over with both mechanisms; the worse one of each row counts."""
+    total = options.most(2_000, 60)
+    ratios, kept, notes = {}, {}, []
+    times = {}
+    for mechanism in ("patch", "generation"):
+        loops, held, made = _make(options, mechanism)
+        calls = alternately(loops, rounds=20 * options.rounds)
+        before = pair_ratio(calls["through"], calls["direct"])
+        # The first hundred fill caches and arenas that every later one uses again.
+        first = total // 10
+        made(first)
+        start = _memory()
+        made(total - first)
+        kept[mechanism] = max(0.0, (_memory() - start) / (total - first))
+        with collector_off():
+            calls = alternately({**loops, "through": held()}, rounds=20 * options.rounds)
+        after = pair_ratio(calls["through"], calls["direct"])
+        ratios[mechanism] = after / before
+        times[mechanism] = [statistics.median(calls[name]) for name in ("through", "direct")]
+        notes.append(f"{mechanism}: call {before:.3f}x before, {after:.3f}x after; {kept[mechanism]:,.0f} B an upgrade")
+    worst = max(ratios, key=lambda one: ratios[one])
+    heavy = max(kept, key=lambda one: kept[one])
+    value, reference = times[worst]
+    told = f"{total:,} upgrades each; {'; '.join(notes)}"
+    return [
+        Reading(name="many_upgrades_call", value=value, reference=reference, ratio=ratios[worst], note=told),
+        Reading(name="many_upgrades_bytes", value=kept[heavy], note=f"resident memory; {heavy} is the worse one"),
+    ]
+
+
+Loop = Callable[[], float]
+
+
+def _make(options: Options, mechanism: str) -> tuple[dict[str, Loop], Callable[[], Loop], Callable[[int], None]]:
+    """Return loops for a call through it and a direct one, a fresh loop for later, and what upgrades it n times."""
+    subject, plain = (Subject(options.folder, f"{mechanism}_{name}", service_source) for name in ("many", "plain"))
+    subject.run(1)
+    plain.run(1)
+    twin = importlib.import_module(plain.name).Service()
+    handles = Handles()
+    if mechanism == "patch":
+        target: Any = importlib.import_module(subject.name).Service()
+    else:
+        target = handle(subject.name, f"{subject.name}:Service", handles=handles)
+    times = options.most(2_000, 200)
+    through = call_loop("target.step(7)", times=times, target=target)
+    loops = {"through": through, "direct": call_loop("target.step(7)", times=times, target=twin)}
+    upgrades = _Upgrades(subject, lambda: PatchEngine() if mechanism == "patch" else GenerationEngine(handles=handles))
+    return loops, lambda: call_loop("target.step(7)", times=times, target=target), upgrades.make
+
+
+class _Upgrades:
+    """One upgrade after the other, letting go of the version before as the runtime does."""
+
+    def __init__(self, subject: Subject, engine: Callable[[], Any]) -> None:
+        self._subject = subject
+        self._engine = engine
+        self._number = 1
+        self._before: RuntimeSwap | None = None
+
+    def make(self, count: int) -> None:
+        """Make this many."""
+        for _ in range(count):
+            swap = self._subject.stage(self._number, self._number + 1, engine=self._engine())
+            swap.shift(1.0)
+            swap.commit()
+            if self._before is not None:
+                self._before.release()
+                shutil.rmtree(self._subject.tree(self._number - 1))
+            self._before, self._number = swap, self._number + 1
+
+
+def _memory() -> float:
+    """Return the resident memory of this process in bytes, what is garbage already left out."""
+    for _ in range(3):
+        gc.collect()
+    return float(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
