@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from noodle_upgrade_core.blocking import BlockingUpgrader
-    from noodle_upgrade_core.config import Settings, load_settings
+    from noodle_upgrade_core.config.loading import Settings, load_settings
     from noodle_upgrade_core.deciders import Decider
     from noodle_upgrade_core.errors import UpgradeError
     from noodle_upgrade_core.events import Event, EventBus, EventKind

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
-from noodle_upgrade_core.config import Settings
+from noodle_upgrade_core.config.loading import Settings
 from noodle_upgrade_core.events import EventBus
 from noodle_upgrade_core.model import (
     ComponentDescriptor,

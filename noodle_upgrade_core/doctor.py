@@ -14,9 +14,9 @@ from attrs import field, frozen
 
 from noodle_upgrade_core.errors import UpgradeError
 from noodle_upgrade_core.hookspecs import ActiveVersion
-from noodle_upgrade_core.journal import TRANSITIONS, AuditRow, Journal, UpgradeRecord
+from noodle_upgrade_core.journal.contract import TRANSITIONS, AuditRow, Journal, UpgradeRecord
 from noodle_upgrade_core.model import ArtifactRef, Finding, Phase, RollbackPoint, Severity
-from noodle_upgrade_core.store import ContentStore
+from noodle_upgrade_core.store.content import ContentStore
 from noodle_upgrade_core.versions import compare as compare_versions
 
 __all__ = ["INVARIANTS", "check", "compare"]

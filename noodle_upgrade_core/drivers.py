@@ -10,8 +10,8 @@ from typing import Any
 from attrs import field, frozen
 
 from noodle_upgrade_core.errors import DriverUnknownError, InvalidRequestError, PluginBrokenError, UpgradeError
-from noodle_upgrade_core.installed import Catalogue, InstalledEntry
 from noodle_upgrade_core.isolation import attempt, blame, in_words, overdue
+from noodle_upgrade_core.plugins.installed import Catalogue, InstalledEntry
 
 __all__ = ["GROUPS", "DriverInfo", "Drivers"]
 

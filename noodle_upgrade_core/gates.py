@@ -12,7 +12,7 @@ from attrs import define, evolve, field
 from noodle_upgrade_core.deciders import Decider
 from noodle_upgrade_core.errors import SwapRefusedError, UpgradeRejectedError, ValidationFailedError
 from noodle_upgrade_core.model import Ballot, Decision, Finding, UpgradePlan, Vote, stops
-from noodle_upgrade_core.phases import Reply
+from noodle_upgrade_core.phases.runner import Reply
 from noodle_upgrade_core.rollout import Abort
 from noodle_upgrade_core.steps import Gate
 

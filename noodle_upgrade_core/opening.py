@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noodle_upgrade_core import __version__
-from noodle_upgrade_core import plugins as plugin_sets
-from noodle_upgrade_core.config import Settings
+from noodle_upgrade_core.config.loading import Settings
 from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.events import EventBus, EventKind
 from noodle_upgrade_core.hookspecs import Host
-from noodle_upgrade_core.journal import Journal
-from noodle_upgrade_core.phases import Runner
-from noodle_upgrade_core.plugins import PluginInfo, PluginSet
-from noodle_upgrade_core.sources import InstalledSource, Sources
-from noodle_upgrade_core.store import ContentStore
+from noodle_upgrade_core.journal.contract import Journal
+from noodle_upgrade_core.phases.runner import Runner
+from noodle_upgrade_core.plugins import loading as plugin_sets
+from noodle_upgrade_core.plugins.loading import PluginInfo, PluginSet
+from noodle_upgrade_core.sources.chain import InstalledSource, Sources
+from noodle_upgrade_core.store.content import ContentStore
 from noodle_upgrade_core.traffic import Gauge
 
 if TYPE_CHECKING:

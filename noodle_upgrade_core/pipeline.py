@@ -31,7 +31,7 @@ from noodle_upgrade_core.errors import (
 from noodle_upgrade_core.events import EventKind
 from noodle_upgrade_core.gates import People, check_feasible, check_findings, decide, votes_of
 from noodle_upgrade_core.hookspecs import Outcome, UpgradeContext
-from noodle_upgrade_core.journal import PointerMove
+from noodle_upgrade_core.journal.contract import PointerMove
 from noodle_upgrade_core.ledger import Ledger
 from noodle_upgrade_core.model import (
     Decision,

@@ -11,6 +11,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from noodle_upgrade_core import versions
+from noodle_upgrade_core.config.sections import RuntimeUpgradeSettings
 from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import (
     InvalidRequestError,
@@ -29,10 +30,9 @@ from noodle_upgrade_core.model import (
     UpgradeRequest,
     Verdict,
 )
-from noodle_upgrade_core.phases import Reply, Runner
+from noodle_upgrade_core.phases.runner import Reply, Runner
 from noodle_upgrade_core.registry import Registry
-from noodle_upgrade_core.sections import RuntimeUpgradeSettings
-from noodle_upgrade_core.sources import Sources, names_file
+from noodle_upgrade_core.sources.chain import Sources, names_file
 from noodle_upgrade_core.staged import WEIGHTS
 from noodle_upgrade_core.strategies import strategy_for
 

@@ -8,12 +8,12 @@ from datetime import timedelta
 
 from attrs import frozen
 
-from noodle_upgrade_core.config import Settings
+from noodle_upgrade_core.config.loading import Settings
 from noodle_upgrade_core.errors import RollbackUnavailableError, UpgradeError
-from noodle_upgrade_core.journal import Journal
+from noodle_upgrade_core.journal.contract import Journal
 from noodle_upgrade_core.model import ArtifactRef, Finding, Phase, PlanStep, RollbackPoint, Severity, UpgradePlan, now
-from noodle_upgrade_core.sources import Sources
-from noodle_upgrade_core.store import ContentStore
+from noodle_upgrade_core.sources.chain import Sources
+from noodle_upgrade_core.store.content import ContentStore
 
 __all__ = ["RollbackPoints"]
 

@@ -21,7 +21,7 @@ from noodle_upgrade_core.errors import (
 )
 from noodle_upgrade_core.events import EventKind
 from noodle_upgrade_core.hookspecs import UpgradeContext
-from noodle_upgrade_core.journal import Journal, PointerMove, UpgradeRecord
+from noodle_upgrade_core.journal.contract import Journal, PointerMove, UpgradeRecord
 from noodle_upgrade_core.ledger import Ledger
 from noodle_upgrade_core.model import (
     Phase,

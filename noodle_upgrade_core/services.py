@@ -12,9 +12,9 @@ from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import SwapRefusedError
 from noodle_upgrade_core.events import EventBus
 from noodle_upgrade_core.hookspecs import UpgradeContext
-from noodle_upgrade_core.journal import Journal
+from noodle_upgrade_core.journal.contract import Journal
 from noodle_upgrade_core.model import RollbackPoint, UpgradePlan
-from noodle_upgrade_core.phases import Runner
+from noodle_upgrade_core.phases.runner import Runner
 from noodle_upgrade_core.planning import Planner
 from noodle_upgrade_core.staged import StagedSwap, SwapSet
 from noodle_upgrade_core.traffic import Gauge

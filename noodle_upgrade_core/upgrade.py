@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from noodle_upgrade_core import doctor
-from noodle_upgrade_core.config import Settings, load_settings
+from noodle_upgrade_core.config.loading import Settings, load_settings
 from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import (
     ApprovalRequiredError,
@@ -31,7 +31,7 @@ from noodle_upgrade_core.errors import (
 )
 from noodle_upgrade_core.events import EventBus
 from noodle_upgrade_core.hookspecs import UpgradeContext
-from noodle_upgrade_core.journal import Journal
+from noodle_upgrade_core.journal.contract import Journal
 from noodle_upgrade_core.model import (
     ComponentDescriptor,
     FeasibilityResult,
@@ -45,17 +45,17 @@ from noodle_upgrade_core.model import (
     new_id,
     now,
 )
-from noodle_upgrade_core.phases import Runner
+from noodle_upgrade_core.phases.runner import Runner
 from noodle_upgrade_core.pipeline import UpgradeRun
 from noodle_upgrade_core.planning import Planner
-from noodle_upgrade_core.plugins import PluginSet
+from noodle_upgrade_core.plugins.loading import PluginSet
 from noodle_upgrade_core.points import RollbackPoints
 from noodle_upgrade_core.recovery import ResumedSoak, Reversal
 from noodle_upgrade_core.rollout import arm_summary
 from noodle_upgrade_core.runs import Runs
 from noodle_upgrade_core.services import Services
-from noodle_upgrade_core.sources import Sources
-from noodle_upgrade_core.store import ContentStore
+from noodle_upgrade_core.sources.chain import Sources
+from noodle_upgrade_core.store.content import ContentStore
 from noodle_upgrade_core.traffic import Gauge
 from noodle_upgrade_core.wire import to_wire
 

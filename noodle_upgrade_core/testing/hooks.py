@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from noodle_upgrade_core.errors import PluginBrokenError, PluginTimeoutError
-from noodle_upgrade_core.implementations import hook_arguments, marked_hooks
 from noodle_upgrade_core.model import Phase
-from noodle_upgrade_core.phases import Reply, Runner
+from noodle_upgrade_core.phases.runner import Reply, Runner
+from noodle_upgrade_core.plugins.implementations import hook_arguments, marked_hooks
 from noodle_upgrade_core.testing.failures import insist
 from noodle_upgrade_core.testing.samples import (
     sample_active_version,

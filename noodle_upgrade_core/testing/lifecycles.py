@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from noodle_upgrade_core.phases import Runner
+from noodle_upgrade_core.phases.runner import Runner
 from noodle_upgrade_core.testing.failures import insist
 from noodle_upgrade_core.testing.hooks import sample_arguments
 from noodle_upgrade_core.testing.subjects import NAME, Subject
@@ -29,7 +29,7 @@ def checks_of(subject: Subject) -> Mapping[str, Callable[[Subject], None]]:
 
 def settings_round_trip(subject: Subject) -> None:
     """Its settings can be written down and read again, and are then the same."""
-    from noodle_upgrade_core.config import load_settings  # noqa: PLC0415 - plugins without settings do not need it
+    from noodle_upgrade_core.config.loading import load_settings  # noqa: PLC0415 - plugins without settings do not need it
     from noodle_upgrade_core.settings import wire_of  # noqa: PLC0415 - likewise
 
     settings_class = subject.settings_class

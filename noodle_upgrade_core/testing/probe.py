@@ -14,9 +14,9 @@ import warnings
 from typing import Any
 
 # What a plugin's imports are measured against: every host has these loaded already.
-import noodle_upgrade_core.config
+import noodle_upgrade_core.config.loading
 import noodle_upgrade_core.hookspecs
-import noodle_upgrade_core.plugins  # noqa: F401
+import noodle_upgrade_core.plugins.loading  # noqa: F401
 from noodle_upgrade_core.testing.auditing import effect_of
 
 __all__ = ["MARK", "main"]

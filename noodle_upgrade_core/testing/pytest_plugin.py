@@ -41,7 +41,7 @@ def noodle_upgrader(tmp_path: Path) -> Iterator[Callable[..., BlockingUpgrader]]
     and `drivers` are settings. Upgrades are approved automatically; environment variables and files are not read.
     """
     from noodle_upgrade_core.blocking import BlockingUpgrader  # noqa: PLC0415 - see above
-    from noodle_upgrade_core.config import load_settings  # noqa: PLC0415 - see above
+    from noodle_upgrade_core.config.loading import load_settings  # noqa: PLC0415 - see above
 
     with contextlib.ExitStack() as opened:
 

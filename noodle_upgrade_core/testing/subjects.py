@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 from attrs import frozen
 
 import noodle_upgrade_core
-from noodle_upgrade_core import plugins
 from noodle_upgrade_core.errors import UpgradeError
 from noodle_upgrade_core.hookspecs import Host
-from noodle_upgrade_core.phases import Runner
-from noodle_upgrade_core.plugins import PluginInfo, PluginSet
+from noodle_upgrade_core.phases.runner import Runner
+from noodle_upgrade_core.plugins import loading as plugins
+from noodle_upgrade_core.plugins.loading import PluginInfo, PluginSet
 from noodle_upgrade_core.testing.failures import ConformanceError
 from noodle_upgrade_core.testing.samples import sample_host
 

@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from noodle_upgrade_core.errors import RollbackUnavailableError, UpgradeError
 from noodle_upgrade_core.model import PlanStep, UpgradePlan
-from noodle_upgrade_core.phases import Runner
+from noodle_upgrade_core.phases.runner import Runner
 from noodle_upgrade_core.staged import COUNTS, WEIGHTS, StagedSwap
 from noodle_upgrade_core.testing.failures import ConformanceError, insist
 from noodle_upgrade_core.testing.samples import sample_context

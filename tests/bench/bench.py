@@ -76,7 +76,15 @@ def run_group(group: Group, python: str, arguments: argparse.Namespace) -> Itera
 def _run(group: Group, python: str, arguments: argparse.Namespace) -> dict[str, Reading]:
     with tempfile.TemporaryDirectory(prefix="noodle-bench-") as folder:
         answer = Path(folder) / "readings.json"
-        command = [python, str(HERE / "bench.py"), "--measure", group.measure, folder, "--rounds", str(arguments.rounds)]
+        command = [
+            python,
+            str(HERE / "bench.py"),
+            "--measure",
+            group.measure,
+            folder,
+            "--rounds",
+            str(arguments.rounds),
+        ]
         done = subprocess.run(
             [*command, *(["--quick"] if arguments.quick else [])],
             env=_environ(python),

@@ -13,8 +13,9 @@ from types import CodeType, FunctionType, ModuleType
 
 from attrs import define
 from measuring import Options, Reading, collector_off, timed
-from noodle_upgrade_runtime.operations import Operation, Script
 from subjects import Subject, functions_source
+
+from noodle_upgrade_runtime.operations import Operation, Script
 
 BINDINGS = 500
 PAUSE_SECONDS = 0.0005

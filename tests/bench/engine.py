@@ -11,6 +11,7 @@ from pathlib import Path
 
 from measuring import Options, Peer, Reading, collector_off, pair_ratio, timed
 from subjects import Subject, functions_source
+
 from noodle_upgrade_runtime.swap import RuntimeSwap
 
 __all__ = ["jurigged", "measure", "ours", "reload"]
@@ -22,9 +23,7 @@ PEERS = ("ours", "jurigged", "reload")
 def measure(options: Options) -> list[Reading]:
     """Have each change its module once a round, from one version to the next, source to running code."""
     missing = {} if importlib.util.find_spec("jurigged") else {"jurigged": "jurigged is not installed"}
-    peers = {
-        name: Peer.start(f"engine:{name}", options.folder / name) for name in PEERS if name not in missing
-    }
+    peers = {name: Peer.start(f"engine:{name}", options.folder / name) for name in PEERS if name not in missing}
     found: dict[str, list[float]] = {name: [] for name in peers}
     parts: list[dict[str, float]] = []
     try:

@@ -9,9 +9,10 @@ from typing import Any
 
 from attrs import define, field
 from measuring import Options, Reading
+from subjects import Subject
+
 from noodle_upgrade_runtime.generation import GenerationEngine
 from noodle_upgrade_runtime.handles import Handles, handle
-from subjects import Subject
 
 __all__ = ["measure"]
 
@@ -65,8 +66,9 @@ class _Caller:
 
     def run(self) -> None:
         """Call until it is over."""
-        service = self.service
+        service, before = self.service, 0
         while not self.stop.is_set():
+            value = 0
             try:
                 for value in range(PER_LOOK):
                     before, after, same = service.both(value)
@@ -74,7 +76,7 @@ class _Caller:
                         self.torn += 1
             except Exception as error:
                 self.failures.append(f"{type(error).__name__}: {error}")
-            self.calls += PER_LOOK
+            self.calls += value + 1
             self.seen.add(before)
 
     async def run_async(self) -> None:
@@ -114,6 +116,8 @@ def measure(options: Options) -> list[Reading]:
             thread.join()
     everybody = [*callers, *tasks]
     calls, suspended = sum(one.calls for one in everybody), sum(one.calls for one in tasks)
+    if any(len(one.seen) < 2 for one in callers):
+        raise RuntimeError("a thread saw one version only")
     failures = [failure for one in everybody for failure in one.failures]
     told = f"{flips:,} flips, {calls:,} calls by {THREADS} threads and {TASKS} tasks ({suspended:,} of them suspended)"
     first = f"; the first: {failures[0]}" if failures else ""

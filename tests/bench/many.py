@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from measuring import Options, Reading, alternately, call_loop, collector_off, pair_ratio
+from subjects import Subject, service_source
+
 from noodle_upgrade_runtime.generation import GenerationEngine
 from noodle_upgrade_runtime.handles import Handles, handle
 from noodle_upgrade_runtime.patch.patch import PatchEngine
 from noodle_upgrade_runtime.swap import RuntimeSwap
-from subjects import Subject, service_source
 
 __all__ = ["measure"]
+
+MOST_MEMORY = 512 << 20
 
 
 def measure(options: Options) -> list[Reading]:
@@ -30,22 +33,25 @@ def measure(options: Options) -> list[Reading]:
         loops, held, made = _make(options, mechanism)
         calls = alternately(loops, rounds=20 * options.rounds)
         before = pair_ratio(calls["through"], calls["direct"])
-        # The first hundred fill caches and arenas that every later one uses again.
-        first = total // 10
-        made(first)
+        # The first tenth fills caches and arenas that every later one uses again.
+        first = made(total // 10)
         start = _memory()
-        made(total - first)
-        kept[mechanism] = max(0.0, (_memory() - start) / (total - first))
+        rest = made(total - first)
+        kept[mechanism] = max(0.0, (_memory() - start) / rest)
         with collector_off():
             calls = alternately({**loops, "through": held()}, rounds=20 * options.rounds)
         after = pair_ratio(calls["through"], calls["direct"])
         ratios[mechanism] = after / before
         times[mechanism] = [statistics.median(calls[name]) for name in ("through", "direct")]
-        notes.append(f"{mechanism}: call {before:.3f}x before, {after:.3f}x after; {kept[mechanism]:,.0f} B an upgrade")
+        stopped = "" if first + rest == total else f" (ended there: they had taken {MOST_MEMORY >> 20} MiB)"
+        notes.append(
+            f"{mechanism}: {first + rest:,} upgrades{stopped}, call {before:.3f}x before, {after:.3f}x after,"
+            f" {kept[mechanism]:,.0f} B an upgrade"
+        )
     worst = max(ratios, key=lambda one: ratios[one])
     heavy = max(kept, key=lambda one: kept[one])
     value, reference = times[worst]
-    told = f"{total:,} upgrades each; {'; '.join(notes)}"
+    told = "; ".join(notes)
     return [
         Reading(name="many_upgrades_call", value=value, reference=reference, ratio=ratios[worst], note=told),
         Reading(name="many_upgrades_bytes", value=kept[heavy], note=f"resident memory; {heavy} is the worse one"),
@@ -55,7 +61,7 @@ def measure(options: Options) -> list[Reading]:
 Loop = Callable[[], float]
 
 
-def _make(options: Options, mechanism: str) -> tuple[dict[str, Loop], Callable[[], Loop], Callable[[int], None]]:
+def _make(options: Options, mechanism: str) -> tuple[dict[str, Loop], Callable[[], Loop], Callable[[int], int]]:
     """Return loops for a call through it and a direct one, a fresh loop for later, and what upgrades it n times."""
     subject, plain = (Subject(options.folder, f"{mechanism}_{name}", service_source) for name in ("many", "plain"))
     subject.run(1)
@@ -82,9 +88,12 @@ class _Upgrades:
         self._number = 1
         self._before: RuntimeSwap | None = None
 
-    def make(self, count: int) -> None:
-        """Make this many."""
-        for _ in range(count):
+    def make(self, count: int) -> int:
+        """Make this many, or fewer where they take too much memory; returns how many."""
+        start = _resident()
+        for number in range(count):
+            if _resident() - start > MOST_MEMORY:
+                return number
             swap = self._subject.stage(self._number, self._number + 1, engine=self._engine())
             swap.shift(1.0)
             swap.commit()
@@ -92,10 +101,15 @@ class _Upgrades:
                 self._before.release()
                 shutil.rmtree(self._subject.tree(self._number - 1))
             self._before, self._number = swap, self._number + 1
+        return count
 
 
 def _memory() -> float:
     """Return the resident memory of this process in bytes, what is garbage already left out."""
     for _ in range(3):
         gc.collect()
+    return _resident()
+
+
+def _resident() -> float:
     return float(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

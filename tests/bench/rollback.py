@@ -7,10 +7,11 @@ import statistics
 from collections.abc import Callable
 
 from measuring import Options, Reading, collector_off, pair_ratio, timed
+from subjects import Subject, functions_source, service_source
+
 from noodle_upgrade_runtime.generation import GenerationEngine
 from noodle_upgrade_runtime.handles import Handles, handle
 from noodle_upgrade_runtime.swap import RuntimeSwap
-from subjects import Subject, functions_source, service_source
 
 __all__ = ["measure"]
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from attrs import evolve
 from measuring import Options, Reading, alternately, call_loop, collector_off, pair_ratio
+from subjects import Subject, service_source
+
 from noodle_upgrade_runtime.generation import GenerationEngine
 from noodle_upgrade_runtime.handles import Handles, handle
-from subjects import Subject, service_source
 
 Pair = tuple[Callable[[], float], Callable[[], float]]
 

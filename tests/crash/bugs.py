@@ -8,13 +8,17 @@ from typing import Any
 
 from attrs import frozen
 
-from noodle_upgrade_core import sqlite_file, sqlite_journal, sqlite_pointers, sqlite_reads, sqlite_writes
-from noodle_upgrade_core.archives import Wheel
 from noodle_upgrade_core.journal import Recovery
+from noodle_upgrade_core.journal import file as sqlite_file
+from noodle_upgrade_core.journal import pointers as sqlite_pointers
+from noodle_upgrade_core.journal import reads as sqlite_reads
+from noodle_upgrade_core.journal import sqlite as sqlite_journal
+from noodle_upgrade_core.journal import writes as sqlite_writes
+from noodle_upgrade_core.journal.rows import pack, unpack
+from noodle_upgrade_core.journal.sqlite import SqliteJournal
 from noodle_upgrade_core.model import Phase
-from noodle_upgrade_core.sqlite_journal import SqliteJournal
-from noodle_upgrade_core.sqlite_rows import pack, unpack
 from noodle_upgrade_core.store import ContentStore
+from noodle_upgrade_core.store.archives import Wheel
 from noodle_upgrade_core.wire import to_wire
 
 from .scenarios import World

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from noodle_upgrade_core import doctor
 from noodle_upgrade_core.errors import InvalidRequestError, LeaseHeldError, LeaseLostError, UpgradeError
+from noodle_upgrade_core.journal.sqlite import SqliteJournal
 from noodle_upgrade_core.model import Phase, Severity
-from noodle_upgrade_core.sqlite_journal import SqliteJournal
 from noodle_upgrade_core.store import ContentStore
 
 from .scenarios import World, recover

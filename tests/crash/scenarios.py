@@ -16,7 +16,8 @@ from typing import ClassVar
 from attrs import define, frozen
 
 from noodle_upgrade_core.journal import PointerMove
-from noodle_upgrade_core.leases import this_process
+from noodle_upgrade_core.journal.leases import this_process
+from noodle_upgrade_core.journal.sqlite import SqliteJournal
 from noodle_upgrade_core.model import (
     ArtifactRef,
     ComponentDescriptor,
@@ -28,7 +29,6 @@ from noodle_upgrade_core.model import (
     Verdict,
     now,
 )
-from noodle_upgrade_core.sqlite_journal import SqliteJournal
 from noodle_upgrade_core.store import ContentStore
 
 WHO = "the crash tests"

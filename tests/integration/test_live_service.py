@@ -4,14 +4,12 @@ import json
 import subprocess
 import sys
 import threading
-import zipfile
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import greetings
 import installing
 from programs import Clients, Program, until
 

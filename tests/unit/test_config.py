@@ -1,4 +1,3 @@
-# ruff: noqa: RUF009 - setting() is attrs.field() with more to say
 import copy
 import enum
 import json
@@ -18,9 +17,9 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from noodle_upgrade_core.config import Settings, default_files, load_settings
+from noodle_upgrade_core.config.sections import HotSwapSettings, PluginSettings, RuntimeUpgradeSettings
 from noodle_upgrade_core.errors import SettingsError, UpgradeError
 from noodle_upgrade_core.model import Severity, ValidationLevel
-from noodle_upgrade_core.sections import HotSwapSettings, PluginSettings, RuntimeUpgradeSettings
 from noodle_upgrade_core.settings import Problem, setting
 
 DOCUMENTS = Path(__file__).parent / "documents"

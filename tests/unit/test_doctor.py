@@ -6,8 +6,8 @@ import pytest
 
 from noodle_upgrade_core import doctor
 from noodle_upgrade_core.errors import JournalError
+from noodle_upgrade_core.journal.sqlite import SqliteJournal
 from noodle_upgrade_core.model import Phase, Severity
-from noodle_upgrade_core.sqlite_journal import SqliteJournal
 from noodle_upgrade_core.store import ContentStore
 
 from .plans import WHO, artifact, bring, make_plan, moves_of, points_of

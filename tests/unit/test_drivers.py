@@ -17,7 +17,7 @@ from noodle_upgrade_core.errors import (
     PluginTimeoutError,
     SettingsError,
 )
-from noodle_upgrade_core.installed import Catalogue, canonical
+from noodle_upgrade_core.plugins.installed import Catalogue, canonical
 from noodle_upgrade_core.strategies import Gradual, Immediate
 from tests.unit.environments import Environment
 

@@ -32,9 +32,9 @@ from noodle_upgrade_core.errors import (
     VersionMismatchError,
 )
 from noodle_upgrade_core.journal import TRANSITIONS, Journal, PointerMove, way
-from noodle_upgrade_core.leases import Holder, this_process
+from noodle_upgrade_core.journal.leases import Holder, this_process
+from noodle_upgrade_core.journal.sqlite import SqliteJournal
 from noodle_upgrade_core.model import Phase
-from noodle_upgrade_core.sqlite_journal import SqliteJournal
 from noodle_upgrade_core.store import ContentStore
 
 from .plans import BEFORE_INTENT, WHO, artifact, bring, make_plan, moves_of, points_of
@@ -299,7 +299,7 @@ def test_a_real_sync_error_at_the_commit_stops_the_journal_and_a_restart_finds_o
     code = textwrap.dedent(f"""
         import sys
         from noodle_upgrade_core.errors import JournalError
-        from noodle_upgrade_core.sqlite_journal import SqliteJournal
+        from noodle_upgrade_core.journal.sqlite import SqliteJournal
         from tests.unit.plans import *
         plan = make_plan("a")
         journal = SqliteJournal({str(path)!r}).open()
@@ -352,7 +352,7 @@ def test_a_real_sync_error_at_the_commit_stops_the_journal_and_a_restart_finds_o
 def test_an_upgrade_waits_for_the_disk_twice(path):
     code = textwrap.dedent(f"""
         import os
-        from noodle_upgrade_core.sqlite_journal import SqliteJournal
+        from noodle_upgrade_core.journal.sqlite import SqliteJournal
         from tests.unit.plans import *
         with SqliteJournal({str(path)!r}) as journal:
             journal.acquire_lease()

@@ -13,7 +13,7 @@ from noodle_upgrade_core.errors import (
     VersionInvalidError,
     VersionUnknownError,
 )
-from noodle_upgrade_core.package_index import PackageIndex
+from noodle_upgrade_core.sources.index import PackageIndex
 from tests.unit.wheels import make_wheel
 
 CODE = {"acme/__init__.py": ""}

@@ -22,7 +22,6 @@ from noodle_upgrade_core import (
     hookimpl,
     plugins,
 )
-from noodle_upgrade_core.answers import MOST_ANSWERS
 from noodle_upgrade_core.errors import (
     PluginBrokenError,
     PluginTimeoutError,
@@ -30,10 +29,11 @@ from noodle_upgrade_core.errors import (
     UpgradeError,
 )
 from noodle_upgrade_core.events import Event, EventBus
-from noodle_upgrade_core.observers import Observer
 from noodle_upgrade_core.phases import Runner
-from noodle_upgrade_core.watchdog import Watchdog
-from noodle_upgrade_core.workers import Work, Workers
+from noodle_upgrade_core.phases.answers import MOST_ANSWERS
+from noodle_upgrade_core.phases.observers import Observer
+from noodle_upgrade_core.phases.watchdog import Watchdog
+from noodle_upgrade_core.phases.workers import Work, Workers
 
 FINDING = Finding(severity=Severity.INFO, code="x", message="y")
 ARGUMENTS = {
@@ -228,7 +228,7 @@ def test_an_async_plugin_that_hangs_is_cancelled():
 
 
 def test_an_async_plugin_that_ignores_its_cancellation_is_left_behind(monkeypatch):
-    monkeypatch.setattr("noodle_upgrade_core.phases.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("noodle_upgrade_core.phases.runner.GRACE_SECONDS", 0.1)
     ignored = []
 
     async def stubborn():
@@ -580,7 +580,8 @@ def test_every_plugin_has_an_account_and_every_failure_is_told():
 def test_a_real_interrupt_of_a_person_ends_the_program_and_a_plugins_own_does_not():
     source = """
         import asyncio, os, signal
-        from noodle_upgrade_core import hookimpl, plugins
+        from noodle_upgrade_core import hookimpl
+        from noodle_upgrade_core.plugins import loading as plugins
         from noodle_upgrade_core.phases import Runner
 
         class Zoo:
@@ -619,7 +620,8 @@ def test_a_real_interrupt_of_a_person_ends_the_program_and_a_plugins_own_does_no
 def test_a_plugin_that_hangs_does_not_keep_the_program_from_ending():
     source = """
         import asyncio, threading
-        from noodle_upgrade_core import hookimpl, plugins
+        from noodle_upgrade_core import hookimpl
+        from noodle_upgrade_core.plugins import loading as plugins
         from noodle_upgrade_core.phases import Runner
 
         class Zoo:
@@ -724,7 +726,7 @@ def test_a_queue_that_is_full_drops_and_counts_and_says_so_once():
 
 def test_an_observer_that_is_slow_again_and_again_is_told_of_once(monkeypatch):
     clock = iter(range(100))
-    monkeypatch.setattr("noodle_upgrade_core.observers.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("noodle_upgrade_core.phases.observers.time.perf_counter", lambda: next(clock))
     told = []
     watching = Observer("zoo", lambda _: None, report=lambda message, **_: told.append(message))
     for number in range(6):

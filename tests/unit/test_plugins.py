@@ -7,7 +7,7 @@ from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noodle_upgrade_core import Finding, Host, hookimpl, plugins
+from noodle_upgrade_core import Finding, Host, hookimpl
 from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import (
     InvalidRequestError,
@@ -16,9 +16,10 @@ from noodle_upgrade_core.errors import (
     PluginTimeoutError,
     SettingsError,
 )
-from noodle_upgrade_core.implementations import hook_arguments
-from noodle_upgrade_core.installed import Catalogue
 from noodle_upgrade_core.plugins import PluginInfo
+from noodle_upgrade_core.plugins import loading as plugins
+from noodle_upgrade_core.plugins.implementations import hook_arguments
+from noodle_upgrade_core.plugins.installed import Catalogue
 from tests.unit.environments import Environment
 
 GOOD = """
@@ -595,7 +596,7 @@ def test_info_knows_loaded_and_failed_plugins_and_suggests_for_others(load):
 
 
 def test_closing_closes_every_plugin_last_first_whatever_the_others_do(load, monkeypatch):
-    monkeypatch.setattr("noodle_upgrade_core.plugins.CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr("noodle_upgrade_core.plugins.loading.CLOSE_SECONDS", 0.2)
     closed = []
     release = threading.Event()
 

@@ -581,7 +581,8 @@ def test_the_fixtures_give_a_host_a_context_and_a_real_upgrader(noodle_host, noo
     assert noodle_host(settings=3).settings == 3
     assert noodle_host().directory.is_dir()
     assert noodle_context(cancelled=True).cancelled()
-    upgrader = noodle_upgrader(plugins={"desk": Desk}, **{"runtime_upgrade.soak.seconds": 1.0})
+    overrides = {"runtime_upgrade.soak.seconds": 1.0, "runtime_upgrade.plugins.enabled": ["desk"]}
+    upgrader = noodle_upgrader(plugins={"desk": Desk}, **overrides)
     assert [component.name for component in upgrader.components()] == ["desk"]
     assert upgrader.settings.runtime_upgrade.approval.automatic
     assert upgrader.settings.runtime_upgrade.soak.seconds == 1.0

@@ -2,9 +2,9 @@ import os
 
 import pytest
 
-from noodle_upgrade_core.archives import Limits
 from noodle_upgrade_core.errors import ArtifactDamagedError, ArtifactTooLargeError, ArtifactUnavailableError
-from noodle_upgrade_core.trees import Contents, ModuleFacts, module_facts, walk
+from noodle_upgrade_core.sources.trees import Contents, ModuleFacts, module_facts, walk
+from noodle_upgrade_core.store.archives import Limits
 
 
 def write(folder, **files):

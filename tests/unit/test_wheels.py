@@ -6,7 +6,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from noodle_upgrade_core.archives import Limits
 from noodle_upgrade_core.errors import (
     ArtifactDamagedError,
     ArtifactIncompatibleError,
@@ -14,7 +13,8 @@ from noodle_upgrade_core.errors import (
     ArtifactUnavailableError,
     UpgradeError,
 )
-from noodle_upgrade_core.wheels import WheelName, read_wheel, supported_tags
+from noodle_upgrade_core.sources.wheels import WheelName, read_wheel, supported_tags
+from noodle_upgrade_core.store.archives import Limits
 from tests.unit.wheels import make_wheel, metadata
 
 CODE = {"acme/__init__.py": "__version__ = '1.0'\n", "acme/text.py": "def shout(x):\n    return x.upper()\n"}

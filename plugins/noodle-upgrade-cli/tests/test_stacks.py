@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 from noodle_upgrade_cli import lock as locks
 from noodle_upgrade_cli import probing
 from noodle_upgrade_core.errors import SettingsError
-from noodle_upgrade_core.sqlite_journal import SqliteJournal
+from noodle_upgrade_core.journal.sqlite import SqliteJournal
 
 SWAPPER = '''
 """Swaps."""

@@ -19,16 +19,16 @@ from typing import Any
 import attrs
 
 from noodle_upgrade_core import __version__ as core_version
-from noodle_upgrade_core import plugins as plugin_sets
 from noodle_upgrade_core.config import Settings, load_settings
-from noodle_upgrade_core.documents import read_document
+from noodle_upgrade_core.config.documents import read_document
+from noodle_upgrade_core.config.sections import PluginSettings, RuntimeUpgradeSettings
 from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import SettingsError, UpgradeError
 from noodle_upgrade_core.hookspecs import Host
-from noodle_upgrade_core.installed import canonical
 from noodle_upgrade_core.model import Finding, Severity
 from noodle_upgrade_core.plugins import Candidates, PluginInfo, PluginSet
-from noodle_upgrade_core.sections import PluginSettings, RuntimeUpgradeSettings
+from noodle_upgrade_core.plugins import loading as plugin_sets
+from noodle_upgrade_core.plugins.installed import canonical
 from noodle_upgrade_core.settings import meta_of
 from noodle_upgrade_core.wire import to_wire
 

@@ -20,8 +20,8 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 
 from noodle_upgrade_core.errors import SettingsError
-from noodle_upgrade_core.installed import canonical
 from noodle_upgrade_core.model import Finding, Severity
+from noodle_upgrade_core.plugins.installed import canonical
 
 __all__ = ["compare", "installed_closure", "lock_of", "read_lock", "render"]
 

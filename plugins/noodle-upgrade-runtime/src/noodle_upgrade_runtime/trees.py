@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from noodle_upgrade_core.errors import ArtifactUnavailableError
-from noodle_upgrade_core.trees import Contents, is_made_by_tools
+from noodle_upgrade_core.sources.trees import Contents, is_made_by_tools
 from noodle_upgrade_runtime.namespace import Member
 
 __all__ = ["contents_of", "declared", "member_of"]

@@ -23,7 +23,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from noodle_upgrade_core.leases import Holder, this_process
+from noodle_upgrade_core.journal.leases import Holder, this_process
 from noodle_upgrade_server.errors import AlreadyServedError, ServeError
 from noodle_upgrade_server.security import check_bind, peer_of
 

@@ -18,11 +18,11 @@ from noodle_upgrade_cli.output import grid, line
 from noodle_upgrade_cli.probing import examined
 from noodle_upgrade_cli.session import Session, with_session
 from noodle_upgrade_cli.text import clean, seconds
-from noodle_upgrade_core import plugins as plugin_sets
 from noodle_upgrade_core.drivers import GROUPS, Drivers
 from noodle_upgrade_core.errors import UpgradeError
-from noodle_upgrade_core.installed import Catalogue, canonical
 from noodle_upgrade_core.plugins import PluginInfo
+from noodle_upgrade_core.plugins import loading as plugin_sets
+from noodle_upgrade_core.plugins.installed import Catalogue, canonical
 
 __all__ = ["plugins"]
 

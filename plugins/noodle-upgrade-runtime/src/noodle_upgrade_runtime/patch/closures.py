@@ -6,13 +6,16 @@ changes, and get the part of the new code with the same qualified name, if their
 
 from __future__ import annotations
 
+import inspect
+import sys
 import types
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attrs import define, field
 
-from noodle_upgrade_runtime.operations import Operation
+from noodle_upgrade_runtime.operations import Call, Operation
 from noodle_upgrade_runtime.patch.callversions import CallVersions
 from noodle_upgrade_runtime.patch.functions import born, forwarding_code
 
@@ -127,12 +130,30 @@ def recoding(
 
     `made` is a function that `def` made from the same code.
     """
-    found = [versions.restoring(live)]
+    quiet = _quiet() if sys.version_info >= (3, 13) and _kind(code) != _kind(live.__code__) else ()
+    found: list[Operation | None] = [*quiet[:2], versions.restoring(live)]
     found.append(Operation((setattr, live, "__code__", code), (setattr, live, "__code__", live.__code__), subject))
     found += others
     if versions.needed:
         found.append(versions.operation(live, made or born(code, {}, closure=_cells(code))))
-    return [operation for operation in found if operation is not None]
+    return [operation for operation in (*found, *quiet[2:]) if operation is not None]
+
+
+def _kind(code: Code) -> int:
+    return code.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR)
+
+
+def _quiet() -> tuple[Operation, ...]:
+    """Return what silences CPython's warning of another kind of code, around it: a warning may run any code."""
+    silence = ("ignore", None, DeprecationWarning, None, 0)
+    on: tuple[Call, Call] = (list.insert, warnings.filters, 0, silence), (warnings._filters_mutated,)  # type: ignore[attr-defined]  # noqa: SLF001 - it keeps caches of them
+    off: tuple[Call, Call] = (list.remove, warnings.filters, silence), on[1]
+    return (
+        Operation(on[0], off[1], "warnings"),
+        Operation(on[1], off[0], "warnings"),
+        Operation(off[0], on[1], "warnings"),
+        Operation(off[1], on[0], "warnings"),
+    )
 
 
 def _cells(code: Code) -> list[types.CellType]:

@@ -86,7 +86,7 @@ def _key(links: Correspondence, value: Any) -> Hashable:
     return (object, id(live))
 
 
-def merge_sets(links: Correspondence, base: Any, live: Any, staged: Any) -> tuple[list[Any], list[Any]] | None:
+def merge_sets(links: Correspondence, base: Any, live: Any, staged: Any) -> tuple[list[Any], list[Any]]:
     """Return the staged members to add and the live ones to take away."""
     before, after = set(_keys(links, base)), set(_keys(links, staged))
     mine = set(_keys(links, live))

@@ -22,12 +22,12 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
-from noodle_upgrade_core.conversion import frozen_value
-from noodle_upgrade_core.documents import flaws, read_document
+from noodle_upgrade_core.config.conversion import frozen_value
+from noodle_upgrade_core.config.documents import flaws, read_document
+from noodle_upgrade_core.config.layering import Builder, Fragment, Layer, Rank, merged
+from noodle_upgrade_core.config.sections import DriverSettings, RuntimeUpgradeSettings, StackSettings
 from noodle_upgrade_core.errors import SettingsError
-from noodle_upgrade_core.layering import Builder, Fragment, Layer, Rank, merged
 from noodle_upgrade_core.model import Severity
-from noodle_upgrade_core.sections import DriverSettings, RuntimeUpgradeSettings, StackSettings
 from noodle_upgrade_core.settings import (
     Problem,
     SettingRow,

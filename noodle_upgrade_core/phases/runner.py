@@ -19,15 +19,15 @@ from typing import Any
 
 from attrs import define, frozen
 
-from noodle_upgrade_core import answers
 from noodle_upgrade_core.errors import UpgradeError
 from noodle_upgrade_core.events import Event, EventKind
-from noodle_upgrade_core.implementations import Implementation, hook_arguments
 from noodle_upgrade_core.isolation import Attempt, blame, overdue
-from noodle_upgrade_core.observers import Observer
-from noodle_upgrade_core.plugins import PluginSet
-from noodle_upgrade_core.watchdog import Watchdog
-from noodle_upgrade_core.workers import Work, Workers
+from noodle_upgrade_core.phases import answers
+from noodle_upgrade_core.phases.observers import Observer
+from noodle_upgrade_core.phases.watchdog import Watchdog
+from noodle_upgrade_core.phases.workers import Work, Workers
+from noodle_upgrade_core.plugins.implementations import Implementation, hook_arguments
+from noodle_upgrade_core.plugins.loading import PluginSet
 
 __all__ = ["Account", "Reply", "Runner"]
 

@@ -14,10 +14,10 @@ from packaging.version import Version
 from noodle_upgrade_core import versions
 from noodle_upgrade_core.errors import ArtifactDamagedError, InvalidRequestError, UpgradeError, VersionUnknownError
 from noodle_upgrade_core.model import ArtifactRef, ComponentDescriptor
-from noodle_upgrade_core.package_index import PackageIndex
-from noodle_upgrade_core.store import ContentStore
-from noodle_upgrade_core.trees import is_regular
-from noodle_upgrade_core.wheels import WheelName, read_wheel, supported_tags
+from noodle_upgrade_core.sources.index import PackageIndex
+from noodle_upgrade_core.sources.trees import is_regular
+from noodle_upgrade_core.sources.wheels import WheelName, read_wheel, supported_tags
+from noodle_upgrade_core.store.content import ContentStore
 
 __all__ = ["WheelSource", "distribution_name", "names_file"]
 

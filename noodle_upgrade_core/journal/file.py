@@ -26,7 +26,7 @@ from noodle_upgrade_core.errors import (
     JournalFullError,
     JournalSchemaError,
 )
-from noodle_upgrade_core.sqlite_schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
+from noodle_upgrade_core.journal.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
 
 __all__ = ["SqliteFile"]
 

@@ -22,10 +22,10 @@ from attrs import evolve, field, frozen
 from noodle_upgrade_core import graph
 from noodle_upgrade_core.errors import InvalidRequestError, PluginBrokenError, UpgradeError
 from noodle_upgrade_core.hookspecs import Host
-from noodle_upgrade_core.implementations import Implementation, hook_arguments, implementations_of
-from noodle_upgrade_core.installed import canonical
 from noodle_upgrade_core.isolation import attempt, blame, overdue
-from noodle_upgrade_core.selection import PluginFailure, PluginInfo, canonical_names, chosen, compatible, index
+from noodle_upgrade_core.plugins.implementations import Implementation, hook_arguments, implementations_of
+from noodle_upgrade_core.plugins.installed import canonical
+from noodle_upgrade_core.plugins.selection import PluginFailure, PluginInfo, canonical_names, chosen, compatible, index
 
 __all__ = [
     "Candidate",

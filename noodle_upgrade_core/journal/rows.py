@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from noodle_upgrade_core.errors import InvalidRequestError, JournalCorruptError, UpgradeError
 from noodle_upgrade_core.hookspecs import ActiveVersion
-from noodle_upgrade_core.journal import AuditRow, UpgradeRecord
+from noodle_upgrade_core.journal.contract import AuditRow, UpgradeRecord
 from noodle_upgrade_core.model import ArtifactRef, Phase, RollbackPoint
 from noodle_upgrade_core.wire import from_wire, to_wire
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from noodle_upgrade_core.journal import TRANSITIONS
+from noodle_upgrade_core.journal.contract import TRANSITIONS
 from noodle_upgrade_core.model import Phase
 
 __all__ = ["APPLICATION_ID", "SCHEMA", "SCHEMA_VERSION"]

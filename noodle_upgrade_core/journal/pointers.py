@@ -9,8 +9,8 @@ from typing import Any
 from attrs import frozen
 
 from noodle_upgrade_core.errors import InvalidRequestError, VersionMismatchError
-from noodle_upgrade_core.journal import PointerMove, UpgradeRecord
-from noodle_upgrade_core.sqlite_rows import ACTIVE, artifact_from, encode, pack, unpack
+from noodle_upgrade_core.journal.contract import PointerMove, UpgradeRecord
+from noodle_upgrade_core.journal.rows import ACTIVE, artifact_from, encode, pack, unpack
 
 __all__ = ["Pointer", "befores", "check_set", "first_sight", "grow", "keep_before", "move", "pointer", "same_version"]
 

@@ -10,10 +10,9 @@ from attrs import field, frozen
 
 from noodle_upgrade_core.errors import JournalCorruptError, JournalError, JournalSchemaError, UpgradeError
 from noodle_upgrade_core.hookspecs import ActiveVersion
-from noodle_upgrade_core.journal import AuditRow, UpgradeRecord
-from noodle_upgrade_core.model import Phase, RollbackPoint, UpgradeStatus
-from noodle_upgrade_core.sqlite_file import SqliteFile
-from noodle_upgrade_core.sqlite_rows import (
+from noodle_upgrade_core.journal.contract import AuditRow, UpgradeRecord
+from noodle_upgrade_core.journal.file import SqliteFile
+from noodle_upgrade_core.journal.rows import (
     ACTIVE,
     AUDIT,
     RECORD,
@@ -24,6 +23,7 @@ from noodle_upgrade_core.sqlite_rows import (
     stamp,
     unpack,
 )
+from noodle_upgrade_core.model import Phase, RollbackPoint, UpgradeStatus
 
 __all__ = ["Riding", "SqliteReads"]
 

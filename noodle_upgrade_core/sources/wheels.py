@@ -16,14 +16,14 @@ from packaging.tags import Tag, sys_tags
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from noodle_upgrade_core import archives
 from noodle_upgrade_core.errors import (
     ArtifactDamagedError,
     ArtifactIncompatibleError,
     ArtifactTooLargeError,
     ArtifactUnavailableError,
 )
-from noodle_upgrade_core.trees import Contents, is_regular
+from noodle_upgrade_core.sources.trees import Contents, is_regular
+from noodle_upgrade_core.store import archives
 
 __all__ = ["WheelFacts", "WheelName", "read_wheel", "supported_tags"]
 

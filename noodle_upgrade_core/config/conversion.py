@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from noodle_upgrade_core.documents import text_flaw
+from noodle_upgrade_core.config.documents import text_flaw
 from noodle_upgrade_core.settings import Meta, shown, suggestion
 
 __all__ = ["RefusedValueError", "from_text", "frozen_value", "scalar", "without_none"]

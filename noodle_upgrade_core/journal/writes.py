@@ -15,12 +15,12 @@ from typing import Any, Self
 from attrs import evolve
 
 from noodle_upgrade_core.errors import JournalError, LeaseHeldError, LeaseLostError, UpgradeUnknownError
-from noodle_upgrade_core.journal import AuditRow, UpgradeRecord, way
-from noodle_upgrade_core.leases import Holder, this_process
+from noodle_upgrade_core.journal.contract import AuditRow, UpgradeRecord, way
+from noodle_upgrade_core.journal.file import SqliteFile
+from noodle_upgrade_core.journal.leases import Holder, this_process
+from noodle_upgrade_core.journal.reads import Riding, SqliteReads
+from noodle_upgrade_core.journal.rows import AUDIT, audit_values, lenient, pack, stamp, text, unstamp
 from noodle_upgrade_core.model import Phase, now
-from noodle_upgrade_core.sqlite_file import SqliteFile
-from noodle_upgrade_core.sqlite_reads import Riding, SqliteReads
-from noodle_upgrade_core.sqlite_rows import AUDIT, audit_values, lenient, pack, stamp, text, unstamp
 
 __all__ = ["Effect", "SqliteWrites", "insert_rows"]
 

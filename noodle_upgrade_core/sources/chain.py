@@ -13,16 +13,16 @@ from attrs import frozen
 from packaging.utils import canonicalize_name
 
 from noodle_upgrade_core import versions
-from noodle_upgrade_core.directory_source import DirectorySource
 from noodle_upgrade_core.errors import (
     ArtifactDamagedError,
     ArtifactUnavailableError,
     UpgradeError,
     VersionUnknownError,
 )
-from noodle_upgrade_core.installed_source import InstalledSource
 from noodle_upgrade_core.model import ArtifactRef, ComponentDescriptor
-from noodle_upgrade_core.wheel_source import WheelSource, names_file
+from noodle_upgrade_core.sources.directory import DirectorySource
+from noodle_upgrade_core.sources.installed import InstalledSource
+from noodle_upgrade_core.sources.wheel import WheelSource, names_file
 
 __all__ = ["DirectorySource", "InstalledSource", "Source", "Sources", "WheelSource", "names_file"]
 

@@ -19,8 +19,8 @@ from packaging.utils import canonicalize_name
 from noodle_upgrade_core import versions
 from noodle_upgrade_core.errors import ArtifactDamagedError, InvalidRequestError, UpgradeError
 from noodle_upgrade_core.model import ArtifactRef, ComponentDescriptor, Finding, Severity
-from noodle_upgrade_core.store import ContentStore
-from noodle_upgrade_core.trees import Contents, ModuleFacts, module_facts, total_size, walk
+from noodle_upgrade_core.sources.trees import Contents, ModuleFacts, module_facts, total_size, walk
+from noodle_upgrade_core.store.content import ContentStore
 
 __all__ = ["DirectorySource", "Survey", "module_name"]
 

@@ -15,10 +15,9 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from noodle_upgrade_core import versions
-from noodle_upgrade_core.directory_source import module_name
 from noodle_upgrade_core.model import ArtifactRef, ComponentDescriptor
-from noodle_upgrade_core.store import ContentStore
-from noodle_upgrade_core.trees import (
+from noodle_upgrade_core.sources.directory import module_name
+from noodle_upgrade_core.sources.trees import (
     Contents,
     check_limits,
     is_made_by_tools,
@@ -27,7 +26,8 @@ from noodle_upgrade_core.trees import (
     total_size,
     walk,
 )
-from noodle_upgrade_core.wheel_source import distribution_name
+from noodle_upgrade_core.sources.wheel import distribution_name
+from noodle_upgrade_core.store.content import ContentStore
 
 __all__ = ["InstalledSource"]
 

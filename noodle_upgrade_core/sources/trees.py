@@ -14,8 +14,8 @@ from typing import Any
 
 from attrs import frozen
 
-from noodle_upgrade_core.archives import Limits
 from noodle_upgrade_core.errors import ArtifactDamagedError, ArtifactTooLargeError, ArtifactUnavailableError
+from noodle_upgrade_core.store.archives import Limits
 
 __all__ = [
     "Contents",

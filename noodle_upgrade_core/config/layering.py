@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 from attrs import NOTHING, field, frozen
 
-from noodle_upgrade_core.conversion import RefusedValueError, from_text, scalar, without_none
-from noodle_upgrade_core.documents import Document
+from noodle_upgrade_core.config.conversion import RefusedValueError, from_text, scalar, without_none
+from noodle_upgrade_core.config.documents import Document
 from noodle_upgrade_core.errors import UpgradeError
 from noodle_upgrade_core.settings import MASK, Meta, Problem, constraint, meta_of, shown, suggestion
 

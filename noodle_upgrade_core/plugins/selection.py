@@ -9,7 +9,7 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from noodle_upgrade_core.errors import PluginBrokenError, PluginIncompatibleError, UpgradeError
-from noodle_upgrade_core.installed import Catalogue, InstalledEntry, canonical
+from noodle_upgrade_core.plugins.installed import Catalogue, InstalledEntry, canonical
 
 __all__ = ["GROUP", "PluginFailure", "PluginInfo", "canonical_names", "chosen", "compatible", "index"]
 

@@ -27,7 +27,6 @@ from typing import BinaryIO, NoReturn
 
 from attrs import frozen
 
-from noodle_upgrade_core.archives import CHUNK, Limits, Wheel, check_names
 from noodle_upgrade_core.errors import (
     ArtifactDamagedError,
     ArtifactDigestError,
@@ -36,6 +35,7 @@ from noodle_upgrade_core.errors import (
     InvalidRequestError,
     JournalFullError,
 )
+from noodle_upgrade_core.store.archives import CHUNK, Limits, Wheel, check_names
 
 __all__ = ["Collected", "ContentStore"]
 

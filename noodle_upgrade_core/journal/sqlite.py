@@ -13,7 +13,6 @@ from typing import Any
 
 from attrs import evolve
 
-from noodle_upgrade_core import sqlite_pointers as pointers
 from noodle_upgrade_core.errors import (
     InvalidRequestError,
     JournalError,
@@ -22,10 +21,11 @@ from noodle_upgrade_core.errors import (
     VersionMismatchError,
 )
 from noodle_upgrade_core.hookspecs import ActiveVersion
-from noodle_upgrade_core.journal import AuditRow, PointerMove, Recovery, UpgradeRecord
+from noodle_upgrade_core.journal import pointers
+from noodle_upgrade_core.journal.contract import AuditRow, PointerMove, Recovery, UpgradeRecord
+from noodle_upgrade_core.journal.rows import encode, lenient, nonces_of, pack, stamp, text
+from noodle_upgrade_core.journal.writes import SqliteWrites, insert_rows
 from noodle_upgrade_core.model import Phase, RollbackPoint, UpgradePlan, UpgradeResult
-from noodle_upgrade_core.sqlite_rows import encode, lenient, nonces_of, pack, stamp, text
-from noodle_upgrade_core.sqlite_writes import SqliteWrites, insert_rows
 from noodle_upgrade_core.wire import to_wire
 
 __all__ = ["SqliteJournal"]

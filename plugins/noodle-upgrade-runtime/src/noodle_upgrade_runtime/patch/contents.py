@@ -1,0 +1,156 @@
+"""Planning for what is held: containers, closures' cells and instances, by three-way merge."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import types
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
+from noodle_upgrade_runtime.patch.pairing import own_items
+from noodle_upgrade_runtime.patch.state import MISSING, merge_lists, merge_sets
+
+if TYPE_CHECKING:
+    from noodle_upgrade_runtime.patch.planner import Planner
+
+__all__ = ["HANDLERS", "instance", "part_of"]
+
+
+def part_of(value: Any, key: Any) -> Any:
+    """Return what a value binds to a key, by the kind of the value; `MISSING` when it does not."""
+    if isinstance(value, type | types.ModuleType):
+        return own_items(value).get(key, MISSING)
+    if isinstance(value, dict):
+        return value.get(key, MISSING)
+    if isinstance(value, types.CellType):
+        return _content(value)
+    if isinstance(value, types.FunctionType) and isinstance(key, str) and key in dir(types.FunctionType):
+        return getattr(value, key)
+    return ((instance_dict(value) or {}) | slot_values(value)).get(key, MISSING)
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING
+
+
+def _cell(planner: Planner, live: types.CellType, staged: types.CellType) -> None:
+    now, new, base = (_content(cell) for cell in (live, staged, planner.twin(live)))
+    if now is MISSING or new is MISSING:
+        return
+    merged = planner.merge(live, {"cell": now}, {"cell": new}, {} if base is MISSING else {"cell": base}, "a closure")
+    for take in merged.takes:
+        image = planner.image(take.value)
+        planner.add((setattr, live, "cell_contents", image), (setattr, live, "cell_contents", now), "a closure")
+
+
+def _dict(planner: Planner, live: dict[Any, Any], staged: dict[Any, Any]) -> None:
+    canonical = planner.links.canonical
+    base, now, new = ({canonical(k): v for k, v in dict.items(d)} for d in (planner.twin(live), live, staged))
+    takes = planner.merge(live, now, new, base, "a mapping").takes
+    if not takes:
+        return
+    result = dict(live)
+    for take in takes:
+        key = planner.image(take.key)
+        if take.value is MISSING:
+            result.pop(key, None)
+        else:
+            result[key] = planner.image(take.value)
+    ordered = _in_order_of(result, [planner.image(key) for key in new])
+    if list(ordered) == [*live, *(key for key in ordered if key not in live)]:
+        for take in takes:
+            key = planner.image(take.key)
+            planner.store(live, key, ordered[key], f"a mapping's {key!r:.40}")
+        return
+    kind = collections.OrderedDict if isinstance(live, collections.OrderedDict) else dict
+    _refill(planner, live, kind.clear, kind.update, dict(live), ordered)
+
+
+def _in_order_of(result: dict[Any, Any], order: Sequence[Any]) -> dict[Any, Any]:
+    """Order as the new version has it; what the program added comes behind."""
+    first = {key: result[key] for key in order if key in result}
+    return first | {key: value for key, value in result.items() if key not in first}
+
+
+def _refill(planner: Planner, live: Any, clear: Any, fill: Any, old: Any, new: Any) -> None:
+    """Plan to empty and fill a container; the undo does the same the other way round."""
+    planner.add((id, None), (fill, live, old), "a container")
+    planner.add((clear, live), (clear, live), "a container")
+    planner.add((fill, live, new), (id, None), "a container")
+
+
+def _list(planner: Planner, live: list[Any], staged: list[Any]) -> None:
+    merged = merge_lists(planner.links, list(planner.twin(live)), list(live), list(staged))
+    if merged is None:
+        planner.conflict(live, f"a list ({live!r:.60})")
+        return
+    new, old = [planner.image(item) for item in merged], list(live)
+    if not planner.links.alike(old, new):
+        # By length, not as a whole: what the program appends after the commit stays when it is taken back.
+        do = (list.__setitem__, live, slice(0, len(old)), new)
+        planner.add(do, (list.__setitem__, live, slice(0, len(new)), old), "a list")
+
+
+def _deque(planner: Planner, live: collections.deque[Any], staged: collections.deque[Any]) -> None:
+    merged = merge_lists(planner.links, list(planner.twin(live)), list(live), list(staged))
+    if merged is None:
+        planner.conflict(live, "a queue")
+        return
+    new, old = [planner.image(item) for item in merged], list(live)
+    if not planner.links.alike(old, new):
+        _refill(planner, live, collections.deque.clear, collections.deque.extend, old, new)
+
+
+def _set(planner: Planner, live: set[Any], staged: set[Any]) -> None:
+    add, remove = merge_sets(planner.links, planner.twin(live), live, staged)
+    for value in add:
+        image = planner.image(value)
+        planner.add((set.add, live, image), (set.discard, live, image), "a set")
+    for value in remove:
+        planner.add((set.discard, live, value), (set.add, live, value), "a set")
+
+
+def instance(planner: Planner, live: Any, staged: Any) -> None:
+    """Plan for any other object: what its dict and its slots hold."""
+    base = planner.twin(live)
+    where = f"an instance of {type(live).__qualname__}"
+    mine, theirs = instance_dict(live), instance_dict(staged)
+    if mine is not None and theirs is not None:
+        for take in planner.merge(live, mine, theirs, instance_dict(base) or {}, where).takes:
+            planner.store(mine, take.key, planner.present(take.value), f"{where}.{take.key}")
+    slots, now = slot_values(staged), slot_values(live)
+    for take in planner.merge(live, now, slots, slot_values(base), where).takes if slots else ():
+        descriptor = _slot(type(live), take.key)
+        if descriptor is None or take.value is MISSING:
+            continue
+        do = (descriptor.__set__, live, planner.image(take.value))
+        unset = take.key not in now
+        undo = (descriptor.__delete__, live) if unset else (descriptor.__set__, live, now[take.key])
+        planner.add(do, undo, f"{where}.{take.key}")
+
+
+def _slot(cls: type, name: str) -> Any:
+    found = (vars(owner).get(name) for owner in cls.__mro__)
+    return next((value for value in found if type(value) is types.MemberDescriptorType), None)
+
+
+def _cache(planner: Planner, live: Any, staged: Any) -> None:
+    """What a cache remembers is the other version's: it is emptied, and stays the object that it is."""
+    planner.add((live.cache_clear,), (live.cache_clear,), f"the cache of {live.__qualname__}")
+    instance(planner, live, staged)
+
+
+HANDLERS: dict[Any, Callable[[Planner, Any, Any], None]] = {
+    types.CellType: _cell,
+    functools._lru_cache_wrapper: _cache,  # noqa: SLF001 - the type has no public name
+    dict: _dict,
+    list: _list,
+    collections.deque: _deque,
+    set: _set,
+}
+"""How an object of each kind is planned for: `(planner, live, staged)`."""

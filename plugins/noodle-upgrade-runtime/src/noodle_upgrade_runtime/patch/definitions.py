@@ -1,0 +1,184 @@
+"""Planning for definitions: modules, classes, functions and what wraps them."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+import typing
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from noodle_upgrade_runtime.operations import Call, Operation
+from noodle_upgrade_runtime.patch.classes import (
+    attribute_calls,
+    effective_new,
+    generic_getitem,
+    is_plain_new,
+    new_calls,
+    own_slots,
+    same_items,
+    wanted_bases,
+)
+from noodle_upgrade_runtime.patch.closures import recoding
+from noodle_upgrade_runtime.patch.functions import forwarding_code
+from noodle_upgrade_runtime.patch.pairing import own_items
+from noodle_upgrade_runtime.patch.state import MISSING
+
+if TYPE_CHECKING:
+    from noodle_upgrade_runtime.patch.planner import Planner
+
+__all__ = ["FUNCTION_ATTRIBUTES", "HANDLERS", "replace"]
+
+_FORCED = ("__spec__", "__loader__", "__cached__", "__file__", "__path__")
+_KEPT = frozenset({"__warningregistry__", "__builtins__"})
+_CLASS_SPECIAL = frozenset({"__dict__", "__weakref__", "_abc_impl", "__abstractmethods__"})
+
+
+def _module(planner: Planner, live: types.ModuleType, staged: types.ModuleType) -> None:
+    namespace, fresh, name = vars(live), vars(staged), live.__name__
+    mine = {k: v for k, v in own_items(live).items() if k not in _KEPT}
+    theirs = {k: v for k, v in own_items(staged).items() if k not in _KEPT}
+    for take in planner.merge(live, mine, theirs, own_items(planner.twin(live)), name).takes:
+        planner.store(namespace, take.key, planner.present(take.value), f"{name}.{take.key}")
+    for key in _FORCED:
+        if key in fresh:
+            planner.store(namespace, key, planner.image(fresh[key]), f"{name}.{key}")
+
+
+def _class(planner: Planner, live: type, staged: type) -> None:
+    name = f"{live.__module__}.{live.__qualname__}"
+    skip = _CLASS_SPECIAL | own_slots(live) | own_slots(staged)
+    mine = {k: v for k, v in own_items(live).items() if k not in skip and not is_plain_new(v)}
+    theirs = {k: v for k, v in own_items(staged).items() if k not in skip}
+    for take in planner.merge(live, mine, theirs, own_items(planner.twin(live)), name).takes:
+        value = planner.present(take.value)
+        _bind(planner, live, take.key, value, mine.get(take.key, MISSING), f"{name}.{take.key}")
+    _bases(planner, live, staged, name)
+    abstract = [vars(cls).get("__abstractmethods__", MISSING) for cls in (live, staged)]
+    if abstract[0] != abstract[1]:
+        _bind(planner, live, "__abstractmethods__", abstract[1], abstract[0], f"{name}.__abstractmethods__")
+
+
+def _bind(planner: Planner, cls: type, key: str, new: Any, old: Any, subject: str) -> None:
+    do, undo = attribute_calls(cls, key, new, old, MISSING)
+    _calls(planner, do, undo, subject, tried=key != "__new__")
+
+
+def _calls(planner: Planner, do: list[Call], undo: list[Call], subject: str, *, tried: bool) -> None:
+    # Undo runs backwards: the calls that bring the old value back keep their own order.
+    size = max(len(do), len(undo))
+    nothing: Call = (id, None)
+    do += [nothing] * (size - len(do))
+    undo += [nothing] * (size - len(undo))
+    for forward, backward in zip(do, reversed(undo), strict=True):
+        planner.add(forward, backward, subject)
+        if not tried:
+            planner.untried.append(planner.operations[-1])
+
+
+def _bases(planner: Planner, live: type, staged: type, name: str) -> None:
+    bases = wanted_bases(live, planner.image(staged.__bases__))
+    if typing.Generic in staged.__bases__ and typing.Generic not in bases and "__class_getitem__" not in vars(live):
+        _bind(planner, live, "__class_getitem__", generic_getitem(), MISSING, f"{name}.__class_getitem__")
+    before, after = effective_new(live.__mro__), effective_new(staged.__mro__)
+    if not same_items(bases, live.__bases__):
+        planner.first.append(
+            Operation(
+                (type.__setattr__, live, "__bases__", bases),
+                (type.__setattr__, live, "__bases__", live.__bases__),
+                f"{name}.__bases__",
+            )
+        )
+        if (before is object.__new__) != (after is object.__new__):
+            planner.untried.append(planner.first[-1])
+    if "__new__" not in vars(staged) and ("__new__" not in vars(live) or is_plain_new(vars(live)["__new__"])):
+        do, undo = new_calls(live, before, after)
+        _calls(planner, do, undo, f"{name}.__new__", tried=False)
+
+
+def _function(planner: Planner, live: types.FunctionType, staged: types.FunctionType) -> None:
+    name = f"{live.__module__}.{live.__qualname__}"
+    base = planner.twin(live)
+    others: list[Operation] = []
+    for attribute in FUNCTION_ATTRIBUTES:
+        mine, theirs, pristine = (getattr(f, attribute) for f in (live, staged, base))
+        if mine is theirs:
+            continue
+        merged = planner.merge(live, {attribute: mine}, {attribute: theirs}, {attribute: pristine}, name)
+        for take in merged.takes:
+            image = planner.image(take.value)
+            calls: tuple[Call, Call] = (setattr, live, attribute, image), (setattr, live, attribute, mine)
+            others.append(Operation(*calls, f"{name}.{attribute}"))
+    if live.__code__ != staged.__code__:
+        planner.closures.learn(live.__code__, staged.__code__)
+        planner.operations += recoding(live, staged.__code__, name, planner.versions, staged, others)
+    elif others:
+        first, last = planner.versions.restoring(live), planner.versions.operation(live, live)
+        planner.operations += [op for op in (first, *others, last) if op is not None]
+    if live.__dict__ or staged.__dict__:
+        for take in planner.merge(live, live.__dict__, staged.__dict__, base.__dict__, name).takes:
+            planner.store(live.__dict__, take.key, planner.present(take.value), f"{name}.{take.key}")
+
+
+FUNCTION_ATTRIBUTES = [
+    "__defaults__", "__kwdefaults__", "__doc__", "__annotations__", "__name__", "__qualname__", "__module__",
+]  # fmt: skip
+if sys.version_info >= (3, 12):
+    FUNCTION_ATTRIBUTES.append("__type_params__")
+
+
+def replace(planner: Planner, live: types.FunctionType, staged: types.FunctionType) -> None:
+    """Plan for a function whose names get another object: who holds the old one is passed on, or gets the same code."""
+    name = f"{live.__module__}.{live.__qualname__}"
+    image = planner.image(staged)
+    code = image.__code__
+    same = code.co_freevars == live.__code__.co_freevars and image.__globals__ is live.__globals__
+    wanted = code if same else forwarding_code(live.__code__, image)
+    planner.closures.learn(live.__code__, code)
+    others = [
+        Operation((setattr, live, attribute, new), (setattr, live, attribute, old), f"{name}.{attribute}")
+        for attribute in ("__defaults__", "__kwdefaults__", "__doc__", "__annotations__")
+        if (new := getattr(image, attribute)) is not (old := getattr(live, attribute))
+    ]
+    planner.operations += recoding(live, wanted, name, planner.versions, image if same else None, others)
+
+
+def _wrapper(planner: Planner, live: Any, staged: Any) -> None:
+    image = planner.image(staged.__func__)
+    if image is not live.__func__:
+        start = type(live).__init__
+        planner.add((start, live, image), (start, live, live.__func__), f"{image.__qualname__}")
+        planner.initialised.add(id(live))
+
+
+def _property(planner: Planner, live: property, staged: property) -> None:
+    old = (live.fget, live.fset, live.fdel, live.__doc__)
+    new = (*(planner.image(part) for part in (staged.fget, staged.fset, staged.fdel)), staged.__doc__)
+    if not (same_items(old[:3], new[:3]) and old[3] == new[3]):
+        planner.add((property.__init__, live, *new), (property.__init__, live, *old), "a property")
+        planner.initialised.add(id(live))
+
+
+def _partial(planner: Planner, live: Any, staged: Any) -> None:
+    old = (live.func, live.args, live.keywords, live.__dict__ or None)
+    new = tuple(planner.image(part) for part in (staged.func, staged.args, staged.keywords, staged.__dict__ or None))
+    if not planner.links.alike(old, new):
+        planner.add((live.__setstate__, new), (live.__setstate__, old), "a partial")
+
+
+def _nothing(_planner: Planner, _live: Any, _staged: Any) -> None:
+    """Bound methods follow their function."""
+
+
+HANDLERS: dict[Any, Callable[[Planner, Any, Any], None]] = {
+    types.ModuleType: _module,
+    type: _class,
+    types.FunctionType: _function,
+    staticmethod: _wrapper,
+    classmethod: _wrapper,
+    property: _property,
+    functools.partial: _partial,
+    types.MethodType: _nothing,
+}
+"""How an object of each kind is planned for: `(planner, live, staged)`."""
