@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 from attrs import define, evolve, field
 
@@ -95,7 +94,12 @@ class People:
 
 
 async def decide(
-    plan: UpgradePlan, votes: Sequence[Vote], *, decider: Decider, people: People, waiting: Callable[[Decision], Any]
+    plan: UpgradePlan,
+    votes: Sequence[Vote],
+    *,
+    decider: Decider,
+    people: People,
+    waiting: Callable[[Decision], Awaitable[None]],
 ) -> Decision:
     """Return the decision to go on; raises `UpgradeRejectedError` for any other.
 
@@ -106,7 +110,7 @@ async def decide(
         decision = decider.combine(plan, votes, tuple(people.approvals))
         if not decision.awaits or people.abort.reason:
             break
-        waiting(decision)
+        await waiting(decision)
         await people.wait()
     if not decision.approved and not people.abort.reason:
         raise UpgradeRejectedError(

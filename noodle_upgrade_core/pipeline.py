@@ -43,11 +43,12 @@ from noodle_upgrade_core.model import (
     UpgradeStatus,
     now,
 )
-from noodle_upgrade_core.rollout import Abort, Conductor, RealClock
+from noodle_upgrade_core.rollout import Abort, Conductor, RealClock, arm_summary
 from noodle_upgrade_core.services import Services
 from noodle_upgrade_core.staged import Measurement, StagedSwap
 from noodle_upgrade_core.steps import Gate, Judge
 from noodle_upgrade_core.strategies import strategy_for
+from noodle_upgrade_core.wire import to_wire
 
 __all__ = ["UpgradeRun"]
 
@@ -114,6 +115,29 @@ class UpgradeRun:
             gate=self._gate,
             probe=self._probe,
         )
+
+    def shown(self) -> dict[str, Any]:
+        """Return where it stands, as JSON values."""
+        measured, decision, phase = self.measured, self.decision, self.phase
+        return {
+            "upgrade_id": self.upgrade_id,
+            "phase": phase,
+            "status": phase.status,
+            "components": list(self.plan.component_names),
+            "plan": to_wire(self.plan),
+            "plan_digest": self.plan.digest,
+            "decision": None if decision is None else to_wire(decision),
+            "awaits": decision.awaits if decision is not None and phase is Phase.VALIDATED else "",
+            "approvals": list(self.people.approvals),
+            "weight": self.weight,
+            "measured": None
+            if measured is None
+            else {"old": dict(arm_summary(measured.old)), "new": dict(arm_summary(measured.new))},
+            "error": None if self.error is None else self.error.to_wire(),
+            "started_at": self.started_at.isoformat(),
+            "operations": list(self.ledger.operations),
+            "result": None if self.result is None else to_wire(self.result),
+        }
 
     # --- the way there -------------------------------------------------------------------------------------------
 
@@ -185,8 +209,10 @@ class UpgradeRun:
             decision=self.decision,
         )
 
-    def _waiting(self, decision: Decision) -> None:
+    async def _waiting(self, decision: Decision) -> None:
         self.decision = decision
+        # People are asked for something that may outlive this process: what rides is written down before.
+        await asyncio.to_thread(self.services.journal.renew_lease)
         self._ask_people(f"waits for {decision.awaits}", {"awaits": decision.awaits})
 
     def _ask_people(self, what: str, data: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from typing import Any
 
 from attrs import define, evolve, field
 
@@ -34,10 +35,11 @@ from noodle_upgrade_core.model import (
     Verdict,
     now,
 )
-from noodle_upgrade_core.rollout import Conductor
+from noodle_upgrade_core.rollout import Abort, Conductor
 from noodle_upgrade_core.services import Services
 from noodle_upgrade_core.staged import StagedSwap
 from noodle_upgrade_core.steps import Judge
+from noodle_upgrade_core.wire import to_wire
 
 __all__ = ["ResumedSoak", "Reversal"]
 
@@ -255,27 +257,51 @@ class ResumedSoak:
     journal: Journal
     record: UpgradeRecord
     reverse: Callable[[str], Awaitable[UpgradeResult]]
+    abort: Abort = field(factory=Abort)
+    staged: StagedSwap | None = None
+
+    @property
+    def upgrade_id(self) -> str:
+        """Which upgrade this is."""
+        return self.record.upgrade_id
+
+    def cancel(self, reason: str) -> None:
+        """Ask for the end: the old version comes back."""
+        self.abort.set(reason)
+
+    def shown(self) -> dict[str, Any]:
+        """Return where it stands, as JSON values."""
+        record = self.record
+        return {
+            **to_wire(record),
+            "status": record.phase.status,
+            "started_at": record.created_at.isoformat(),
+            "awaits": "",
+            "weight": 1.0,
+            "resumed": True,
+        }
 
     async def run(self) -> UpgradeResult:
-        """Finish the upgrade when the time is over; on harm go back, and say why."""
+        """Finish the upgrade when the time is over; on harm, or when it is cancelled, go back and say why."""
         record, services = self.record, self.services
-        began = now()
-        left = (record.soak_deadline - began).total_seconds() if record.soak_deadline else 0.0
+        left = (record.soak_deadline - now()).total_seconds() if record.soak_deadline else 0.0
         name = record.components[0]
         old, new = record.from_versions[name], record.to_versions[name]
         services.gauge.start(old, new)
         services.gauge.turn(to_new=True)
         try:
             judge = services.drivers.make("judges", services.judge)
-            conductor = Conductor(staged=None, judge=judge, measure=services.gauge.measure)
+            conductor = Conductor(staged=None, judge=judge, measure=services.gauge.measure, abort=self.abort)
             seen = await conductor.watch(Judge(until="budget", budget=max(0.0, left)))
         finally:
             services.gauge.stop()
+        if self.abort.reason:
+            result = await self.reverse(f"Cancelled: {self.abort.reason}")
+            return evolve(result, status=UpgradeStatus.CANCELLED) if result.success else result
         if seen.harm:
             return await self.reverse("; ".join(seen.reasons))
-        await asyncio.to_thread(
-            self.journal.finish, record.upgrade_id, Phase.DONE, who="recovery", why="the soak ended well"
-        )
+        why = "the soak ended well"
+        await asyncio.to_thread(self.journal.finish, record.upgrade_id, Phase.DONE, who="recovery", why=why)
         services.events.emit(
             EventKind.UPGRADE_COMPLETED, upgrade_id=record.upgrade_id, message=f"{name} {old} -> {new} is done"
         )

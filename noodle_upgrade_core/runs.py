@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 from packaging.utils import canonicalize_name
 
 from noodle_upgrade_core.errors import UpgradeBusyError, UpgradeUnknownError
 from noodle_upgrade_core.model import Phase, UpgradeResult
-from noodle_upgrade_core.pipeline import UpgradeRun
 from noodle_upgrade_core.staged import StagedSwap
 
-__all__ = ["Runs"]
+__all__ = ["Run", "Runs"]
 
 KEPT_RESULTS = 200
 """How many results stay at hand; older ones are in the journal."""
+
+
+class Run(Protocol):
+    """What is under way: an upgrade, or what a restart found of one."""
+
+    @property
+    def upgrade_id(self) -> str:
+        """Which upgrade it is."""
+
+    @property
+    def staged(self) -> StagedSwap | None:
+        """What can take it back by one flip, once it has ended."""
+
+    def cancel(self, reason: str) -> None:
+        """Ask for its end."""
+
+    def shown(self) -> dict[str, Any]:
+        """Return where it stands, as JSON values."""
 
 
 class Runs:
@@ -27,18 +45,18 @@ class Runs:
     def __init__(self, *, most: int, ended: Callable[[], Awaitable[object]]) -> None:
         self._most = most
         self._ended = ended
-        self._runs: dict[str, UpgradeRun] = {}
+        self._runs: dict[str, Run] = {}
         self._tasks: dict[str, asyncio.Task[UpgradeResult]] = {}
         self._held: dict[str, str] = {}
         self._results: dict[str, UpgradeResult] = {}
         self._warm: dict[str, tuple[str, StagedSwap]] = {}
 
     @property
-    def active(self) -> tuple[UpgradeRun, ...]:
+    def active(self) -> tuple[Run, ...]:
         """The upgrades that have not ended, oldest first."""
         return tuple(self._runs.values())
 
-    def get(self, upgrade_id: str) -> UpgradeRun | None:
+    def get(self, upgrade_id: str) -> Run | None:
         """Return a run that has not ended."""
         return self._runs.get(upgrade_id)
 
@@ -68,7 +86,7 @@ class Runs:
         names: Sequence[str],
         go: Callable[[], Awaitable[UpgradeResult]],
         *,
-        run: UpgradeRun | None = None,
+        run: Run | None = None,
     ) -> None:
         """Begin; raises `UpgradeBusyError` when one of the components is being changed, or too many are."""
         self.check_free(names)
@@ -109,7 +127,7 @@ class Runs:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _carry(
-        self, key: str, names: tuple[str, ...], go: Callable[[], Awaitable[UpgradeResult]], run: UpgradeRun | None
+        self, key: str, names: tuple[str, ...], go: Callable[[], Awaitable[UpgradeResult]], run: Run | None
     ) -> UpgradeResult:
         try:
             result = await go()
@@ -122,7 +140,7 @@ class Runs:
             self._tasks.pop(key, None)
             self._runs.pop(key, None)
 
-    def _keep(self, key: str, names: tuple[str, ...], result: UpgradeResult, run: UpgradeRun | None) -> None:
+    def _keep(self, key: str, names: tuple[str, ...], result: UpgradeResult, run: Run | None) -> None:
         self._results[key] = result
         while len(self._results) > KEPT_RESULTS:
             self._results.pop(next(iter(self._results)))

@@ -51,8 +51,7 @@ from noodle_upgrade_core.planning import Planner
 from noodle_upgrade_core.plugins.loading import PluginSet
 from noodle_upgrade_core.points import RollbackPoints
 from noodle_upgrade_core.recovery import ResumedSoak, Reversal
-from noodle_upgrade_core.rollout import arm_summary
-from noodle_upgrade_core.runs import Runs
+from noodle_upgrade_core.runs import Run, Runs
 from noodle_upgrade_core.services import Services
 from noodle_upgrade_core.sources.chain import Sources
 from noodle_upgrade_core.store.content import ContentStore
@@ -172,7 +171,7 @@ class Upgrader:
                     record=record,
                     reverse=partial(self._reverse, record.components[0]),
                 )
-                self._runs.launch(record.upgrade_id, record.components, soak.run)
+                self._runs.launch(record.upgrade_id, record.components, soak.run, run=soak)
         return (*findings, *found)
 
     async def _reverse(self, component_name: str, why: str) -> UpgradeResult:
@@ -240,7 +239,7 @@ class Upgrader:
         return {
             "enabled": enabled,
             "enabled_origin": origin,
-            "active": [_shown(run) for run in self._runs.active],
+            "active": [run.shown() for run in self._runs.active],
             **statistics,
         }
 
@@ -321,6 +320,8 @@ class Upgrader:
         Raises `UpgradeUnknownError`, and `ApprovalRequiredError` for another plan's digest.
         """
         run = self._running(upgrade_id)
+        if not isinstance(run, UpgradeRun):
+            raise InvalidRequestError(f"{upgrade_id} waits for nobody: it was approved, and soaks.")
         digest = run.plan.digest
         if plan_digest and plan_digest != digest:
             raise ApprovalRequiredError(
@@ -429,7 +430,7 @@ class Upgrader:
     def _plan_context(self, request: UpgradeRequest) -> UpgradeContext:
         return self._context(upgrade_id="", parameters=request.parameters)
 
-    def _running(self, upgrade_id: str) -> UpgradeRun:
+    def _running(self, upgrade_id: str) -> Run:
         run = self._runs.get(upgrade_id)
         if run is None:
             raise _unknown(upgrade_id)
@@ -438,7 +439,7 @@ class Upgrader:
     def _one(self, upgrade_id: str) -> dict[str, Any]:
         run = self._runs.get(upgrade_id)
         if run is not None:
-            return _shown(run)
+            return run.shown()
         record = self.journal.record(upgrade_id)
         if record is None:
             raise _unknown(upgrade_id)
@@ -471,26 +472,3 @@ def _unknown(upgrade_id: str) -> UpgradeUnknownError:
     return UpgradeUnknownError(
         f"No upgrade has the id {upgrade_id!r}.", hint="`noodle status` and `noodle history` list them."
     )
-
-
-def _shown(run: UpgradeRun) -> dict[str, Any]:
-    measured = run.measured
-    return {
-        "upgrade_id": run.upgrade_id,
-        "phase": run.phase,
-        "status": run.phase.status,
-        "components": list(run.plan.component_names),
-        "plan": to_wire(run.plan),
-        "plan_digest": run.plan.digest,
-        "decision": None if run.decision is None else to_wire(run.decision),
-        "awaits": run.decision.awaits if run.decision is not None and run.phase is Phase.VALIDATED else "",
-        "approvals": list(run.people.approvals),
-        "weight": run.weight,
-        "measured": None
-        if measured is None
-        else {"old": dict(arm_summary(measured.old)), "new": dict(arm_summary(measured.new))},
-        "error": None if run.error is None else run.error.to_wire(),
-        "started_at": run.started_at.isoformat(),
-        "operations": list(run.ledger.operations),
-        "result": None if run.result is None else to_wire(run.result),
-    }

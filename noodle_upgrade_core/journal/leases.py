@@ -27,6 +27,12 @@ class Holder:
     def __str__(self) -> str:
         return f"{self.host}:{self.pid}:{self.start}"
 
+    @property
+    def in_words(self) -> str:
+        """How a person would name it."""
+        place = "" if self.host == _host() else f" on {self.host.partition('/')[0]}"
+        return f"process {self.pid}{place}"
+
     @classmethod
     def parse(cls, text: str) -> Holder | None:
         """Read what `str` wrote; None for anything else."""

@@ -104,7 +104,7 @@ class SqliteWrites(SqliteReads):
                 _flush(connection, self._riding)
             elif held_by and unstamp(expires) > at and not _has_ended(held_by):
                 raise LeaseHeldError(
-                    f"Another controller, {held_by}, manages {self.path} until {expires}.",
+                    f"{_in_words(held_by)} manages {self.path} already.",
                     hint="Stop that program, or name another state directory.",
                     details={"holder": held_by, "expires": expires},
                 )
@@ -274,6 +274,12 @@ class SqliteWrites(SqliteReads):
                 raise
             if flush:
                 self._riding = Riding()
+
+
+def _in_words(holder: str) -> str:
+    known = Holder.parse(holder)
+    words = holder if known is None else known.in_words
+    return words[:1].upper() + words[1:]
 
 
 def _has_ended(holder: str) -> bool:

@@ -68,7 +68,7 @@ def test_an_abort_ends_the_waiting_for_people():
         people = People(abort=abort)
         asked = []
 
-        def waiting(decision):
+        async def waiting(decision):
             asked.append(decision)
             asyncio.get_running_loop().call_soon(abort.set, "never mind")
 

@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import json
+import sqlite3
 import sys
 import threading
 from pathlib import Path
@@ -707,6 +708,37 @@ def test_a_soak_that_a_restart_interrupted_goes_on_and_ends(folder):
                 assert second.shelf.versions["lamp"] == "1.1"
                 assert (await second.result(upgrade_id)).success
                 assert second.journal.record(upgrade_id).phase is Phase.DONE
+
+    run(story())
+
+
+def test_a_soak_that_a_restart_interrupted_is_shown_and_can_be_cancelled(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            upgrade_id = await upgrader.start(await upgrader.plan(ask(parameters={"soak": 60})))
+            while upgrader.get_upgrade_status(upgrade_id)["phase"] is not Phase.SOAKING:
+                await asyncio.sleep(0.005)
+            upgrader.journal.release_lease()
+            async with opened(folder, Shelf(lamp="1.0")) as second:
+                assert [one["upgrade_id"] for one in second.get_upgrade_status()["active"]] == [upgrade_id]
+                with pytest.raises(e.InvalidRequestError, match="soaks"):
+                    await second.approve(upgrade_id, by="alice")
+                assert await second.cancel_upgrade(upgrade_id, by="alice") is UpgradeStatus.CANCELLED
+                assert second.shelf.versions["lamp"] == "1.0"
+                assert second.journal.active_of("lamp").version == "1.0"
+
+    run(story())
+
+
+def test_an_upgrade_that_waits_for_a_person_is_found_after_a_crash(folder):
+    async def story():
+        async with opened(folder, runtime_upgrade__approval__automatic=False) as upgrader:
+            upgrade_id = await upgrader.start(await upgrader.plan(ask()))
+            while not upgrader.get_upgrade_status(upgrade_id)["awaits"]:
+                await asyncio.sleep(0.005)
+            # Read from the file, as another process would: nothing may depend on this one's memory.
+            with contextlib.closing(sqlite3.connect(folder / "state" / "journal.db")) as file:
+                assert upgrade_id in str(file.execute("SELECT * FROM upgrades").fetchall())
 
     run(story())
 

@@ -141,7 +141,9 @@ def outcome_line(state: Mapping[str, Any]) -> Text:
     title = progress_of(state)
     if result.get("component_name"):
         versions = f"{result.get('from_version', '?')} -> {result.get('to_version', '?')}"
-        title = clean(f"{result['component_name']} {versions}")
+        others = [str(name) for name in result.get("components") or () if name != result["component_name"]]
+        with_others = f", with {', '.join(others)}" if others else ""
+        title = clean(f"{result['component_name']} {versions}{with_others}")
     good = bool(result.get("success")) or (not state.get("result") and state.get("phase") == "done")
     took = span(result.get("started_at"), result.get("completed_at"))
     return Text.assemble(
