@@ -30,6 +30,8 @@ __all__ = ["assemble", "open_journal", "open_store"]
 
 LEASE_SECONDS = 30.0
 
+logger = logging.getLogger("noodle_upgrade")
+
 
 def open_store(settings: Settings, directory: Path) -> ContentStore:
     """Return the content store of a state directory, with the settings' limits."""
@@ -63,12 +65,14 @@ async def assemble(
     events, store = EventBus(), open_store(settings, place)
     journal = await asyncio.to_thread(open_journal, settings, place, known)
     try:
-        await asyncio.to_thread(partial(journal.acquire_lease, ttl=LEASE_SECONDS))
+        if journal.refusal is None:
+            await asyncio.to_thread(partial(journal.acquire_lease, ttl=LEASE_SECONDS))
         gatherer = _Gatherer(settings=settings, place=place, store=store, drivers=known, events=events)
         plugin_set = await asyncio.to_thread(gatherer.load, plugins)
         runner = Runner(plugin_set, time_limit=settings.runtime_upgrade.plugins.hook_timeout, emit=events.emit)
         events.subscribe(runner.tell)
         for failure in plugin_set.failures:
+            logger.warning("the plugin %s takes no part: %s", failure.info.name, failure.error)
             events.emit(EventKind.PLUGIN_FAILED, message=failure.error.message, data=failure.error.to_wire())
         return made(
             settings=gatherer.settings,

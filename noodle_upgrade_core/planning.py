@@ -15,8 +15,10 @@ from noodle_upgrade_core.config.sections import RuntimeUpgradeSettings
 from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import (
     InvalidRequestError,
+    SwapRefusedError,
     UpgradeError,
     VersionMismatchError,
+    VersionUnknownError,
 )
 from noodle_upgrade_core.hookspecs import Stage, UpgradeContext
 from noodle_upgrade_core.model import (
@@ -124,7 +126,7 @@ class Planner:
             wanted[component.name] = (request, component, target)
         order = self._order(registry, list(wanted))
         targets = {name: wanted[name][2] for name in order}
-        steps = [await self._step(*wanted[name]) for name in order]
+        steps = [await self._step_or_reason(*wanted[name]) for name in order]
         steps = [await self._assess(step, wanted[step.name][0]) for step in steps]
         plan = UpgradePlan(
             requests=tuple(wanted[name][0] for name in order),
@@ -182,6 +184,20 @@ class Planner:
             must_pass=component.upgrade_path,
             matrix=component.compatibility_matrix,
         )
+
+    async def _step_or_reason(self, request: UpgradeRequest, component: ComponentDescriptor, target: str) -> PlanStep:
+        """Return the step; of what never changes while it runs the error says that, not that a version is missing."""
+        try:
+            return await self._step(request, component, target)
+        except VersionUnknownError as error:
+            reason = component.metadata.get("reason")
+            if component.hot_swappable or not reason:
+                raise
+            raise SwapRefusedError(
+                f"{component.name} cannot be changed while it runs: {reason}.",
+                hint=f"Restart the program with {component.name} {target}.",
+                details={"blockers": [str(reason)]},
+            ) from error
 
     async def _step(self, request: UpgradeRequest, component: ComponentDescriptor, target: str) -> PlanStep:
         path = await self._path(component, target)
@@ -242,7 +258,6 @@ def _strategy_notes(steps: Sequence[PlanStep], request: UpgradeRequest) -> list[
             code="strategy.all_or_nothing",
             subject=whole[0],
             message=f"{', '.join(whole)} changes all at once: {request.strategy!r} has one step.",
-            hint="Put it behind a handle to move traffic by shares.",
         )
     ]
 

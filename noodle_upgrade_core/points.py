@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import Sequence
 from datetime import timedelta
 
 from attrs import frozen
 
 from noodle_upgrade_core.config.loading import Settings
-from noodle_upgrade_core.errors import RollbackUnavailableError, UpgradeError
+from noodle_upgrade_core.errors import ComponentUnknownError, RollbackUnavailableError, UpgradeError
 from noodle_upgrade_core.journal.contract import Journal
 from noodle_upgrade_core.model import ArtifactRef, Finding, Phase, PlanStep, RollbackPoint, Severity, UpgradePlan, now
 from noodle_upgrade_core.sources.chain import Sources
@@ -75,6 +76,14 @@ class RollbackPoints:
         """
         active = self.journal.active_of(component_name)
         points = self.journal.rollback_points(component_name)
+        if active is None and not points:
+            known = sorted(one.component_name for one in self.journal.active())
+            meant = difflib.get_close_matches(component_name, known, n=1)
+            raise ComponentUnknownError(
+                f"No component {component_name!r} is known here.",
+                hint=f"Did you mean {meant[0]!r}?" if meant else "`noodle components` lists them.",
+                details={"component_name": component_name},
+            )
         stuck = [point for point in points if self._phase(point) is Phase.STUCK]
         if rollback_id:
             fitting = [point for point in points if point.rollback_id == rollback_id]

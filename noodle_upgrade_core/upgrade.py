@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
@@ -30,7 +31,7 @@ from noodle_upgrade_core.errors import (
     UpgradeUnknownError,
 )
 from noodle_upgrade_core.events import EventBus
-from noodle_upgrade_core.hookspecs import UpgradeContext
+from noodle_upgrade_core.hookspecs import ActiveVersion, UpgradeContext
 from noodle_upgrade_core.journal.contract import Journal
 from noodle_upgrade_core.model import (
     ComponentDescriptor,
@@ -38,6 +39,7 @@ from noodle_upgrade_core.model import (
     Finding,
     Phase,
     RollbackPoint,
+    Severity,
     UpgradePlan,
     UpgradeRequest,
     UpgradeResult,
@@ -47,7 +49,7 @@ from noodle_upgrade_core.model import (
 )
 from noodle_upgrade_core.phases.runner import Runner
 from noodle_upgrade_core.pipeline import UpgradeRun
-from noodle_upgrade_core.planning import Planner
+from noodle_upgrade_core.planning import Planner, finding_of
 from noodle_upgrade_core.plugins.loading import PluginSet
 from noodle_upgrade_core.points import RollbackPoints
 from noodle_upgrade_core.recovery import ResumedSoak, Reversal
@@ -59,6 +61,10 @@ from noodle_upgrade_core.traffic import Gauge
 from noodle_upgrade_core.wire import to_wire
 
 __all__ = ["Upgrader"]
+
+logger = logging.getLogger("noodle_upgrade")
+
+_LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING, Severity.ERROR: logging.ERROR}
 
 LEASE_SECONDS = 30.0
 """How long a controller that has died without a word keeps others out, where its death cannot be seen."""
@@ -132,7 +138,8 @@ class Upgrader:
         upgrader = await assemble(cls, settings or load_settings(), plugins or {}, drivers or {}, directory)
         lease = asyncio.create_task(upgrader.keep_lease(), name="noodle-lease")
         try:
-            await upgrader.resume()
+            for finding in await upgrader.resume():
+                logger.log(_LEVELS[finding.severity], "%s %s", finding.message, finding.hint)
             yield upgrader
         finally:
             lease.cancel()
@@ -146,7 +153,8 @@ class Upgrader:
         Unfinished upgrades end as the journal's last durable word says; every plugin is then asked to `restore` the
         active versions, and what the environment provides is noted. Returns what plugins found.
         """
-        recovered = await asyncio.to_thread(self.journal.recover, self._who())
+        refusal = self.journal.refusal
+        recovered = () if refusal is not None else await asyncio.to_thread(self.journal.recover, self._who())
         for one in recovered:
             self.events.emit(
                 "upgrade.recovered",
@@ -155,14 +163,18 @@ class Upgrader:
                 data={"from": one.found, "to": one.became},
             )
         active = await asyncio.to_thread(self.journal.active)
-        await self.expire_rollback_points()
+        if refusal is None:
+            await self.expire_rollback_points()
         context = self._context(upgrade_id="", parameters={})
         replies = await self._runner.ask("restore", active=active, context=context)
         findings = [finding for reply in replies for finding in (reply.value or ())]
         registry, found = await self._planner.registry()
-        for name in registry.names:
-            component = registry.get_component(name)
-            await asyncio.to_thread(self.journal.observe_active, component.name, component.version)
+        running = {name: registry.get_component(name).version for name in registry.names}
+        findings += _unrestored(active, running)
+        if refusal is not None:
+            return (*findings, *found, finding_of(refusal))
+        for name, version in running.items():
+            await asyncio.to_thread(self.journal.observe_active, name, version)
         for record in await asyncio.to_thread(self.journal.open_upgrades):
             if record.phase is Phase.SOAKING:
                 soak = ResumedSoak(
@@ -359,6 +371,7 @@ class Upgrader:
         All components of that upgrade go back together. It is one flip while the old version is still warm, and an
         upgrade in the other direction otherwise. Raises `RollbackUnavailableError`.
         """
+        self._check_writable()
         if not self.settings.runtime_upgrade.rollback.enabled:
             raise RollbackUnavailableError(
                 "Rollback is switched off.", hint="Set runtime_upgrade.rollback.enabled, or NOODLE_ROLLBACK_ENABLED=1."
@@ -385,7 +398,12 @@ class Upgrader:
                     details={"running": running, "planned": step.from_version},
                 )
 
+    def _check_writable(self) -> None:
+        if self.journal.refusal is not None:
+            raise self.journal.refusal
+
     def _check_enabled(self) -> None:
+        self._check_writable()
         enabled, origin = self.settings.enabled
         if not enabled:
             raise UpgradeDisabledError(
@@ -440,10 +458,13 @@ class Upgrader:
         run = self._runs.get(upgrade_id)
         if run is not None:
             return run.shown()
-        record = self.journal.record(upgrade_id)
+        record, result = self.journal.record(upgrade_id), self._runs.ended(upgrade_id)
+        if record is None and result is not None:
+            # It ended before a first row could be written: the disk was full, or has failed.
+            shown = {"upgrade_id": upgrade_id, "phase": result.phase, "status": result.status}
+            return {**shown, "result": to_wire(result)}
         if record is None:
             raise _unknown(upgrade_id)
-        result = self._runs.ended(upgrade_id)
         return {
             **to_wire(record),
             "status": record.phase.status,
@@ -453,7 +474,7 @@ class Upgrader:
 
     async def keep_lease(self) -> None:
         """Renew the lease for ever; when it is lost, end what runs."""
-        while True:
+        while self.journal.refusal is None:
             await asyncio.sleep(LEASE_SECONDS / 3)
             try:
                 await asyncio.to_thread(self.journal.renew_lease)
@@ -466,6 +487,21 @@ class Upgrader:
 
     def _who(self) -> str:
         return f"recovery of process {os.getpid()}"
+
+
+def _unrestored(active: Sequence[ActiveVersion], running: Mapping[str, str]) -> list[Finding]:
+    """Say what runs another version than the journal has active: nobody must find that out by its effects."""
+    return [
+        Finding(
+            severity=Severity.ERROR,
+            code="active.not_restored",
+            subject=one.component_name,
+            message=f"The journal has {one.component_name} at {one.version}, and {running[one.component_name]} runs.",
+            hint="Is the plugin that changed it installed, enabled and well? See `noodle plugins doctor`.",
+        )
+        for one in active
+        if one.artifact is not None and running.get(one.component_name, one.version) != one.version
+    ]
 
 
 def _unknown(upgrade_id: str) -> UpgradeUnknownError:

@@ -187,6 +187,6 @@ def _refusal(source: Source, error: VersionUnknownError) -> str:
 def _unknown(component: ComponentDescriptor, version: str, said: list[str]) -> VersionUnknownError:
     return VersionUnknownError(
         f"no source has {component.name} {version}.",
-        hint="; ".join(said) if said else "No source is configured.",
+        hint=f"Looked at: {'; '.join(said)}." if said else "No source is configured.",
         details={"component_name": canonicalize_name(component.name), "version": version, "sources": said},
     )

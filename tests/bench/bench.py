@@ -206,6 +206,14 @@ def machine(arguments: argparse.Namespace, found: Sequence[Measured], seconds: f
     }
 
 
+def write(arguments: argparse.Namespace, found: Sequence[Measured], seconds: float) -> None:
+    """Write what was found so far."""
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / "bench.json").write_text(json.dumps([one.to_json() for one in found], indent=2) + "\n")
+    about = machine(arguments, found, seconds)
+    (BUILD / "bench-machine.json").write_text(json.dumps(about, indent=2) + "\n")
+
+
 def _installed(name: str) -> str:
     try:
         return importlib.metadata.version(name)
@@ -259,13 +267,12 @@ def main() -> int:
         for python in [sys.executable, *(_absolute(path) for path in arguments.python if group.swap)]:
             sys.stderr.write(f"measuring {', '.join(row.name for row in group.rows)} on {_version_of(python)}\n")
             found += [one for one in run_group(group, python, arguments) if one.row in wanted]
-    BUILD.mkdir(exist_ok=True)
-    (BUILD / "bench.json").write_text(json.dumps([one.to_json() for one in found], indent=2) + "\n")
-    about = machine(arguments, found, time.monotonic() - started)
-    (BUILD / "bench-machine.json").write_text(json.dumps(about, indent=2) + "\n")
+            # After every group: a long run that is ended early has still told what it found.
+            write(arguments, found, time.monotonic() - started)
     sys.stdout.write(table(found) + "\n")
-    for note in about["notes"]:
-        sys.stdout.write(f"{note['name']} ({note['python']}): {note['note']}\n")
+    for one in found:
+        if one.reading.note:
+            sys.stdout.write(f"{one.row} ({one.python}): {one.reading.note}\n")
     return 0 if all(one.reading.value is not None for one in found) else 1
 
 

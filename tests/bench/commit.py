@@ -9,13 +9,16 @@ import operator
 import statistics
 import sys
 import threading
-from types import CodeType, FunctionType, ModuleType
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from attrs import define
 from measuring import Options, Reading, collector_off, timed
 from subjects import Subject, functions_source
 
 from noodle_upgrade_runtime.operations import Operation, Script
+
+__all__ = ["measure"]
 
 BINDINGS = 500
 PAUSE_SECONDS = 0.0005
@@ -27,7 +30,7 @@ def measure(options: Options) -> list[Reading]:
     for number in range(options.most(options.rounds, 2)):
         subject = Subject(options.folder / str(number), f"fable{number}", functions_source(BINDINGS))
         subject.run(1)
-        module = importlib.import_module(subject.name)
+        importlib.import_module(subject.name)
         (part,) = subject.stage(1, 2).parts
         made = part.operations()
         script = Script(made)
@@ -39,16 +42,15 @@ def measure(options: Options) -> list[Reading]:
             limits.append(timed(_limit(made)))
             Script(made).trial()
         with collector_off():
-            shifts.append(timed(lambda swap=subject.stage(1, 3): swap.shift(1.0)))
-        if not (BINDINGS <= len(made) <= BINDINGS + 50):
+            shifts.append(timed(subject.stage(1, 3).shift, 1.0))
+        if len(made) < BINDINGS:
             raise RuntimeError(f"{len(made)} operations are no commit of {BINDINGS} bindings")
     name = f"fable{options.most(options.rounds, 2)}"
     torn, note = _torn(options, Subject(options.folder / name, name, functions_source(BINDINGS)))
-    del module
     value, limit = statistics.median(firsts) / 1000, statistics.median(limits) / 1000
     told = (
         f"{len(made)} operations of the patch engine, the first time; again {statistics.median(again) / 1000:.1f} us;"
-        f" RuntimeSwap.shift around it {statistics.median(shifts) / 1000:.1f} us; reference: the same stores alone"
+        f" RuntimeSwap.shift around it {statistics.median(shifts) / 1e6:.1f} ms; reference: the same stores alone"
     )
     return [
         Reading(name="commit_500", value=value, reference=limit, ratio=value / limit, note=told),
@@ -56,7 +58,7 @@ def measure(options: Options) -> list[Reading]:
     ]
 
 
-def _limit(made: list[Operation]) -> object:
+def _limit(made: Sequence[Operation]) -> Callable[[], object]:
     """Return the least that these stores can cost, and leave them made."""
     calls = [operation.do for operation in made]
     return lambda: collections.deque(itertools.starmap(operator.call, calls), maxlen=0)
@@ -69,8 +71,8 @@ class _Reader:
     The three reads are one step of C code, as the commit is: a mixture in them is a commit that was seen half made.
     """
 
-    functions: tuple[FunctionType, ...]
-    old: tuple[CodeType, ...]
+    namespace: dict[str, Any]
+    names: tuple[str, ...]
     most: int
     reads: int = 0
     torn: int = 0
@@ -78,13 +80,13 @@ class _Reader:
 
     def run(self) -> None:
         """Read until there have been enough."""
-        code_of, functions = operator.attrgetter("__code__"), self.functions
-        first_old, middle_old, last_old = self.old
+        code_of, get, names = operator.attrgetter("__code__"), self.namespace.__getitem__, self.names
+        first_old, middle_old, last_old = map(code_of, map(get, names))
         before = True
         while self.reads < self.most:
             torn = turns = 0
             for _ in range(10_000):
-                first, middle, last = map(code_of, functions)
+                first, middle, last = map(code_of, map(get, names))
                 is_old = first is first_old
                 if (middle is middle_old) is not is_old or (last is last_old) is not is_old:
                     torn += 1
@@ -101,8 +103,8 @@ def _torn(options: Options, subject: Subject) -> tuple[int, str]:
     module = importlib.import_module(subject.name)
     (part,) = subject.stage(1, 2).parts
     script = Script(part.operations())
-    chosen = _in_order(script, module)
-    reader = _Reader(chosen, tuple(one.__code__ for one in chosen), options.most(30_000_000, 300_000))
+    names = tuple(f"function_{index}" for index in (0, BINDINGS // 2, BINDINGS - 1))
+    reader = _Reader(vars(module), names, options.most(30_000_000, 300_000))
     thread = threading.Thread(target=reader.run, name="reader")
     interval, commits, idle = sys.getswitchinterval(), 0, threading.Event()
     sys.setswitchinterval(1e-5)
@@ -123,16 +125,3 @@ def _torn(options: Options, subject: Subject) -> tuple[int, str]:
         f"{reader.reads:,} reads in {reader.reads // 3:,} looks at three bindings each, {commits:,} commits and as many"
         f" undos, {reader.turns:,} of them seen between two looks"
     )
-
-
-def _in_order(script: Script, module: ModuleType) -> tuple[FunctionType, ...]:
-    """Return the functions whose code the first, a middle and the last of the stores change."""
-    stored = [
-        operation.do[1] for operation in script.operations if operation.do[0] is setattr and "__code__" in operation.do
-    ]
-    if len(stored) >= BINDINGS:
-        return stored[0], stored[len(stored) // 2], stored[-1]
-    raise RuntimeError(f"{module.__name__}: the engine re-codes {len(stored)} functions only")
-
-
-__all__ = ["measure"]

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
-from measuring import Options, Peer, Reading, collector_off, pair_ratio, timed
+from measuring import Options, Peer, Reading, clock, collector_off, pair_ratio, timed
 from subjects import Subject, functions_source
 
 from noodle_upgrade_runtime.swap import RuntimeSwap
@@ -59,18 +59,20 @@ def ours(folder: Path) -> Rounds:
     subject.run(1)
     module = importlib.import_module("fable")
     yield None
-    number, before = 1, None
+    number = 1
+    before: RuntimeSwap | None = None
     while True:
         subject.write(number + 1)
-        swaps: list[RuntimeSwap] = []
         with collector_off():
-            stage = timed(lambda: swaps.append(subject.stage(number, number + 1)))
-            commit = timed(lambda: (swaps[0].shift(1.0), swaps[0].commit()))
+            started = clock()
+            swap = subject.stage(number, number + 1)
+            stage = clock() - started
+            commit = timed(swap.shift, 1.0) + timed(swap.commit)
         number += 1
         _check(module.function_7(1), number)
         if before is not None:
             before.release()
-        before = swaps[0]
+        before = swap
         yield {"ms": (stage + commit) / 1e6, "stage": stage / 1e6, "commit": commit / 1e6}
 
 
@@ -87,7 +89,7 @@ def _rewritten(folder: Path) -> Generator[int, None, None]:
 
 def jurigged(folder: Path) -> Rounds:
     """Let jurigged take over the new source: what it does when it has seen that the file has changed."""
-    from jurigged.register import registry  # noqa: PLC0415 - a peer, in this process only
+    registry = importlib.import_module("jurigged.register").registry
 
     versions = _rewritten(folder)
     next(versions)
@@ -111,7 +113,7 @@ def reload(folder: Path) -> Rounds:
     while True:
         number = next(versions)
         with collector_off():
-            took = timed(lambda: importlib.reload(module))
+            took = timed(importlib.reload, module)
         _check(module.function_7(1), number)
         yield {"ms": took / 1e6}
 

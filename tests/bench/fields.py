@@ -92,7 +92,7 @@ def _gain(options: Options, name: str, source: Callable[[int], str], rounds: int
         accounts = [module.Account(str(index)) for index in range(count)]
         swap = subject.stage(1, 2)
         with collector_off():
-            commits.append(timed(lambda swap=swap: swap.shift(1.0)))
+            commits.append(timed(swap.shift, 1.0))
         swap.commit()
         _await_sweep(module)
         if any(account.limit not in (7, [7]) for account in accounts):

@@ -7,9 +7,12 @@ import sqlite3
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from attrs import evolve
 from measuring import Options, Reading, alternately, clock, collector_off, pair_ratio
+
+from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.journal import Journal, PointerMove
 from noodle_upgrade_core.model import (
     ArtifactRef,
@@ -22,7 +25,6 @@ from noodle_upgrade_core.model import (
     Verdict,
     new_id,
 )
-from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.wire import to_wire
 
 __all__ = ["measure"]
@@ -41,10 +43,9 @@ def measure(options: Options) -> list[Reading]:
     try:
         ours.upgrade()
         with collector_off():
-            found = alternately(
-                {"ours": _rate(ours.upgrade, batch), "raw": _rate(raw.upgrade, batch), "unsynced": _rate(memory.upgrade, batch)},
-                rounds=options.rounds,
-            )  # fmt: skip
+            sides = {"ours": ours.upgrade, "raw": raw.upgrade, "unsynced": memory.upgrade}
+            rates = {name: _rate(upgrade, batch) for name, upgrade in sides.items()}
+            found = alternately(rates, rounds=options.rounds)
     finally:
         ours.journal.close()
         raw.connection.close()
@@ -109,7 +110,7 @@ class _Ours:
         self._number += 1
         plan = self._next()
         journal, upgrade_id, step = self.journal, new_id("up"), plan.steps[0]
-        said = {"who": WHO, "why": "it is measured"}
+        said: dict[str, Any] = {"who": WHO, "why": "it is measured"}
         journal.begin(upgrade_id, plan, **said)
         for phase in (Phase.VALIDATED, Phase.APPROVED, Phase.STAGED):
             journal.advance(upgrade_id, phase, **said)
@@ -142,7 +143,7 @@ class _Ours:
 
 
 class _Raw:
-    """SQLite alone: the same rows in two transactions with the same pragmas, every value ready made, nothing checked."""
+    """SQLite alone: the same rows in two transactions with the same pragmas, the values ready made, nothing checked."""
 
     def __init__(self, folder: Path, size: int, *, synchronous: str = "FULL") -> None:
         folder.mkdir()

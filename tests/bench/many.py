@@ -7,6 +7,7 @@ import importlib
 import os
 import shutil
 import statistics
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,18 +27,15 @@ MOST_MEMORY = 512 << 20
 
 def measure(options: Options) -> list[Reading]:
     """Upgrade over and over with both mechanisms; the worse one of each row counts."""
-    total = options.most(2_000, 60)
+    total = options.most(2_000, 100)
     ratios, kept, notes = {}, {}, []
     times = {}
     for mechanism in ("patch", "generation"):
         loops, held, made = _make(options, mechanism)
         calls = alternately(loops, rounds=20 * options.rounds)
         before = pair_ratio(calls["through"], calls["direct"])
-        # The first tenth fills caches and arenas that every later one uses again.
-        first = made(total // 10)
-        start = _memory()
-        rest = made(total - first)
-        kept[mechanism] = max(0.0, (_memory() - start) / rest)
+        first = made(total - total // 10)
+        kept[mechanism], rest = _kept(made, total // 10)
         with collector_off():
             calls = alternately({**loops, "through": held()}, rounds=20 * options.rounds)
         after = pair_ratio(calls["through"], calls["direct"])
@@ -54,7 +52,9 @@ def measure(options: Options) -> list[Reading]:
     told = "; ".join(notes)
     return [
         Reading(name="many_upgrades_call", value=value, reference=reference, ratio=ratios[worst], note=told),
-        Reading(name="many_upgrades_bytes", value=kept[heavy], note=f"resident memory; {heavy} is the worse one"),
+        Reading(
+            name="many_upgrades_bytes", value=kept[heavy], note=f"memory still allocated; {heavy} is the worse one"
+        ),
     ]
 
 
@@ -104,11 +104,26 @@ class _Upgrades:
         return count
 
 
-def _memory() -> float:
-    """Return the resident memory of this process in bytes, what is garbage already left out."""
+def _kept(made: Callable[[int], int], count: int) -> tuple[float, int]:
+    """Make upgrades, and return the bytes that each has left allocated, and how many there were.
+
+    The first two are made before it counts: what is held for an undo was allocated in them, and is replaced from then
+    on. Resident memory would not do: arenas come and go by more than all upgrades leave.
+    """
+    tracemalloc.start(1)
+    try:
+        made(2)
+        before = _traced()
+        done = made(count - 2)
+        return max(0.0, (_traced() - before) / max(1, done)), done + 2
+    finally:
+        tracemalloc.stop()
+
+
+def _traced() -> int:
     for _ in range(3):
         gc.collect()
-    return _resident()
+    return tracemalloc.get_traced_memory()[0]
 
 
 def _resident() -> float:

@@ -1,4 +1,4 @@
-"""How everything here is measured: medians of interleaved rounds, the collector switched off, never one number alone."""
+"""How everything here is measured: medians of interleaved rounds, with the collector switched off."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ def collector_off() -> Iterator[None]:
             gc.enable()
 
 
-def timed(function: Callable[[], Any]) -> float:
+def timed(function: Callable[..., Any], *args: Any) -> float:
     """Return how many nanoseconds one call takes, the collector left as it is."""
     started = clock()
-    function()
+    function(*args)
     return float(clock() - started)
 
 

@@ -1,4 +1,4 @@
-"""A library inside a serving process: the live upgrade against a gunicorn HUP, to the first new answer that a client got."""
+"""A library inside a serving process: the live upgrade against a gunicorn HUP, to the first new answer."""
 
 from __future__ import annotations
 
@@ -181,10 +181,11 @@ def _hup(gunicorn: Gunicorn) -> float:
 
 def _wheel(version: str, folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
+    fetch = [sys.executable, "-m", "pip", "download"]
     subprocess.run(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), f"{COMPONENT}=={version}"],
+        [*fetch, "--quiet", "--no-deps", "--dest", str(folder), f"{COMPONENT}=={version}"],
         check=True,
-    )  # fmt: skip
+    )
     return next(folder.glob(f"*-{version}-*.whl"))
 
 

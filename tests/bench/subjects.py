@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 
 from noodle_upgrade_core.model import ComponentDescriptor
-from noodle_upgrade_runtime.engine import Change, Engine
+from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.patch.patch import PatchEngine
 from noodle_upgrade_runtime.swap import Quiet, RuntimeSwap
 
@@ -59,9 +60,9 @@ class Subject:
             trees={f"{old}.0": self.tree(old), f"{new}.0": tree},
         )
 
-    def stage(self, old: int, new: int, *, engine: Engine | None = None) -> RuntimeSwap:
+    def stage(self, old: int, new: int, *, engine: Any = None) -> RuntimeSwap:
         """Stage a change with the engine alone: no journal, no rehearsal, no waiting for a quiet moment."""
-        part = (engine or PatchEngine()).stage((self.change(old, new),), cancelled=lambda: False)
+        part: Any = (engine or PatchEngine()).stage((self.change(old, new),), cancelled=lambda: False)
         return RuntimeSwap([part], versions={self.name: (f"{old}.0", f"{new}.0")}, quiet=Quiet(), ledger={})
 
 

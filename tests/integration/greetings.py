@@ -11,10 +11,10 @@ __all__ = ["farewell", "greeting", "install", "shelf"]
 
 
 _INIT = """
-from acme_greeting.words import Greeter, greet
+from acme_greeting.words import Badge, Greeter, greet
 
 __version__ = "{version}"
-__all__ = ["Greeter", "greet"]
+__all__ = ["Badge", "Greeter", "greet"]
 {extra}
 """
 _WORDS = """
@@ -22,14 +22,19 @@ from acme_greeting import marks
 
 
 class Greeter:
-    {slots}
-
     def __init__(self, name):
         self.name = name
 
     def greet(self):
         {first}
         return f"{{hello()}} {{self.name}}{{marks.mark()}}"
+
+
+class Badge:
+    __slots__ = ({slots},)
+
+    def __init__(self, name):
+        self.name = name
 
 
 def hello():
@@ -66,7 +71,7 @@ while os.path.exists(os.environ["ACME_GATE"]):
 """
 
 
-def greeting(folder, version, *, extra="", first="", slots="", requires=(), file_version=None, **more):
+def greeting(folder, version, *, extra="", first="", slots='"name"', requires=(), file_version=None, **more):
     """Make a wheel of acme-greeting; `extra` runs at import, `first` at the beginning of each call."""
     stated = file_version or version
     words = _WORDS.format(version=stated, first=first, slots=slots)
@@ -94,7 +99,7 @@ def shelf(folder):
     """Make every version of both libraries; returns the folder.
 
     Good: 1.0, 2.0, 3.0. 2.1 raises at import, 2.2 hangs at import while the gate is there, 2.3 raises when it is called,
-    2.4 has instances of another layout, 2.5 needs what is not installed.
+    2.4 gives a class with slots another one, 2.5 needs what is not installed.
     """
     for version in ("1.0", "2.0", "3.0"):
         greeting(folder, version)
@@ -103,7 +108,7 @@ def shelf(folder):
     greeting(folder, "2.1", extra="raise RuntimeError('published by mistake')")
     greeting(folder, "2.2", extra=_WAIT)
     greeting(folder, "2.3", first="raise RuntimeError('this version cannot greet')")
-    greeting(folder, "2.4", slots='__slots__ = ("name",)')
+    greeting(folder, "2.4", slots='"name", "colour"')
     greeting(folder, "2.5", requires=["acme-nowhere>=1"])
     return folder
 

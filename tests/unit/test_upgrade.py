@@ -734,7 +734,7 @@ def test_an_upgrade_that_waits_for_a_person_is_found_after_a_crash(folder):
     async def story():
         async with opened(folder, runtime_upgrade__approval__automatic=False) as upgrader:
             upgrade_id = await upgrader.start(await upgrader.plan(ask()))
-            while not upgrader.get_upgrade_status(upgrade_id)["awaits"]:
+            while all(event.kind != "upgrade.approval_needed" for event in upgrader.events.recent()):
                 await asyncio.sleep(0.005)
             # Read from the file, as another process would: nothing may depend on this one's memory.
             with contextlib.closing(sqlite3.connect(folder / "state" / "journal.db")) as file:
@@ -874,5 +874,45 @@ def test_a_request_made_by_the_upgrader_has_the_settings_defaults(folder):
         async with opened(folder, runtime_upgrade__validation__level="normal") as upgrader:
             request = upgrader.request("lamp", "1.1", priority=7)
             assert (request.validation_level, request.strategy, request.priority) == ("normal", "immediate", 7)
+
+    run(story())
+
+
+def test_a_journal_of_a_newer_version_is_served_and_left_alone(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            assert (await upgrader.upgrade(await upgrader.plan(ask()))).success
+        journal = folder / "state" / "journal.db"
+        with contextlib.closing(sqlite3.connect(journal)) as file:
+            file.execute("PRAGMA user_version = 99")
+        async with opened(folder, Shelf(lamp="1.0")) as upgrader:
+            assert upgrader.shelf.versions["lamp"] == "1.1"
+            for change in (upgrader.plan(ask("2.0")), upgrader.rollback("lamp")):
+                with pytest.raises(e.JournalSchemaError):
+                    await change
+
+    run(story())
+
+
+def test_a_version_that_nobody_restored_is_said_out_loud(folder, caplog):
+    class Forgetful(Shelf):
+        @hookimpl
+        def restore(self, active):
+            return []
+
+    async def story():
+        async with opened(folder) as upgrader:
+            assert (await upgrader.upgrade(await upgrader.plan(ask()))).success
+        async with opened(folder, Forgetful(lamp="1.0")):
+            assert "The journal has lamp at 1.1, and 1.0 runs." in caplog.text
+
+    run(story())
+
+
+def test_a_rollback_of_a_misspelt_component_says_which_was_meant(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            with pytest.raises(e.ComponentUnknownError, match="Did you mean 'lamp'"):
+                await upgrader.rollback("lmap")
 
     run(story())

@@ -341,6 +341,14 @@ def test_a_pointer_that_somebody_else_wrote_does_no_harm(tmp_path, text):
         good(shop.get("health"))
 
 
+def test_a_socket_that_somebody_else_has_put_in_its_place_is_left_to_them(tmp_path):
+    with running(tmp_path) as shop, socket.socket(socket.AF_UNIX) as theirs:
+        shop.control.socket.unlink()
+        theirs.bind(str(shop.control.socket))
+        shop.control.close()
+        assert control_files(tmp_path) == ["control.sock"]
+
+
 # --- closing ---------------------------------------------------------------------------------------------------------
 
 
@@ -363,7 +371,9 @@ def test_a_request_under_way_gets_its_answer_before_the_server_closes(tmp_path):
         asking.start()
         door.reached()
         closing = threading.Thread(target=shop.control.close)
-        closing.start()
+        with Raw(shop.control) as idle:
+            closing.start()
+            assert idle.all() == b""  # what is idle is closed first
         door.open()
         for thread in (asking, closing):
             thread.join()

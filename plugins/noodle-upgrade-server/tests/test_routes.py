@@ -185,8 +185,8 @@ def test_a_change_that_cannot_be_made_is_planned_with_its_reason_and_refused_at_
 
 
 def test_a_second_upgrade_of_the_same_component_is_busy(shop):
-    shop.start(approve=False)
     plan_id = shop.plan()["plan"]["plan_id"]
+    shop.start(approve=False)
     assert refused(shop.post("upgrades", {"plan_id": plan_id}), 409)["code"] == "upgrade.busy"
 
 

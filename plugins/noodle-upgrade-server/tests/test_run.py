@@ -179,13 +179,13 @@ def test_what_the_journal_names_is_restored_before_the_program_is_imported(folde
     assert (folder / "order.txt").read_text().split() == ["restored", "imported"]
 
 
-def test_switched_off_the_program_runs_without_anything_of_ours(folder):
+def test_switched_off_the_program_runs_as_ever_and_only_plans_and_upgrades_are_refused(folder):
     with Hosted("service:app", "--port", "0", NOODLE_RUNTIME_UPGRADE_ENABLED="0") as hosted:
         assert "switched off (by NOODLE_RUNTIME_UPGRADE_ENABLED)" in hosted.line
         hosted.line = hosted.process.stderr.readline()
         assert httpx.get(hosted.url).status_code == 200
+        assert control(folder, "status")["enabled"] is False
         assert hosted.end() == 128 + signal.SIGTERM
-    assert not (folder / ".noodle").exists()
 
 
 # --- scripts and modules ---------------------------------------------------------------------------------------------
@@ -289,7 +289,8 @@ def test_a_forked_child_that_comes_to_its_end_leaves_the_parents_server_alone(fo
 def test_an_executor_that_a_script_leaves_idle_does_not_keep_it_from_ending(folder):
     text = """
     from concurrent.futures import ThreadPoolExecutor
-    pool = ThreadPoolExecutor(2)
+    import sys
+    pool = sys.kept_for_ever = ThreadPoolExecutor(2)
     print(pool.submit(max, 1, 2).result())
     """
     done = finished(script(folder, text))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from shop import Running, good, running
 
 from noodle_upgrade_core import EventBus
 from noodle_upgrade_server import Limits
+from noodle_upgrade_server.streaming import Feed
 
 
 class Stream:
@@ -252,6 +254,19 @@ def _until_free(shop):
             if response.status_code == 200:
                 return
     pytest.fail("the place of a reader that went was never free again")
+
+
+def test_fetching_from_several_places_at_once_keeps_every_event_once():
+    async def several():
+        bus = EventBus()
+        feed = Feed(bus, Limits())
+        for _ in range(300):
+            bus.emit("test")
+        await asyncio.gather(*(feed.fetch() for _ in range(20)))
+        lost, frames = feed.after(0)
+        return lost, [frame.sequence for frame in frames]
+
+    assert asyncio.run(several()) == (0, list(range(1, 257)))
 
 
 def test_a_bus_that_emits_while_nobody_serves_costs_nothing_and_is_caught_up_with(tmp_path):

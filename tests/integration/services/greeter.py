@@ -6,7 +6,7 @@ import os
 import acme_farewell
 import acme_greeting
 from acme_farewell import farewell
-from acme_greeting import Greeter, greet
+from acme_greeting import Badge, Greeter, greet
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 answered = itertools.count(1)
 moon = Greeter("moon")  # lives through every upgrade
+badge = Badge("guest")
 
 
 def answer(name: str) -> dict[str, object]:

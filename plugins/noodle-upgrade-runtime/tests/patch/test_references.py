@@ -421,7 +421,9 @@ def test_a_thread_in_a_loop_calls_the_new_version_from_its_next_call_on(package)
 
 
 def test_a_traceback_shows_the_line_of_the_new_source(package):
-    module = package.load("def f():\n    raise ValueError\n", "\n\n# moved\ndef f():\n    raise ValueError  # new line\n")
+    module = package.load(
+        "def f():\n    raise ValueError\n", "\n\n# moved\ndef f():\n    raise ValueError  # new line\n"
+    )
     package.upgrade()
     try:
         module.f()

@@ -53,8 +53,8 @@ _OURS = Path(__file__).parent
 class _Managed:
     """What the program is given: where its requests are counted, and the words that say where it is controlled."""
 
-    gauge: Gauge | None = None
-    control: str = "no control: upgrades are switched off"
+    gauge: Gauge
+    control: str
 
 
 @frozen(kw_only=True)
@@ -93,11 +93,13 @@ class Host:
                 self._program(managed, listening)
 
     def _manage(self, stack: contextlib.ExitStack) -> _Managed:
-        """Open the Upgrader and its control API, unless the settings switch upgrades off."""
+        """Open the Upgrader and its control API.
+
+        Also where the settings switch upgrades off: what was committed stays in place, and can be taken back.
+        """
         enabled, origin = self.settings.enabled
         if not enabled:
-            self.say(f"Upgrades are switched off (by {origin}): the program runs without them.")
-            return _Managed()
+            self.say(f"Upgrades are switched off (by {origin}): plans and upgrades are refused.")
         upgrader = stack.enter_context(BlockingUpgrader.open(self.settings))
         for problem in upgrader.settings.problems():
             logger.warning("settings: %s", problem)
@@ -128,11 +130,11 @@ class Host:
         with contextlib.ExitStack() as stack:
             wsgi = interface_of(app, self.interface) is Interface.WSGI
             if wsgi:
-                adapter = WsgiAdapter(app if gauge is None else gauge.wsgi(app), threads=self.threads)
+                adapter = WsgiAdapter(gauge.wsgi(app), threads=self.threads)
                 stack.callback(adapter.close)
                 served: ASGIApp = adapter
             else:
-                served = app if gauge is None else gauge.asgi(app)
+                served = gauge.asgi(app)
             config = uvicorn.Config(
                 served,
                 interface="asgi3",

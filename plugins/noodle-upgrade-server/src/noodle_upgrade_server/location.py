@@ -84,10 +84,9 @@ class Lock:
         """Let others in; may be called twice."""
         handle, self._handle = self._handle, -1
         if handle >= 0:
+            # A forked child may have this handle, too, and keep the lock: on a file that nobody else will open.
             if _is_at(handle, self._path):
                 self._path.unlink(missing_ok=True)
-            # Said aloud: a forked child has this handle too, and closing ours would leave the lock with it.
-            fcntl.flock(handle, fcntl.LOCK_UN)
             os.close(handle)
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "metaclass_binds",
     "new_calls",
     "own_slots",
+    "paired_calls",
     "same_items",
     "wanted_bases",
 ]
@@ -90,6 +91,15 @@ def attribute_calls(cls: type, name: str, new: Any, old: Any, missing: Any) -> t
     if name not in _TYPE_HANDLES and metaclass_binds(cls, name):
         return _dict_calls(cls, name, new, missing), _dict_calls(cls, name, old, missing)
     return _calls(cls, name, new, missing), _calls(cls, name, old, missing)
+
+
+def paired_calls(do: list[Call], undo: list[Call], subject: str) -> list[Operation]:
+    """Return operations that make the calls of `do` in order, and those of `undo` in order when they are taken back."""
+    size = max(len(do), len(undo))
+    nothing: Call = (id, None)
+    forward = do + [nothing] * (size - len(do))
+    backward = reversed(undo + [nothing] * (size - len(undo)))
+    return [Operation(go, back, subject) for go, back in zip(forward, backward, strict=True)]
 
 
 def _calls(cls: type, name: str, value: Any, missing: Any) -> list[Call]:

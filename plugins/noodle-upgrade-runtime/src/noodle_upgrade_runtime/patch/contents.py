@@ -8,6 +8,8 @@ import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from noodle_upgrade_runtime.operations import Call
+from noodle_upgrade_runtime.patch.classes import paired_calls
 from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
 from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.state import MISSING, merge_lists, merge_sets
@@ -68,20 +70,30 @@ def _dict(planner: Planner, live: dict[Any, Any], staged: dict[Any, Any]) -> Non
             planner.store(live, key, ordered[key], f"a mapping's {key!r:.40}")
         return
     kind = collections.OrderedDict if isinstance(live, collections.OrderedDict) else dict
-    _refill(planner, live, kind.clear, kind.update, dict(live), ordered)
+    do: list[Call] = [(kind.clear, live), (kind.update, live, ordered)]
+    planner.operations += paired_calls(do, _dict_undo(live, ordered, kind), "a mapping")
+
+
+def _dict_undo(live: dict[Any, Any], new: dict[Any, Any], kind: Any) -> list[Call]:
+    """Return the calls that bring the old contents back, and leave what the program adds after the commit."""
+    old = dict(live)
+    changed = [key for key in old if key not in new or new[key] is not old[key]]
+    target: dict[Any, Any] = live
+    calls: list[Call] = []
+    in_order = [key for key in new if key in old] == list(old)
+    if not in_order:
+        # Built beside it in the old order, then put in its place.
+        target = dict(old)
+        calls.append((dict.update, target, live))
+    calls += [(dict.pop if target is not live else kind.pop, target, key, None) for key in new if key not in old]
+    calls += [((dict if target is not live else kind).__setitem__, target, key, old[key]) for key in changed]
+    return calls if in_order else [*calls, (kind.clear, live), (kind.update, live, target)]
 
 
 def _in_order_of(result: dict[Any, Any], order: Sequence[Any]) -> dict[Any, Any]:
     """Order as the new version has it; what the program added comes behind."""
     first = {key: result[key] for key in order if key in result}
     return first | {key: value for key, value in result.items() if key not in first}
-
-
-def _refill(planner: Planner, live: Any, clear: Any, fill: Any, old: Any, new: Any) -> None:
-    """Plan to empty and fill a container; the undo does the same the other way round."""
-    planner.add((id, None), (fill, live, old), "a container")
-    planner.add((clear, live), (clear, live), "a container")
-    planner.add((fill, live, new), (id, None), "a container")
 
 
 def _list(planner: Planner, live: list[Any], staged: list[Any]) -> None:
@@ -103,7 +115,10 @@ def _deque(planner: Planner, live: collections.deque[Any], staged: collections.d
         return
     new, old = [planner.image(item) for item in merged], list(live)
     if not planner.links.alike(old, new):
-        _refill(planner, live, collections.deque.clear, collections.deque.extend, old, new)
+        kind = collections.deque
+        do: list[Call] = [(kind.clear, live), (kind.extend, live, new)]
+        undo: list[Call] = [(kind.clear, live), (kind.extend, live, old)]
+        planner.operations += paired_calls(do, undo, "a queue")
 
 
 def _set(planner: Planner, live: set[Any], staged: set[Any]) -> None:

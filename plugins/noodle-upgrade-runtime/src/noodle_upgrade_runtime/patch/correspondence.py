@@ -55,9 +55,15 @@ class Correspondence:
     alive, so that their ids stay theirs.
     """
 
-    def __init__(self, parent: Correspondence | None = None) -> None:
-        self._live: dict[int, Any] = dict(parent._live) if parent else {}
-        self._kept: list[Any] = list(parent._kept) if parent else []
+    def __init__(self) -> None:
+        self._live: dict[int, Any] = {}
+        self._kept: list[Any] = []
+
+    def branch(self) -> Correspondence:
+        """Return another one that begins with what this one knows."""
+        made = Correspondence()
+        made._live, made._kept = dict(self._live), list(self._kept)  # noqa: SLF001 - of its own class
+        return made
 
     def records(self) -> list[Any]:
         """Return the containers in which this remembers objects of the program."""
@@ -79,6 +85,13 @@ class Correspondence:
     def alike(self, left: Any, right: Any) -> bool:
         """Return whether two objects of whichever versions mean the same; runs no code of the packages."""
         return _alike(self, left, right, {})
+
+    def contents_alike(self, left: Any, right: Any) -> bool:
+        """Return whether two objects hold the same, also when both stand for the same live object."""
+        if type(left) is not type(right):
+            return False
+        compare = _COMPARE.get(type(left)) or _compare_for(left)
+        return compare(self, left, right, {})
 
 
 def _alike(links: Correspondence, left: Any, right: Any, seen: dict[tuple[int, int], bool]) -> bool:

@@ -17,6 +17,7 @@ from noodle_upgrade_runtime.patch.classes import (
     is_plain_new,
     new_calls,
     own_slots,
+    paired_calls,
     same_items,
     wanted_bases,
 )
@@ -66,15 +67,10 @@ def _bind(planner: Planner, cls: type, key: str, new: Any, old: Any, subject: st
 
 
 def _calls(planner: Planner, do: list[Call], undo: list[Call], subject: str, *, tried: bool) -> None:
-    # Undo runs backwards: the calls that bring the old value back keep their own order.
-    size = max(len(do), len(undo))
-    nothing: Call = (id, None)
-    do += [nothing] * (size - len(do))
-    undo += [nothing] * (size - len(undo))
-    for forward, backward in zip(do, reversed(undo), strict=True):
-        planner.add(forward, backward, subject)
-        if not tried:
-            planner.untried.append(planner.operations[-1])
+    made = paired_calls(do, undo, subject)
+    planner.operations += made
+    if not tried:
+        planner.untried += made
 
 
 def _bases(planner: Planner, live: type, staged: type, name: str) -> None:

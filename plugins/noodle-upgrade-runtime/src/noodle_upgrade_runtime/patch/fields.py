@@ -17,7 +17,7 @@ from typing import Any
 
 from attrs import frozen
 
-__all__ = ["AddedField", "added_fields"]
+__all__ = ["AddedField", "added_fields", "removed_fields"]
 
 _CONSTRUCTORS = ("__init__", "__post_init__", "__attrs_post_init__")
 _CONSTANTS = (str, bytes, int, float, complex, bool, type(None))
@@ -54,6 +54,12 @@ def added_fields(old: type, new: type, namespace: dict[str, Any]) -> tuple[Added
     return tuple(found)
 
 
+def removed_fields(old: type, new: type) -> tuple[str, ...]:
+    """Return the names that methods of the old class assigned and those of the new one do not."""
+    before, after = ({n for base in _own_mro(cls) for n in _assigned_anywhere(base)} for cls in (old, new))
+    return tuple(sorted(before - after))
+
+
 def _own_mro(cls: type) -> list[type]:
     return [base for base in cls.__mro__ if base is not object]
 
@@ -72,7 +78,7 @@ def _declared(old: type, new: type) -> list[AddedField]:
     found = []
     had = set(getattr(old, "__dataclass_fields__", ())) | {a.name for a in getattr(old, "__attrs_attrs__", ())}
     for name, field in getattr(new, "__dataclass_fields__", {}).items():
-        if name not in had and field._field_type.__class__ is object and not hasattr(new, name):
+        if name not in had and not hasattr(new, name):
             found.append(_from_factory(name, field.default_factory, missing=_dataclass_missing()))
     for attribute in getattr(new, "__attrs_attrs__", ()):
         if attribute.name not in had and not hasattr(new, attribute.name):

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
 
-from noodle_upgrade_core.errors import MigrationError
 from noodle_upgrade_runtime.patch.fields import AddedField
 
-__all__ = ["HOOK", "Growth", "LazyField", "Migration", "instances_of", "lazy_fields", "sweep"]
+__all__ = ["HOOK", "Growth", "LazyField", "Migration", "instances_of", "lazy_fields", "problem_of", "sweep"]
 
 HOOK = "__noodle_migrate__"
 """The method by which a class brings its live instances to the new version itself."""
@@ -40,83 +39,102 @@ class Migration:
     added: tuple[str, ...]
     removed: tuple[str, ...]
     versions: tuple[str, str]
-    _lock: threading.RLock = field(factory=threading.RLock)
     _under_way: set[int] = field(factory=set)
 
     def __call__(self, instance: Any) -> None:
-        with self._lock:
-            if id(instance) in self._under_way:
-                return
-            self._under_way.add(id(instance))
-            try:
-                values = dict(getattr(instance, "__dict__", {}))
-                self.hook(instance, self.added, self.removed, values, *self.versions)
-            finally:
-                self._under_way.discard(id(instance))
+        """Run the hook, unless it is its own reading that leads here; the caller holds the class's lock."""
+        if id(instance) in self._under_way:
+            return
+        self._under_way.add(id(instance))
+        try:
+            values = dict(getattr(instance, "__dict__", {}))
+            self.hook(instance, self.added, self.removed, values, *self.versions)
+        finally:
+            self._under_way.discard(id(instance))
 
 
 class LazyField:
     """A field of instances that were made before there was one: made at the first read, and then the instance's own.
 
-    Not a data descriptor: an instance that has the field never comes here.
+    Not a data descriptor: an instance that has the field never comes here. `lock` is shared by the fields of a class.
     """
 
-    __slots__ = ("_lock", "_make", "_migration", "name")
+    __slots__ = ("_looking", "_make", "_migration", "lock", "name")
 
     def __init__(
-        self, name: str, *, make: Callable[[Any], Any] | None = None, migration: Migration | None = None
+        self,
+        name: str,
+        lock: threading.RLock,
+        *,
+        make: Callable[[Any], Any] | None = None,
+        migration: Migration | None = None,
     ) -> None:
         self.name = name
+        self.lock = lock
         self._make = make
         self._migration = migration
-        self._lock = threading.RLock()
+        self._looking = False
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             raise AttributeError(f"type object {getattr(owner, '__name__', '?')!r} has no attribute {self.name!r}")
-        with self._lock:
-            own = object.__getattribute__(instance, "__dict__")
-            if self.name in own:
-                return own[self.name]
+        with self.lock:
+            if self._looking:
+                raise AttributeError(f"{type(instance).__name__!r} object has no attribute {self.name!r}")
+            found = self._own(instance)
+            if found:
+                return found[0]
             if self._migration is not None:
                 self._migration(instance)
-                if self.name in own:
-                    return own[self.name]
+                if found := self._own(instance):
+                    return found[0]
             if self._make is None:
                 raise AttributeError(f"{type(instance).__name__!r} object has no attribute {self.name!r}")
             value = self._make(instance)
+            # Not through the instance's __dict__: to make that slows every later read on 3.11 and 3.12.
             object.__setattr__(instance, self.name, value)
             return value
 
+    def _own(self, instance: Any) -> tuple[Any, ...]:
+        """Return what the instance itself has got meanwhile, as a one-tuple, or nothing."""
+        self._looking = True
+        try:
+            return (object.__getattribute__(instance, self.name),)
+        except AttributeError:
+            return ()
+        finally:
+            self._looking = False
+
+
+def problem_of(growth: Growth, migration: Migration | None) -> str:
+    """Say which field cannot be derived, and why; "" when all can."""
+    problems = [f"{added.name} ({added.problem})" for added in growth.fields if added.problem and migration is None]
+    return ", ".join(problems)
+
 
 def lazy_fields(growth: Growth, migration: Migration | None) -> dict[str, Any]:
-    """Return what the class has to bind for each field: the shared value, or what makes it.
-
-    Raises `MigrationError` for a field that cannot be derived when there is no hook.
-    """
+    """Return what the class has to bind for each field: the value that all share, or what makes it."""
+    lock = threading.RLock()
     found: dict[str, Any] = {}
     for added in growth.fields:
-        if migration is None and added.problem:
-            raise MigrationError(
-                f"Live instances of {growth.cls.__qualname__} cannot get the field {added.name}: {added.problem}.",
-                hint=f"Give the class a method {HOOK}, or restart.",
-            )
         if added.same and migration is None:
             found[added.name] = added.same[0]
-        else:
-            found[added.name] = LazyField(added.name, make=added.make, migration=migration)
+        elif migration is not None or not added.problem:
+            found[added.name] = LazyField(added.name, lock, make=added.make, migration=migration)
     return found
 
 
-def instances_of(classes: Sequence[type], heap: Iterable[Any]) -> Mapping[type, list[Any]]:
+def instances_of(classes: Sequence[type], heap: Sequence[Any]) -> Mapping[type, list[Any]]:
     """Return the instances of each class, those of its subclasses included."""
     found: dict[type, list[Any]] = {cls: [] for cls in classes}
-    kinds: dict[type, tuple[type, ...]] = {}
-    for value in heap:
-        kind = type(value)
-        if kind not in kinds:
-            kinds[kind] = tuple(cls for cls in classes if cls in kind.__mro__)
-        for cls in kinds[kind]:
+    wanted = set(classes)
+    kinds = {
+        kind: [cls for cls in type.__dict__["__mro__"].__get__(kind) if cls in wanted]
+        for kind in set(map(type, heap))
+        if not wanted.isdisjoint(type.__dict__["__mro__"].__get__(kind))
+    }
+    for value in [value for value in heap if type(value) in kinds] if kinds else ():
+        for cls in kinds[type(value)]:
             found[cls].append(value)
     return found
 
@@ -130,5 +148,3 @@ def sweep(cls: type, names: Sequence[str]) -> int:
         if isinstance(vars(cls).get(name), LazyField):
             type.__delattr__(cls, name)
     return len(found)
-
-

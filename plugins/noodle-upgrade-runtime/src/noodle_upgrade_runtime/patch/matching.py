@@ -44,6 +44,8 @@ class Matching:
     replaced: list[tuple[Any, Any]]
     retired: list[Retired]
     pristine: dict[int, Any]
+    moving: frozenset[int] = frozenset()
+    """The ids of retired classes whose instances become instances of the new class."""
     warnings: list[str] = field(factory=list)
     blockers: list[str] = field(factory=list)
 
@@ -68,11 +70,11 @@ def match(live: Modules, pristine: Modules, staged: Modules, *, made: Callable[[
     known = first.live_ids()
     retired: dict[int, Retired] = {}
     while True:
-        links = Correspondence(base)
+        links = base.branch()
         second = Pairing(
             links,
             made=made,
-            accepts=lambda old, _: id(old) in known and id(old) not in retired,
+            accepts=_acceptor(known, frozenset(retired)),
             replaces=_replacer(links),
         )
         second.modules(live, staged)
@@ -87,6 +89,10 @@ def match(live: Modules, pristine: Modules, staged: Modules, *, made: Callable[[
         retired |= {id(entry.live): entry for entry in found}
     twins = {id(old): private for old, private in first.pairs}
     return Matching(links, translator, second.pairs, second.replaced, list(retired.values()), twins)
+
+
+def _acceptor(known: set[int], retired: frozenset[int]) -> Callable[[Any, Any], bool]:
+    return lambda old, _: id(old) in known and id(old) not in retired
 
 
 def unchanged(live: Any, private: Any) -> bool:
@@ -123,6 +129,7 @@ def retire(matching: Matching, heap: Sequence[Any], skip: Callable[[Any], bool])
             moving.add(id(entry.live))
         elif instances:
             _instances_stay(matching, entry, len(instances), problem)
+    matching.moving = frozenset(moving)
     holders = Holders(replacements, skip=lambda value: id(value) in own or skip(value), moving=frozenset(moving))
     holders.plan(heap)
     matching.blockers += [f"{what} holds a class that cannot change in place." for what in holders.stuck]

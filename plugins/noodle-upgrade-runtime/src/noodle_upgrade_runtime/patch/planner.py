@@ -5,25 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from attrs import frozen
+
 from noodle_upgrade_core.errors import StateConflictError
 from noodle_upgrade_runtime.operations import Call, Operation
 from noodle_upgrade_runtime.patch import contents, definitions
 from noodle_upgrade_runtime.patch.callversions import CallVersions
 from noodle_upgrade_runtime.patch.closures import Closures
+from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.matching import Matching
 from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.state import MISSING, Merge, merge_names
 
-__all__ = ["Planner", "store_call"]
+__all__ = ["Again", "Planner", "store_call"]
+
+
+@frozen(eq=False)
+class Again:
+    """One more import of the old version: its `twins` by the ids of live objects, and `links` that know them too."""
+
+    links: Correspondence
+    twins: Mapping[int, Any]
 
 
 class Planner:
-    """Plans the operations for matched objects; `again(live)` gives the twin of a live object in one more import.
+    """Plans the operations for matched objects; `again()` imports the old version once more, when that is needed.
 
     `untried` are the operations that leave a trace even when they are taken back, and are not for a trial.
     """
 
-    def __init__(self, matching: Matching, again: Callable[[Any], Any], versions: CallVersions) -> None:
+    def __init__(self, matching: Matching, again: Callable[[], Again], versions: CallVersions) -> None:
         self._matching = matching
         self._again = again
         self.links = matching.links
@@ -98,18 +109,19 @@ class Planner:
         """Merge what `owner` binds; conflicts are noted, unless each import makes another value."""
         merged = merge_names(self.links, base, live, staged)
         for conflict in merged.conflicts:
-            again = self._again(owner)
-            if again is not None and not self.links.alike(
-                contents.part_of(again, conflict.key), base.get(conflict.key)
-            ):
-                continue  # it is this process's own
-            self.conflicts.append(f"{where}.{conflict.key}")
+            # Where each import makes another value, the live one is this process's own, and stays.
+            again = self._again()
+            other = again.twins.get(id(owner))
+            value = contents.part_of(other, conflict.key)
+            if other is None or again.links.alike(value, base.get(conflict.key, MISSING)):
+                self.conflicts.append(f"{where}.{conflict.key}")
         return merged
 
     def conflict(self, live: Any, what: str) -> None:
         """Note that both sides changed a whole container, unless each import makes another one."""
-        again = self._again(live)
-        if again is None or self.links.alike(again, self.twin(live)):
+        again = self._again()
+        other = again.twins.get(id(live))
+        if other is None or again.links.contents_alike(other, self.twin(live)):
             self.conflicts.append(what)
 
 

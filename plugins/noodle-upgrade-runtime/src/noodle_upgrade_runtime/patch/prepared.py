@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,10 +17,24 @@ from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.operations import Operation, Script
 from noodle_upgrade_runtime.patch.callversions import CallVersions
 from noodle_upgrade_runtime.patch.census import counted, instance_blockers
+from noodle_upgrade_runtime.patch.classes import attribute_calls, paired_calls
 from noodle_upgrade_runtime.patch.construction import outdated
+from noodle_upgrade_runtime.patch.correspondence import Correspondence
+from noodle_upgrade_runtime.patch.fields import added_fields, removed_fields
+from noodle_upgrade_runtime.patch.instances import (
+    HOOK,
+    Growth,
+    LazyField,
+    Migration,
+    instances_of,
+    lazy_fields,
+    problem_of,
+    sweep,
+)
 from noodle_upgrade_runtime.patch.matching import Matching, match, retire
-from noodle_upgrade_runtime.patch.planner import Planner, store_call
+from noodle_upgrade_runtime.patch.planner import Again, Planner, store_call
 from noodle_upgrade_runtime.patch.state import MISSING
+from noodle_upgrade_runtime.patch.surroundings import Effect, effect_operations
 
 __all__ = ["MECHANISM", "PatchPrepared", "Worlds"]
 
@@ -30,13 +45,15 @@ MECHANISM = "patch"
 class Worlds:
     """The same packages three times: as they live, as the old version is when just imported, as the new one is.
 
-    `made` says whether an object was made by a private load.
+    `made` says whether an object was made by a private load. `effects` is what importing the old and the new version
+    does outside of them.
     """
 
     live: dict[str, types.ModuleType]
     pristine: dict[str, types.ModuleType]
     staged: dict[str, types.ModuleType]
     made: Callable[[Any], bool]
+    effects: tuple[Sequence[Effect], Sequence[Effect]] = ((), ())
 
 
 class PatchPrepared:
@@ -50,15 +67,17 @@ class PatchPrepared:
         changes: tuple[Change, ...],
         worlds: Worlds,
         heap: Sequence[Any],
-        load_again: Callable[[], dict[int, Any]],
+        load_again: Callable[[Correspondence], Again],
     ) -> None:
         self._changes = changes
         self.component_names = tuple(change.component.name for change in changes)
         self._worlds = worlds
         self._load_again = load_again
-        self._again: dict[int, Any] | None = None
+        self._again: Again | None = None
+        self._lazy: dict[type, list[str]] = {}
+        self.sweeper: threading.Thread | None = None
         self._matching = matching = match(worlds.live, worlds.pristine, worlds.staged, made=worlds.made)
-        self._planner = Planner(matching, self._fresh_twin, CallVersions())
+        self._planner = Planner(matching, self._import_again, CallVersions())
         self._outdated = self._find_outdated()
         self._imported = self._count_imported()
         self._check_instances()
@@ -88,7 +107,11 @@ class PatchPrepared:
     def _find_outdated(self) -> dict[type, tuple[str, ...]]:
         """Return the live classes whose constructors build from tables that differ, with those tables."""
         twins = self._matching.pristine
-        classes = [(old, twins.get(id(old)), new) for old, new in self._matching.pairs if isinstance(old, type)]
+        classes = [
+            (old, twins.get(id(old)), new)
+            for old, new in self._matching.pairs
+            if isinstance(old, type) and not issubclass(old, type)
+        ]
         found = outdated((twin, new) for _, twin, new in classes if isinstance(twin, type) and isinstance(new, type))
         return {old: found[_name(old)] for old, _, _ in classes if _name(old) in found}
 
@@ -99,14 +122,17 @@ class PatchPrepared:
 
     def _check_instances(self) -> None:
         """Refuse when instances live on that the new version would have built otherwise."""
-        kept = any(change.parameters.get("runtime.instances") == "keep" for change in self._changes)
-        if self._outdated and not kept:
+        if self._outdated and not self._keeps_instances():
             refuse(instance_blockers(self._outdated, self._imported))
 
-    def _fresh_twin(self, live: Any) -> Any:
+    def _keeps_instances(self) -> bool:
+        """Whether somebody said that live instances may go on as they are."""
+        return any(change.parameters.get("runtime.instances") == "keep" for change in self._changes)
+
+    def _import_again(self) -> Again:
         if self._again is None:
-            self._again = self._load_again()
-        return self._again.get(id(live))
+            self._again = self._load_again(self._matching.links)
+        return self._again
 
     def _operations(self, heap: Sequence[Any]) -> list[Operation]:
         """Plan everything anew against the process as it is now; `heap` are its objects."""
@@ -119,10 +145,65 @@ class PatchPrepared:
         planned = self._planner.plan()
         known = {id(old) for old, _ in matching.pairs}
         planned += self._planner.closures.plan(heap, known, self._planner.versions)
+        planned += self._grow(heap)
+        old, new = self._worlds.effects
+        effects = effect_operations(old, new, alike=matching.links.alike, image=matching.translator.image)
+        # An exit function that is registered and taken back leaves a gap: not for a trial.
+        self._planner.untried += effects
+        planned += effects
+        matching.translator.finish()
         kept = self._planner.closures.kept
         matching.warnings += [f"{name}, made by a call before, goes on as it is: {why}." for name, why in kept.items()]
         refuse(matching.blockers)
         return [*self._paths(), *self._modules(), *holders, *planned]
+
+    def _grow(self, heap: Sequence[Any]) -> list[Operation]:
+        """Plan that live instances get the fields that the new constructors would have given them."""
+        matching = self._matching
+        paired = {id(old) for old, _ in matching.pairs}
+        moved = [(entry.live, entry.staged) for entry in matching.retired if id(entry.live) in matching.moving]
+        classes = [(old, new) for old, new in matching.pairs if isinstance(old, type)]
+        found = instances_of([old for old, _ in (*classes, *moved)], heap)
+        operations: list[Operation] = []
+        self._lazy.clear()
+        for old, new in (*classes, *moved):
+            twin = matching.pristine.get(id(old))
+            count = sum(id(value) not in paired for value in found[old])
+            if count and isinstance(twin, type):
+                operations += self._grow_class(new if id(old) in matching.moving else old, twin, new, count)
+        return operations
+
+    def _grow_class(self, cls: type, twin: type, new: type, count: int) -> list[Operation]:
+        namespace = vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}
+        growth = Growth(cls, added_fields(twin, new, namespace))
+        if not growth.fields:
+            return []
+        migration = self._migration(growth, twin, new)
+        problem = problem_of(growth, migration)
+        if problem and not self._keeps_instances():
+            self._matching.blockers.append(
+                f"{count} live instance(s) of {_name(cls)} would lack {problem};"
+                f" a method {HOOK} of the class could give it to them"
+            )
+            return []
+        bound = lazy_fields(growth, migration)
+        self._lazy.setdefault(cls, []).extend(n for n, value in bound.items() if isinstance(value, LazyField))
+        calls = []
+        for name, value in bound.items():
+            do, undo = attribute_calls(cls, name, value, MISSING, MISSING)
+            calls += paired_calls(do, undo, f"{_name(cls)}.{name}")
+        return calls
+
+    def _migration(self, growth: Growth, twin: type, new: type) -> Migration | None:
+        if not hasattr(new, HOOK):
+            return None
+        change = next(c for c in self._changes if growth.cls.__module__.partition(".")[0] in c.top_levels)
+        names = tuple(added.name for added in growth.fields)
+
+        def hook(instance: Any, *arguments: Any) -> None:
+            getattr(instance, HOOK)(*arguments)
+
+        return Migration(hook, names, removed_fields(twin, new), (change.from_version, change.to_version))
 
     def _paths(self) -> list[Operation]:
         trees = [str(change.new_tree) for change in self._changes]
@@ -153,7 +234,16 @@ class PatchPrepared:
         return None
 
     def settle(self) -> None:
-        """Nothing runs beside the calls."""
+        """Fill the fields that nobody has read yet, beside the program; reads then cost what they always did."""
+        lazy = {cls: names for cls, names in self._lazy.items() if names}
+        if lazy and self.sweeper is None:
+
+            def fill() -> None:
+                for cls, names in lazy.items():
+                    sweep(cls, names)
+
+            self.sweeper = threading.Thread(target=fill, name="noodle-upgrade-fields", daemon=True)
+            self.sweeper.start()
 
     def running(self) -> dict[str, str]:
         """Return the version that each component really runs: where its live modules say that they came from."""

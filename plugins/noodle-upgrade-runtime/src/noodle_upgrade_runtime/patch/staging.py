@@ -19,8 +19,9 @@ from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.loading import Isolation, PrivateImports, search_path_of
 from noodle_upgrade_runtime.patch.matching import unchanged
 from noodle_upgrade_runtime.patch.pairing import Pairing
+from noodle_upgrade_runtime.patch.planner import Again
 from noodle_upgrade_runtime.patch.prepared import PatchPrepared, Worlds
-from noodle_upgrade_runtime.patch.surroundings import Surroundings
+from noodle_upgrade_runtime.patch.surroundings import Effect, Surroundings
 
 __all__ = ["Staging", "is_native", "live_modules"]
 
@@ -53,6 +54,7 @@ class Staging:
         }
         self._old_trees = {_normal(c.component.name): str(c.old_tree) for c in changes if c.old_tree is not None}
         self._existed: set[int] = set()
+        self._effects: list[Effect] = []
 
     @property
     def at(self) -> str:
@@ -73,6 +75,8 @@ class Staging:
                 details={"traceback": text, "module": self.at},
             )
         finally:
+            if self.error is not None:
+                _forget(self.error)
             self.done.set()
 
     def abandon(self, worker: threading.Thread) -> None:
@@ -93,9 +97,13 @@ class Staging:
         self._existed.add(id(heap))
         outside = set(sys.modules)
         pristine = self._load(self._old_homes, names, self._old_trees)
+        before = self._effects
         staged = self._load(new_homes, names, new_trees)
+        effects = (before, self._effects)
         self._spare(set(sys.modules) - outside)
-        worlds = Worlds(live=self._live, pristine=pristine.modules, staged=staged.modules, made=self.made)
+        worlds = Worlds(
+            live=self._live, pristine=pristine.modules, staged=staged.modules, made=self.made, effects=effects
+        )
         return PatchPrepared(self.changes, worlds, heap, self._load_again)
 
     def made(self, value: Any) -> bool:
@@ -118,14 +126,23 @@ class Staging:
                     _load_one(imports, name)
         finally:
             self._surroundings.restore()
+        self._effects = self._surroundings.effects
         return imports
 
-    def _load_again(self) -> dict[int, Any]:
+    def _load_again(self, links: Correspondence) -> Again:
         """Import the old version once more: what differs from the first time differs with every import."""
         again = self._load(self._old_homes, list(self._live), self._old_trees)
-        pairing = Pairing(Correspondence(), made=self.made, accepts=unchanged)
+        branch = links.branch()
+        pairing = Pairing(branch, made=self.made, accepts=unchanged)
         pairing.modules(self._live, again.modules)
-        return {id(old): private for old, private in pairing.pairs}
+        return Again(branch, {id(old): private for old, private in pairing.pairs})
+
+
+def _forget(error: BaseException | None) -> None:
+    """Let go of what the frames of an error hold: they refer to the whole process."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _load_one(imports: PrivateImports, name: str) -> None:

@@ -11,20 +11,22 @@ import atexit
 import codecs
 import copy
 import copyreg
+import functools
 import logging
 import mimetypes
 import sys
 import threading
 import typing
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import frozen
 
 from noodle_upgrade_core.errors import SwapRefusedError
+from noodle_upgrade_runtime.operations import Operation
 
-__all__ = ["Call", "Effect", "Entry", "Item", "Surroundings"]
+__all__ = ["Call", "Effect", "Entry", "Item", "Surroundings", "effect_operations"]
 
 
 @frozen
@@ -56,6 +58,48 @@ class Call:
 
 
 Effect = Entry | Item | Call
+
+
+def effect_operations(
+    old: Sequence[Effect], new: Sequence[Effect], *, alike: Callable[[Any, Any], bool], image: Callable[[Any], Any]
+) -> list[Operation]:
+    """Plan what the new version does outside of itself when it is imported, but the old one did not do already."""
+    operations = []
+    for effect in new:
+        parts = _parts(effect)
+        if any(type(other) is type(effect) and alike(_parts(other), parts) for other in old):
+            continue
+        operations += _operations_for(effect, image)
+    return operations
+
+
+def _parts(effect: Effect) -> tuple[Any, ...]:
+    if isinstance(effect, Entry):
+        return (id(effect.mapping), effect.key, effect.value)
+    if isinstance(effect, Item):
+        return (id(effect.sequence), effect.value)
+    return (effect.register.__qualname__, *effect.arguments)
+
+
+def _operations_for(effect: Effect, image: Callable[[Any], Any]) -> list[Operation]:
+    if isinstance(effect, Entry):
+        key, value, missing = image(effect.key), image(effect.value), object()
+        before = effect.mapping.get(key, missing)
+        undo: tuple[Any, ...] = (dict.__setitem__, effect.mapping, key, before)
+        if before is missing:
+            undo = (dict.pop, effect.mapping, key, None)
+        return [Operation((dict.__setitem__, effect.mapping, key, value), undo, "a registry")]
+    if isinstance(effect, Item):
+        value = image(effect.value)
+        place = 0 if effect.in_front else sys.maxsize
+        operation = Operation(
+            (list.insert, effect.sequence, place, value), (list.remove, effect.sequence, value), "a list"
+        )
+        told = (warnings._filters_mutated,)  # type: ignore[attr-defined]  # noqa: SLF001 - it keeps caches of them
+        return [operation, *([Operation(told, told, "warnings")] if effect.sequence is warnings.filters else [])]
+    arguments = tuple(image(argument) for argument in effect.arguments)
+    register = functools.partial(effect.register, *arguments, **{k: image(v) for k, v in effect.keywords.items()})
+    return [Operation((register,), (effect.remove, arguments[0]), effect.register.__qualname__)]
 
 
 class Surroundings:

@@ -1,0 +1,175 @@
+"""New fields reach the instances that live, or the change is refused by name."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from noodle_upgrade_core.errors import SwapRefusedError
+
+OLD = """
+class A:
+    def __init__(self, w=2, h=3):
+        self.w = w
+        self.h = h
+"""
+
+
+def grown(*lines):
+    return OLD + "".join(f"        {line}\n" for line in lines)
+
+
+def test_a_constant_field_is_there_on_every_live_instance(package):
+    module = package.load(OLD, grown("self.unit = 'cm'"))
+    held = [module.A() for _ in range(3)]
+    package.upgrade()
+    assert [a.unit for a in held] == ["cm"] * 3
+    assert all("unit" not in vars(a) for a in held)
+    package.rollback()
+    assert not hasattr(held[0], "unit")
+
+
+def test_a_mutable_field_is_each_instance_s_own(package):
+    module = package.load(OLD, grown("self.tags = []"))
+    one, two = module.A(), module.A()
+    package.upgrade()
+    one.tags.append("x")
+    assert (one.tags, two.tags) == (["x"], [])
+    assert module.A().tags == []
+
+
+def test_a_field_is_derived_from_what_the_instance_has(package):
+    module = package.load(OLD, grown("self.area = self.w * self.h", "self.double = self.area * 2"))
+    held = module.A(4, 5)
+    package.upgrade()
+    assert (held.double, held.area) == (40, 20)
+
+
+def test_a_field_from_a_parameter_takes_the_parameter_s_default(package):
+    new = OLD.replace("h=3", "h=3, unit=('cm',)") + "        self.unit = list(unit)\n"
+    module = package.load(OLD, new)
+    held = module.A()
+    package.upgrade()
+    assert held.unit == ["cm"]
+    assert module.A(unit="ab").unit == ["a", "b"]
+
+
+def test_a_private_name_is_mangled_as_the_compiler_does(package):
+    module = package.load(OLD, grown("self.__secret = [1]") + "    def get(self): return self.__secret\n")
+    held = module.A()
+    package.upgrade()
+    assert held.get() == [1]
+
+
+def test_a_field_that_needs_an_argument_is_refused_with_the_class_the_field_and_the_count(package):
+    module = package.load(OLD, OLD.replace("h=3", "h=3, *, unit") + "        self.unit = unit\n")
+    held = [module.A(), module.A()]
+    with pytest.raises(SwapRefusedError, match=rf"2 live instance\(s\) of {package.name}.A would lack unit"):
+        package.stage()
+    assert not hasattr(held[0], "unit")
+
+
+def test_the_same_change_is_made_when_no_instance_lives(package):
+    module = package.load(OLD, OLD.replace("h=3", "h=3, *, unit") + "        self.unit = unit\n")
+    package.upgrade()
+    assert module.A(unit="m").unit == "m"
+
+
+def test_the_same_change_is_made_when_the_caller_keeps_the_instances(package):
+    module = package.load(OLD, OLD.replace("h=3", "h=3, *, unit") + "        self.unit = unit\n")
+    held = module.A()
+    package.parameters["runtime.instances"] = "keep"
+    package.upgrade()
+    assert not hasattr(held, "unit")
+
+
+def test_a_class_may_migrate_its_instances_itself(package):
+    new = OLD.replace("self.h = h", "self.size = (w, h)") + (
+        "    def __noodle_migrate__(self, added, removed, old_values, from_version, to_version):\n"
+        "        self.size = (old_values['w'], old_values['h'])\n"
+        "        self.told = (added, removed, from_version, to_version)\n"
+    )
+    module = package.load(OLD, new)
+    held = module.A(7, 8)
+    package.upgrade()
+    assert held.size == (7, 8)
+    assert held.told == (("size",), ("h",), "1.0", "2.0")
+
+
+def test_an_instance_made_after_staging_has_the_fields_too(package):
+    module = package.load(OLD, grown("self.tags = []"))
+    package.stage()
+    late = module.A()
+    package.again()
+    assert late.tags == []
+
+
+def test_the_sweep_fills_what_nobody_has_read_and_takes_the_descriptor_away(package):
+    module = package.load(OLD, grown("self.tags = []"))
+    held = [module.A() for _ in range(50)]
+    package.upgrade()
+    package.prepared.settle()
+    package.prepared.sweeper.join()
+    assert "tags" not in vars(module.A.__mro__[0])
+    assert all(vars(a)["tags"] == [] for a in held)
+    package.rollback()
+    assert held[0].w == 2
+
+
+def test_a_default_factory_of_a_dataclass_fills_live_instances(package):
+    old = "from dataclasses import dataclass, field\n@dataclass\nclass D:\n    a: int = 1\n"
+    module = package.load(old, old + "    tags: list = field(default_factory=list)\n    n: int = 4\n")
+    one, two = module.D(), module.D()
+    package.upgrade()
+    one.tags.append(1)
+    assert (one.tags, two.tags, two.n, repr(two)) == ([1], [], 4, "D(a=1, tags=[], n=4)")
+
+
+def test_a_dataclass_field_without_default_is_refused(package):
+    old = "from dataclasses import dataclass\n@dataclass\nclass D:\n    a: int\n"
+    module = package.load(old, old + "    b: int\n")
+    held = module.D(1)
+    with pytest.raises(SwapRefusedError, match="would lack b"):
+        package.stage()
+    assert held.a == 1
+
+
+def test_fields_of_attrs_classes_come_from_their_defaults(package):
+    pytest.importorskip("attr")
+    old = "import attr\n@attr.s\nclass D:\n    a = attr.ib(default=1)\n"
+    module = package.load(old, old + "    b = attr.ib(default=2)\n    c = attr.ib(factory=dict)\n")
+    held = module.D()
+    package.upgrade()
+    assert (held.b, held.c) == (2, {})
+
+
+def test_instances_of_a_user_s_subclass_get_the_fields(package):
+    module = package.load(OLD, grown("self.tags = []"))
+    held = type("Mine", (module.A,), {})()
+    package.upgrade()
+    assert held.tags == []
+
+
+def test_a_field_that_another_method_already_gave_is_not_new(package):
+    old = OLD + "    def fill(self): self.cache = 1\n"
+    module = package.load(old, grown("self.cache = None") + "    def fill(self): self.cache = 1\n")
+    held = module.A()
+    held.fill()
+    package.upgrade()
+    assert held.cache == 1
+    assert sys.getrefcount(held) >= 2
+
+
+def test_a_class_that_gains_a_slot_is_refused_when_instances_live_and_lack_it(package):
+    module = package.load(
+        "class S:\n    __slots__ = ('a',)\n", "class S:\n    __slots__ = ('a', 'b')\n    def m(self): return 'new'\n"
+    )
+    held = module.S()
+    with pytest.raises(SwapRefusedError):
+        package.stage()
+    del held
+    package.upgrade()
+    made = module.S()
+    made.b = 1
+    assert made.m() == "new"
