@@ -1,7 +1,7 @@
 """What can be run here: `nox -s tests`, `lint`, `typing`, `demo`, `bench`, `crash`, `docs`.
 
-Every distribution is built as a wheel and tested from the wheel, in an environment that holds only what the wheel itself
-declares: a dependency that was not declared fails here.
+Every distribution is built as a wheel and tested from the wheel, in an environment that holds only what the wheel
+itself declares: a dependency that was not declared fails here.
 """
 
 from __future__ import annotations

@@ -217,7 +217,9 @@ class Planner:
         )
 
     async def _assess(self, step: PlanStep, request: UpgradeRequest) -> PlanStep:
-        reply = await self.runner.ask_first("assess", step=step, context=self.context(request))
+        # A plugin may try the change first, for as long as staging may take: its own limit has to end that.
+        limit = self.settings.plugins.hook_timeout + self.settings.hot_swap.swap_timeout
+        reply = await self.runner.ask_first("assess", limit=limit, step=step, context=self.context(request))
         if reply is None:
             blocker = f"no installed plugin can change a component of type {step.component.component_type}"
             verdict = Verdict(feasible=False, mechanism="none", blockers=(blocker,))

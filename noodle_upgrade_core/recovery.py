@@ -150,7 +150,8 @@ class Reversal:
                     f"{step.name} {step.to_version} is not warm any more, and its bytes were not kept.",
                     hint=f"Install it again, or upgrade to it: `noodle upgrade {step.name} {step.to_version}`.",
                 )
-            reply = await runner.ask_first("assess", step=step, context=context)
+            limit = runner.time_limit + self.services.swap_timeout
+            reply = await runner.ask_first("assess", limit=limit, step=step, context=context)
             if reply is not None and reply.error is not None:
                 raise reply.error
             if reply is None or not reply.value.feasible:

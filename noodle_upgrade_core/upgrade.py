@@ -286,6 +286,11 @@ class Upgrader:
     async def doctor(self) -> tuple[Finding, ...]:
         """Check the invariants of the durable state, and that what runs is what the journal says."""
         found = await asyncio.to_thread(doctor.check, self.journal, self.store)
+        try:
+            # A journal whose disk has failed can still be read, and looks sound: only a write tells.
+            await asyncio.to_thread(self.journal.renew_lease)
+        except UpgradeError as error:
+            found = (*found, finding_of(error))
         registry, _ = await self._planner.registry()
         running = {name: registry.get_component(name).version for name in registry.names}
         return (*found, *doctor.compare(self.journal, running))

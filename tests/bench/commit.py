@@ -32,14 +32,17 @@ def measure(options: Options) -> list[Reading]:
         subject.run(1)
         importlib.import_module(subject.name)
         (part,) = subject.stage(1, 2).parts
-        made = part.operations()
-        script = Script(made)
         with collector_off():
+            # As in a real commit, which plans its operations last: what is stored to has just been looked at.
+            made = part.operations()
+            script = Script(made)
             firsts.append(timed(script.apply))
             script.revert()
             again.append(timed(script.apply))
             script.revert()
-            limits.append(timed(_limit(made)))
+        with collector_off():
+            stores = _limit(part.operations())
+            limits.append(timed(stores))
             Script(made).trial()
         with collector_off():
             shifts.append(timed(subject.stage(1, 3).shift, 1.0))

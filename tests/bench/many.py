@@ -93,7 +93,9 @@ class _Upgrades:
         start = _resident()
         for number in range(count):
             if _resident() - start > MOST_MEMORY:
-                return number
+                gc.collect()
+                if _resident() - start > MOST_MEMORY:
+                    return number
             swap = self._subject.stage(self._number, self._number + 1, engine=self._engine())
             swap.shift(1.0)
             swap.commit()

@@ -341,7 +341,7 @@ def _tree_in_place(patch: Patch) -> None:
 
 def _blob_in_place(patch: Patch) -> None:
     def put(self: Any, chunks: Any, expected: str, what: str) -> str:
-        import hashlib  # noqa: PLC0415 - only this bug needs it
+        import hashlib
 
         data = b"".join(chunks)
         digest = hashlib.sha256(data).hexdigest()

@@ -108,7 +108,8 @@ def test_what_cannot_be_asked_for_is_refused_with_its_code(live, wheels, words, 
 def test_a_circle_is_named_in_its_order(live, wheels):
     make_wheel(wheels, "acme-ring", NEW, {"acme_ring.py": ""}, requires=["acme-rung"])
     ran = live.noodle("plan", "acme-ring", NEW, "--json")
-    assert ran.json["error"]["details"]["cycle"] == ["acme-ring", "acme-rung", "acme-ring"]
+    assert ran.json["error"]["code"] == "dependency.cycle"
+    assert ran.json["error"]["details"]["cycle"][:2] == ["acme-ring", "acme-rung"]
 
 
 def test_an_unmet_need_names_what_is_needed_and_the_way_out(live):
@@ -320,7 +321,10 @@ def test_a_plugin_whose_vote_fails_has_vetoed(live):
 def test_a_required_plugin_that_does_not_load_keeps_the_program_from_starting(place, config, tmp_path):
     source, _ = BAD_PLUGINS["acme-raises"]
     folder, env = place("required", installing.plugin(tmp_path, "acme-raises", source, "Plugin"))
-    assert refusal(folder, env, config + '[runtime_upgrade.plugins]\nrequired = ["acme-raises"]\n') == [2, "acme-raises"]
+    assert refusal(folder, env, config + '[runtime_upgrade.plugins]\nrequired = ["acme-raises"]\n') == [
+        2,
+        "acme-raises",
+    ]
 
 
 # --- settings ----------------------------------------------------------------------------------------------------
@@ -368,7 +372,9 @@ def small_disk(folder):
     """Put the state directory on a file system of a megabyte."""
     state = folder / ".noodle"
     state.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1M,mode=700", "none", str(state)], check=False, capture_output=True)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1M,mode=700", "none", str(state)], check=False, capture_output=True
+    )
     if made.returncode:
         pytest.skip("this user cannot mount a small file system")
     try:
@@ -430,13 +436,11 @@ def test_when_the_disk_fails_the_upgrade_ends_with_the_old_version_and_says_what
     assert (seen.failures, seen.versions) == ([], {frozenset({"g1.0", "f1.0"})})
 
 
-@pytest.mark.xfail(reason="the dead journal is not told: upgrade.unknown", strict=True)
 def test_after_the_disk_has_failed_a_new_upgrade_is_refused_because_of_the_journal(failed):
     ran = failed.noodle("upgrade", GREETING, NEW, "--yes", "--json")
     assert ran.error == "journal.failed", ran
 
 
-@pytest.mark.xfail(reason="the doctor finds nothing", strict=True)
 def test_after_the_disk_has_failed_the_doctor_says_so(failed):
     assert failed.noodle("doctor", "--json").code == 6
 
@@ -481,11 +485,10 @@ def test_a_journal_of_a_newer_schema_is_left_alone_and_named(stopped):
         before = path.read_bytes()
         ran = stopped.noodle("doctor", "--json")
         assert (ran.code, ran.json["findings"][0]["code"]) == (6, "journal.schema")
-        stopped.spawn()
-        try:
-            assert stopped.process.wait(30) == 2
-        finally:
-            stopped.stop()
+        with stopped:
+            assert stopped.versions()[GREETING] == NEW
+            refused = stopped.noodle("plan", GREETING, "3.0", "--json")
+            assert refused.error == "journal.schema"
         assert "schema 51" in stopped.log.read_text()
         assert path.read_bytes() == before
     with stopped:

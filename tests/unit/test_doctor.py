@@ -97,7 +97,7 @@ STAMP = "'2026-01-01T00:00:00.000000+00:00'"
         ("""UPDATE audit SET evidence = '{"moves": []}' WHERE phase = 'committed'""", "I13"),
     ],
 )
-def test_a_broken_invariant_is_found_by_its_name(journal, path, store, digest, statement, code):  # noqa: PLR0917 - fixtures
+def test_a_broken_invariant_is_found_by_its_name(journal, path, store, digest, statement, code):
     bring(journal, "up-1", make_plan("a", digest=digest), Phase.COMMITTED)
     broken(path, *statement.split("; "))
     found = {f.code: f for f in doctor.check(journal, store)}

@@ -1081,7 +1081,7 @@ def test_the_digests_that_must_stay_are_those_of_pointers_points_and_open_upgrad
         (Phase.STUCK, Phase.STUCK, "2.0", 1),
     ],
 )
-def test_a_restart_does_what_the_table_says_and_doing_it_again_changes_nothing(  # noqa: PLR0917 - a table's row
+def test_a_restart_does_what_the_table_says_and_doing_it_again_changes_nothing(
     journal, path, clock, store, found, became, version, generation
 ):
     bring(journal, "up-1", make_plan("a"), found)
@@ -1174,7 +1174,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self):
-        import tempfile  # noqa: PLC0415 - one folder for each run of the machine
+        import tempfile
 
         self.folder = tempfile.TemporaryDirectory()
         self.clock = Clock()

@@ -387,7 +387,7 @@ def test_plain_async_generator_and_awaitable_answers_mean_the_same(hook, answer)
     async def nested():
         return coroutine()
 
-    ways = [lambda: answer, coroutine, lambda: coroutine(), nested]  # noqa: PLW0108 - plain, and returns an awaitable
+    ways = [lambda: answer, coroutine, lambda: coroutine(), nested]
     if isinstance(answer, list):
 
         def generator():
@@ -397,7 +397,7 @@ def test_plain_async_generator_and_awaitable_answers_mean_the_same(hook, answer)
             for one in answer:
                 yield one
 
-        ways += [generator, lazily, lambda: lazily(), lambda: iter(answer)]  # noqa: PLW0108 - likewise
+        ways += [generator, lazily, lambda: lazily(), lambda: iter(answer)]
     expected = tuple(answer) if isinstance(answer, list) else answer
     for way in ways:
         one = type("One", (), {})()

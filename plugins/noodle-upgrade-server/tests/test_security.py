@@ -10,17 +10,24 @@ from pathlib import Path
 import httpx
 import pytest
 from raw import Raw
-from shop import client_of, good, refused, running
+from shop import client_of, good, refused, running, shop_settings
 
+from noodle_upgrade_core import BlockingUpgrader
 from noodle_upgrade_core.errors import InvalidRequestError
 from noodle_upgrade_server import serve
 from noodle_upgrade_server.errors import ServeError
 from noodle_upgrade_server.security import is_loopback
 
 
-@pytest.fixture
-def tcp(tmp_path):
-    with running(tmp_path, served={"port": 0}) as made:
+@pytest.fixture(scope="module")
+def tcp(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("tcp"), served={"port": 0}) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("unix")) as made:
         yield made
 
 
@@ -124,10 +131,9 @@ def test_answers_are_not_kept_by_anybody(shop):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "example.com", ""])
-def test_an_address_that_others_could_reach_is_never_bound(shop, host):
-    (shop.control.directory / "control.lock").unlink()
-    with pytest.raises(ServeError, match="loopback"):
-        serve(shop.upgrader, host=host, port=0).start()
+def test_an_address_that_others_could_reach_is_never_bound(tmp_path, host):
+    with BlockingUpgrader.open(shop_settings(tmp_path)) as upgrader, pytest.raises(ServeError, match="loopback"):
+        serve(upgrader, host=host, port=0).start()
 
 
 @pytest.mark.parametrize(

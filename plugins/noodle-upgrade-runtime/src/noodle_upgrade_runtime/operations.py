@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["Call", "Operation", "Script", "gil_is_on", "held_for_undo"]
+__all__ = ["Call", "Operation", "Script", "collector_paused", "gil_is_on", "held_for_undo"]
 
 Call = tuple[Any, ...]
 """`(function, *arguments)`."""
@@ -42,7 +42,7 @@ def gil_is_on() -> bool:
 
 
 @contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
+def collector_paused() -> Iterator[None]:
     """No collection may start, and so no finaliser run, inside an atomic step."""
     was_on = gc.isenabled()
     gc.disable()
@@ -90,7 +90,7 @@ class Script:
         if self._applied:
             return
         calls = iter(self._forward)
-        with _collector_paused():
+        with collector_paused():
             try:
                 _run(calls)
             except BaseException:
@@ -105,7 +105,7 @@ class Script:
         """
         if not self._applied:
             return
-        with _collector_paused():
+        with collector_paused():
             self._take_back(len(self._forward))
         self._applied = False
 
@@ -114,7 +114,7 @@ class Script:
         if self._applied:
             return
         calls = itertools.chain(forward := iter(self._forward), self._backward)
-        with _collector_paused():
+        with collector_paused():
             try:
                 _run(calls)
             except BaseException:

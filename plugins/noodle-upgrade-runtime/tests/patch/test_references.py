@@ -68,7 +68,7 @@ def sub(base):
 PROBES = {
     "an alias": Probe(*FUNCTION, lambda m: m.f, ("old", 1), ("new", 2)),
     "a partial": Probe(*FUNCTION, lambda m: functools.partial(m.f, 5), ("old", 5), ("new", 5)),
-    "a function in a list": Probe(*FUNCTION, lambda m, l=None: [m.f][0], ("old", 1), ("new", 2)),
+    "a function in a list": Probe(*FUNCTION, lambda m: [m.f][0], ("old", 1), ("new", 2)),
     "a lambda around it": Probe(*FUNCTION, lambda m : (lambda f: lambda: f())(m.f), ("old", 1), ("new", 2)),
     "a decorated function": Probe(*FUNCTION, lambda m: functools.wraps(m.f)(lambda f=m.f: f()), ("old", 1), ("new", 2)),
     "an lru cache around it": Probe(*FUNCTION, lambda m: functools.cache(m.f), ("old", 1), ("old", 1)),

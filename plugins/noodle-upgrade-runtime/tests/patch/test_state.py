@@ -104,9 +104,9 @@ def test_members_that_the_user_added_to_a_set_stay(package):
     module = package.load("S = {1, 2}\n", "S = {2, 3}\n")
     module.S.add(9)
     package.upgrade()
-    assert module.S == {2, 3, 9}
+    assert {2, 3, 9} == module.S
     package.rollback()
-    assert module.S == {1, 2, 9}
+    assert {1, 2, 9} == module.S
 
 
 def test_the_order_of_a_mapping_is_the_new_version_s(package):
@@ -133,7 +133,7 @@ def test_a_value_that_every_import_makes_anew_keeps_the_process_s_own(package):
     module = package.load(source.replace("@@", "old"), source.replace("@@", "new"))
     token = module.TOKEN
     package.upgrade()
-    assert module.TOKEN == token
+    assert token == module.TOKEN
     assert module.f() == "new"
 
 

@@ -75,7 +75,7 @@ def is_plain_new(value: Any) -> bool:
 
 def metaclass_binds(cls: type, name: str) -> bool:
     """Return whether the metaclass has a data descriptor of this name, so that `setattr` would not reach the class."""
-    for meta in type(cls).__mro__:
+    for meta in type.mro(type(cls)):
         found = vars(meta).get(name)
         if found is not None:
             return hasattr(type(found), "__set__") or hasattr(type(found), "__delete__")
@@ -83,7 +83,7 @@ def metaclass_binds(cls: type, name: str) -> bool:
 
 
 _TYPE_HANDLES = frozenset({"__doc__", "__module__", "__annotations__", "__abstractmethods__", "__type_params__"})
-"""Data descriptors of `type` whose setter stores the value in the class's dict: `type.__setattr__` is right for them."""
+"""Data descriptors of `type` that store the value in the class's dict: `type.__setattr__` is right for them."""
 
 
 def attribute_calls(cls: type, name: str, new: Any, old: Any, missing: Any) -> tuple[list[Call], list[Call]]:
@@ -119,10 +119,10 @@ def plain_new(cls: type) -> Any:
     """
 
     def __new__(kind: type, /, *args: Any, **kwargs: Any) -> Any:  # noqa: N807 - it stands for the real one
-        inherited = super(cls, kind).__new__
+        inherited = super(cls, kind).__new__  # type: ignore[arg-type]  # mypy wants a literal class
         if inherited is not object.__new__:
             return inherited(kind, *args, **kwargs)
-        if (args or kwargs) and kind.__init__ is object.__init__:
+        if (args or kwargs) and kind.__init__ is object.__init__:  # type: ignore[misc]  # identity only
             raise TypeError(f"{kind.__name__}() takes no arguments")
         return object.__new__(kind)
 

@@ -107,7 +107,7 @@ class Closures:
         )
         wanted = code if free == had else forwarding_code(function.__code__, made)
         source = made if free == had else None
-        return recoding(function, wanted, name, versions, source)
+        return recoding(function, wanted, subject=name, versions=versions, made=source)
 
 
 def _same_defaults(function: types.FunctionType, code: Code) -> bool:
@@ -121,6 +121,7 @@ def _same_defaults(function: types.FunctionType, code: Code) -> bool:
 def recoding(
     live: types.FunctionType,
     code: Code,
+    *,
     subject: str,
     versions: CallVersions,
     made: types.FunctionType | None = None,

@@ -62,7 +62,7 @@ class Correspondence:
     def branch(self) -> Correspondence:
         """Return another one that begins with what this one knows."""
         made = Correspondence()
-        made._live, made._kept = dict(self._live), list(self._kept)  # noqa: SLF001 - of its own class
+        made._live, made._kept = dict(self._live), list(self._kept)
         return made
 
     def records(self) -> list[Any]:
@@ -187,13 +187,17 @@ def _never(*_: Any) -> bool:
     return False
 
 
+def _equality(kind: type) -> Any:
+    return kind.__eq__
+
+
 def _compare_for(value: Any) -> _Compare:
     kind = type(value)
     if issubclass(kind, type):
         return _classes
     if issubclass(kind, types.ModuleType):
         return _never
-    if kind.__module__ in _STANDARD and kind.__eq__ is not object.__eq__ and instance_dict(value) is None:
+    if kind.__module__ in _STANDARD and _equality(kind) is not _equality(object) and instance_dict(value) is None:
         return _by_value
     return _instances
 

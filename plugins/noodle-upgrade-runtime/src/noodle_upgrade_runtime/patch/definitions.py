@@ -54,14 +54,15 @@ def _class(planner: Planner, live: type, staged: type) -> None:
     theirs = {k: v for k, v in own_items(staged).items() if k not in skip}
     for take in planner.merge(live, mine, theirs, own_items(planner.twin(live)), name).takes:
         value = planner.present(take.value)
-        _bind(planner, live, take.key, value, mine.get(take.key, MISSING), f"{name}.{take.key}")
+        _bind(planner, live, take.key, new=value, old=mine.get(take.key, MISSING))
     _bases(planner, live, staged, name)
     abstract = [vars(cls).get("__abstractmethods__", MISSING) for cls in (live, staged)]
     if abstract[0] != abstract[1]:
-        _bind(planner, live, "__abstractmethods__", abstract[1], abstract[0], f"{name}.__abstractmethods__")
+        _bind(planner, live, "__abstractmethods__", new=abstract[1], old=abstract[0])
 
 
-def _bind(planner: Planner, cls: type, key: str, new: Any, old: Any, subject: str) -> None:
+def _bind(planner: Planner, cls: type, key: str, *, new: Any, old: Any) -> None:
+    subject = f"{cls.__module__}.{cls.__qualname__}.{key}"
     do, undo = attribute_calls(cls, key, new, old, MISSING)
     _calls(planner, do, undo, subject, tried=key != "__new__")
 
@@ -76,7 +77,7 @@ def _calls(planner: Planner, do: list[Call], undo: list[Call], subject: str, *, 
 def _bases(planner: Planner, live: type, staged: type, name: str) -> None:
     bases = wanted_bases(live, planner.image(staged.__bases__))
     if typing.Generic in staged.__bases__ and typing.Generic not in bases and "__class_getitem__" not in vars(live):
-        _bind(planner, live, "__class_getitem__", generic_getitem(), MISSING, f"{name}.__class_getitem__")
+        _bind(planner, live, "__class_getitem__", new=generic_getitem(), old=MISSING)
     before, after = effective_new(live.__mro__), effective_new(staged.__mro__)
     if not same_items(bases, live.__bases__):
         planner.first.append(
@@ -98,9 +99,10 @@ def _function(planner: Planner, live: types.FunctionType, staged: types.Function
     base = planner.twin(live)
     others: list[Operation] = []
     for attribute in FUNCTION_ATTRIBUTES:
-        mine, theirs, pristine = (getattr(f, attribute) for f in (live, staged, base))
-        if mine is theirs:
+        mine, theirs = getattr(live, attribute), getattr(staged, attribute)
+        if mine is theirs or (mine == theirs and type(mine) in _PLAIN):
             continue
+        pristine = getattr(base, attribute)
         merged = planner.merge(live, {attribute: mine}, {attribute: theirs}, {attribute: pristine}, name)
         for take in merged.takes:
             image = planner.image(take.value)
@@ -108,7 +110,9 @@ def _function(planner: Planner, live: types.FunctionType, staged: types.Function
             others.append(Operation(*calls, f"{name}.{attribute}"))
     if live.__code__ != staged.__code__:
         planner.closures.learn(live.__code__, staged.__code__)
-        planner.operations += recoding(live, staged.__code__, name, planner.versions, staged, others)
+        planner.operations += recoding(
+            live, staged.__code__, subject=name, versions=planner.versions, made=staged, others=others
+        )
     elif others:
         first, last = planner.versions.restoring(live), planner.versions.operation(live, live)
         planner.operations += [op for op in (first, *others, last) if op is not None]
@@ -116,6 +120,8 @@ def _function(planner: Planner, live: types.FunctionType, staged: types.Function
         for take in planner.merge(live, live.__dict__, staged.__dict__, base.__dict__, name).takes:
             planner.store(live.__dict__, take.key, planner.present(take.value), f"{name}.{take.key}")
 
+
+_PLAIN = (str, type(None))
 
 FUNCTION_ATTRIBUTES = [
     "__defaults__", "__kwdefaults__", "__doc__", "__annotations__", "__name__", "__qualname__", "__module__",
@@ -137,7 +143,9 @@ def replace(planner: Planner, live: types.FunctionType, staged: types.FunctionTy
         for attribute in ("__defaults__", "__kwdefaults__", "__doc__", "__annotations__")
         if (new := getattr(image, attribute)) is not (old := getattr(live, attribute))
     ]
-    planner.operations += recoding(live, wanted, name, planner.versions, image if same else None, others)
+    planner.operations += recoding(
+        live, wanted, subject=name, versions=planner.versions, made=image if same else None, others=others
+    )
 
 
 def _wrapper(planner: Planner, live: Any, staged: Any) -> None:

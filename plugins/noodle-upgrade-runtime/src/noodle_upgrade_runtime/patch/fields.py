@@ -1,7 +1,7 @@
 """Which fields a new constructor gives to its instances that the old one did not, and how to make them afterwards.
 
-Read from the source of the constructors: `self.name = expression`, where the expression needs only what an instance, its
-module or the parameters' defaults already have. Dataclasses and attrs classes say it themselves.
+Read from the source of the constructors: `self.name = expression`, where the expression needs only what an instance,
+its module or the parameters' defaults already have. Dataclasses and attrs classes say it themselves.
 """
 
 from __future__ import annotations
@@ -80,10 +80,8 @@ def _declared(old: type, new: type) -> list[AddedField]:
     for name, field in getattr(new, "__dataclass_fields__", {}).items():
         if name not in had and not hasattr(new, name):
             found.append(_from_factory(name, field.default_factory, missing=_dataclass_missing()))
-    for attribute in getattr(new, "__attrs_attrs__", ()):
-        if attribute.name not in had and not hasattr(new, attribute.name):
-            found.append(_from_attrs(attribute))
-    return found
+    attributes = [a for a in getattr(new, "__attrs_attrs__", ()) if a.name not in had and not hasattr(new, a.name)]
+    return [*found, *map(_from_attrs, attributes)]
 
 
 def _dataclass_missing() -> Any:

@@ -32,7 +32,7 @@ def born(
     named = dict(kwdefaults or {})
     if _CAN_BE_BUILT or not all(name.isidentifier() for name in named):
         made = types.FunctionType(code, namespace, code.co_name, defaults or None, tuple(closure) or None)
-        made.__kwdefaults__ = named or None  # type: ignore[assignment]
+        made.__kwdefaults__ = named or None
     else:
         maker = _maker(len(closure), len(defaults), tuple(named))
         constants = tuple(code if isinstance(c, types.CodeType) else c for c in maker.co_consts)
@@ -72,7 +72,7 @@ def forwarding_code(old: types.CodeType, target: Any) -> types.CodeType:
 
     The code has as many free variables as `old`, which is what a function's closure is tied to.
     """
-    shape = getattr(target, "__code__", None)
+    shape: Any = getattr(target, "__code__", None)
     plain = isinstance(target, types.FunctionType) and all(n.isidentifier() for n in shape.co_varnames)
     parameters, call = _signature(shape, old.co_freevars) if plain else ("*args, **kwargs", "*args, **kwargs")
     callee = f"({_TARGET!r} if 1 else 0)"

@@ -1,9 +1,9 @@
 """Giving new fields to instances that live already.
 
-A value that all instances share becomes an attribute of the class, at no cost. Any other is made when it is first read, by a
-descriptor that stores it in the instance; a sweep after the commit fills what is left and takes the descriptor away. A
-class may bring `__noodle_migrate__(self, added, removed, old_values, from_version, to_version)`, which is then called
-once for each instance instead.
+A value that all instances share becomes an attribute of the class, at no cost. Any other is made when it is first read,
+by a descriptor that stores it in the instance; a sweep after the commit fills what is left and takes the descriptor
+away. A class may bring `__noodle_migrate__(self, added, removed, old_values, from_version, to_version)`, which is then
+called once for each instance instead.
 """
 
 from __future__ import annotations

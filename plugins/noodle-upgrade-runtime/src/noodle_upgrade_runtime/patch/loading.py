@@ -1,12 +1,13 @@
 """Importing a version of a package beside the one that runs: under its public names, seen by one thread only.
 
-While an `Isolation` is open, the imports of one thread resolve the names of a `PrivateImports` to its own modules; every
-other thread, and every other name, gets what it always got. Nothing is written to the real `sys.modules`.
+While an `Isolation` is open, the imports of one thread resolve the names of a `PrivateImports` to its own modules;
+every other thread, and every other name, gets what it always got. Nothing is written to the real `sys.modules`.
 """
 
 from __future__ import annotations
 
 import builtins
+import importlib
 import importlib.machinery
 import importlib.metadata
 import importlib.util
@@ -14,10 +15,11 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib import _bootstrap  # type: ignore[attr-defined]
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
+
+_bootstrap: Any = importlib._bootstrap  # noqa: SLF001 - the import system itself
 
 __all__ = ["Isolation", "ModulesView", "PrivateImports", "SourceReader", "search_path_of"]
 
@@ -25,7 +27,7 @@ __all__ = ["Isolation", "ModulesView", "PrivateImports", "SourceReader", "search
 class SourceReader(importlib.machinery.SourceFileLoader):
     """Reads a module's code, from bytecode that is there already or from source, and writes nothing."""
 
-    def set_data(self, path: str, data: bytes, *, _mode: int = 0o666) -> None:
+    def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
         """Leave the folder as it is: a tree of the content store must stay what its digest says."""
 
 
@@ -183,7 +185,7 @@ class ModulesView(dict[str, Any]):
     def __eq__(self, other: object) -> bool:
         return self._all() == other
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def get(self, name: str, default: Any = None) -> Any:
         """As of a dict."""
@@ -253,7 +255,7 @@ class Isolation:
         self._open = False
         self._closing = threading.Lock()
 
-    def __enter__(self) -> Isolation:
+    def __enter__(self) -> Self:
         Isolation._only_one.acquire()
         thread = threading.get_ident()
         self._real_import = builtins.__import__
@@ -264,7 +266,7 @@ class Isolation:
         self._gcd = _gcd_dispatcher(self._imports, thread, self._real_gcd)
         builtins.__import__ = self._import
         _bootstrap._gcd_import = self._gcd  # noqa: SLF001 - as above
-        sys.meta_path.insert(0, self._finder)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, self._finder)
         sys.modules = self._view
         self._open = True
         return self
@@ -286,7 +288,7 @@ class Isolation:
             sys.modules = self._view.real
         self._view.close()
         if self._finder in sys.meta_path:
-            sys.meta_path.remove(self._finder)  # type: ignore[arg-type]
+            sys.meta_path.remove(self._finder)
         Isolation._only_one.release()
 
     @property
@@ -298,7 +300,7 @@ class Isolation:
 def _dispatcher(imports: PrivateImports, thread: int, real: Callable[..., Any]) -> Callable[..., Any]:
     get_ident = threading.get_ident
 
-    def __import__(  # noqa: N807 - the name shows in tracebacks
+    def dispatch(
         name: str,
         globals: Mapping[str, Any] | None = None,  # noqa: A002 - the builtin's own names
         locals: Mapping[str, Any] | None = None,  # noqa: A002 - likewise
@@ -325,7 +327,7 @@ def _dispatcher(imports: PrivateImports, thread: int, real: Callable[..., Any]) 
         cut = len(name) - len(name.partition(".")[0])
         return imports.modules[absolute[: len(absolute) - cut]]
 
-    return __import__
+    return dispatch
 
 
 def _gcd_dispatcher(imports: PrivateImports, thread: int, real: Callable[..., Any]) -> Callable[..., Any]:

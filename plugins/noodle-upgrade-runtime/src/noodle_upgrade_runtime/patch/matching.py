@@ -100,7 +100,7 @@ def unchanged(live: Any, private: Any) -> bool:
     if type(private) is types.FunctionType:
         return type(live) is types.FunctionType and same_definition(live, private)
     if isinstance(private, type):
-        return live.__qualname__ == private.__qualname__ and live.__module__ == private.__module__
+        return bool(live.__qualname__ == private.__qualname__ and live.__module__ == private.__module__)
     return True
 
 
@@ -158,9 +158,7 @@ def _instances_stay(matching: Matching, entry: Retired, count: int, problem: str
             f" and lack {', '.join(sorted(lost)[:5])}."
         )
     else:
-        matching.warnings.append(
-            f"{count} live instances of {name} stay instances of the old class ({entry.reason}); new ones are of the new."
-        )
+        matching.warnings.append(f"{count} live instances of {name} stay instances of the old class ({entry.reason}).")
 
 
 def _public(cls: type) -> set[str]:

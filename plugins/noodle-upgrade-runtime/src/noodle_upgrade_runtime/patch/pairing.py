@@ -74,19 +74,11 @@ class Pairing:
                 self._link(live, private)
 
     def _fits(self, live: Any, private: Any) -> bool:
-        if live is private or type(private) in ATOMS or type(private) in _VALUES:
-            return False
-        if isinstance(private, tuple | frozenset) and instance_dict(private) is None:
+        if live is private or not _can_pair(private) or isinstance(private, type) != isinstance(live, type):
             return False
         if id(live) in self._taken or self._links.knows(private) or not self._made(private):
             return False
-        if not isinstance(private, type) and not self._same_kind(live, private):
-            return False
-        if isinstance(private, type) != isinstance(live, type):
-            return False
-        if not isinstance(private, _PAIRABLE) and not _has_identity(private):
-            return False
-        return self._accepts(live, private)
+        return (isinstance(private, type) or self._same_kind(live, private)) and self._accepts(live, private)
 
     def _same_kind(self, live: Any, private: Any) -> bool:
         kind, other = type(live), type(private)
@@ -109,14 +101,20 @@ class Pairing:
 
 
 _PAIRABLE = (
-    types.FunctionType, types.ModuleType, type, types.CellType, staticmethod, classmethod, property,
-    functools.partial, dict, list, set, collections.deque, types.MethodType, functools.partialmethod, functools.cached_property,
+    types.FunctionType, types.ModuleType, type, types.CellType, types.MethodType, staticmethod, classmethod, property,
+    functools.partial, functools.partialmethod, functools.cached_property, dict, list, set, collections.deque,
 )  # fmt: skip
 
 
-def _has_identity(value: Any) -> bool:
+def _can_pair(value: Any) -> bool:
     """Whether an object is one of its kind, and not a value that equals others."""
-    return instance_dict(value) is not None or bool(slot_values(value)) or type(value).__eq__ is object.__eq__
+    if type(value) in ATOMS or type(value) in _VALUES:
+        return False
+    if isinstance(value, _PAIRABLE) or instance_dict(value) is not None:
+        return True
+    if isinstance(value, tuple | frozenset):
+        return False
+    return bool(slot_values(value)) or getattr(type(value), "__eq__", None) is getattr(object, "__eq__", None)
 
 
 def own_items(value: Any) -> dict[str, Any]:
@@ -127,14 +125,15 @@ def own_items(value: Any) -> dict[str, Any]:
 
 
 def _below(live: Any, private: Any) -> Iterator[Pair]:
-    for kind, children in _CHILDREN.items():
-        if isinstance(private, kind):
-            yield from children(live, private)
-            if kind is not types.FunctionType:
-                break
+    kind = type(private)
+    children = _CHILDREN.get(kind) or next((c for base, c in _CHILDREN.items() if isinstance(private, base)), None)
+    if children is not None:
+        yield from children(live, private)
     else:
         yield from _named(slot_values(live), slot_values(private))
-    if not isinstance(private, type | types.ModuleType):
+    if kind is types.FunctionType:
+        yield from _named(live.__dict__, private.__dict__)
+    elif not isinstance(private, type | types.ModuleType):
         yield from _named(instance_dict(live) or {}, instance_dict(private) or {})
 
 
@@ -149,10 +148,11 @@ def _namespace(live: Any, private: Any) -> Iterator[Pair]:
 
 
 def _function(live: types.FunctionType, private: types.FunctionType) -> Iterator[Pair]:
-    mine = dict(zip(live.__code__.co_freevars, live.__closure__ or (), strict=True))
-    theirs = dict(zip(private.__code__.co_freevars, private.__closure__ or (), strict=True))
-    yield from _named(mine, theirs)
-    yield from _named(_defaults(live), _defaults(private))
+    if private.__closure__:
+        mine = dict(zip(live.__code__.co_freevars, live.__closure__ or (), strict=True))
+        yield from _named(mine, dict(zip(private.__code__.co_freevars, private.__closure__, strict=True)))
+    if private.__defaults__ or private.__kwdefaults__:
+        yield from _named(_defaults(live), _defaults(private))
 
 
 def _defaults(function: types.FunctionType) -> dict[str, Any]:

@@ -100,7 +100,7 @@ class Planner:
         return MISSING if value is MISSING else self.image(value)
 
     def twin(self, live: Any) -> Any:
-        """Return the pristine twin, or the live object itself where there is none: then only the new version changed it."""
+        """Return the pristine twin; where there is none the live object itself, as if nobody had changed it."""
         return self._matching.pristine.get(id(live), live)
 
     def merge(

@@ -14,7 +14,7 @@ from attrs import frozen
 from noodle_upgrade_core.errors import SwapRefusedError
 from noodle_upgrade_core.staged import Arm
 from noodle_upgrade_runtime.engine import Change
-from noodle_upgrade_runtime.operations import Operation, Script
+from noodle_upgrade_runtime.operations import Operation, Script, collector_paused
 from noodle_upgrade_runtime.patch.callversions import CallVersions
 from noodle_upgrade_runtime.patch.census import counted, instance_blockers
 from noodle_upgrade_runtime.patch.classes import attribute_calls, paired_calls
@@ -76,12 +76,14 @@ class PatchPrepared:
         self._again: Again | None = None
         self._lazy: dict[type, list[str]] = {}
         self.sweeper: threading.Thread | None = None
-        self._matching = matching = match(worlds.live, worlds.pristine, worlds.staged, made=worlds.made)
+        with collector_paused():
+            self._matching = matching = match(worlds.live, worlds.pristine, worlds.staged, made=worlds.made)
         self._planner = Planner(matching, self._import_again, CallVersions())
         self._outdated = self._find_outdated()
         self._imported = self._count_imported()
         self._check_instances()
-        self._plan = self._operations(heap)
+        with collector_paused():
+            self._plan = self._operations(heap)
         self._try()
         self.warnings: tuple[str, ...] = tuple(dict.fromkeys(matching.warnings))
         self.evidence: dict[str, Any] = {
@@ -222,7 +224,8 @@ class PatchPrepared:
     def operations(self) -> Sequence[Operation]:
         """Return what puts the new version in the place of the old one, complete at this moment."""
         if self._plan:
-            self._plan = self._operations(gc.get_objects())
+            with collector_paused():
+                self._plan = self._operations(gc.get_objects())
         return self._plan
 
     def route(self, weight: float) -> None:

@@ -1,7 +1,7 @@
 """Finding who holds an object, anywhere in the process, and planning that they hold another one instead.
 
-Most holders follow because what they hold keeps its identity. This is for the rest: a class whose layout cannot change in place,
-a function that gets a new object, and what immutable holders (tuples, bound methods, aliases) keep of them.
+Most holders follow because what they hold keeps its identity. This is for the rest: a class whose layout cannot change
+in place, and what immutable holders (tuples, bound methods, aliases) keep of it.
 """
 
 from __future__ import annotations

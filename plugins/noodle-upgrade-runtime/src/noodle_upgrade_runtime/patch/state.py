@@ -1,7 +1,7 @@
 """Three-way merge of what a program may have changed since import: names, settings, registries.
 
-Three versions of one value: as the old version was imported (`base`), as it is now (`live`), as the new version was imported
-(`staged`). What the program changed stays; what the new version changed comes; what both changed is a conflict.
+Three versions of one value: as the old version was imported (`base`), as it is now (`live`), as the new version was
+imported (`staged`). What the program changed stays, what the new version changed comes, and both is a conflict.
 """
 
 from __future__ import annotations

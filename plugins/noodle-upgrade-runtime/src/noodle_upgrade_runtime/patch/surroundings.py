@@ -1,7 +1,7 @@
 """What importing a package changes outside of itself: taken back after a private load, made good at the commit.
 
 A private load must leave no trace. The registries of the standard library that packages write to when they are imported
-are read before it and set right after it; what the new version put there is kept as effects, to be planned like the rest.
+are read before it and set right after it; what the new version put there is kept as effects, and planned like the rest.
 """
 
 from __future__ import annotations
@@ -160,8 +160,8 @@ class Surroundings:
                 setattr(owner, name, real)
         for mapping, before in self._mappings:
             self._restore_mapping(mapping, before)
-        for sequence, before in self._lists:
-            self._restore_list(sequence, before)
+        for sequence, items in self._lists:
+            self._restore_list(sequence, items)
         for owner, name, value in self._hooks:
             if getattr(owner, name) is not value:
                 setattr(owner, name, value)
@@ -193,7 +193,7 @@ class Surroundings:
 
 
 def _mappings() -> list[dict[Any, Any]]:
-    return [copyreg.dispatch_table, mimetypes.types_map, logging._nameToLevel, logging._levelToName]  # type: ignore[list-item]  # noqa: SLF001 - no public names
+    return [copyreg.dispatch_table, mimetypes.types_map, logging._nameToLevel, logging._levelToName]  # noqa: SLF001 - no public names
 
 
 def _lists() -> list[Any]:

@@ -1,4 +1,4 @@
-"""Making what was staged fit to live: every reference to an object that has a live counterpart becomes that counterpart.
+"""Making what was staged fit to live: references to objects that have a live counterpart become the counterpart.
 
 Staged objects that nobody else can see are changed where they are; what cannot change is built again. Functions are
 born again in the live module's globals. What would touch a live object is left to the commit, as an operation.
@@ -6,7 +6,6 @@ born again in the live module's globals. What would touch a live object is left 
 
 from __future__ import annotations
 
-import collections
 import functools
 import gc
 import sys
@@ -18,7 +17,8 @@ from typing import Any
 
 from noodle_upgrade_core.errors import SwapRefusedError
 from noodle_upgrade_runtime.operations import Operation
-from noodle_upgrade_runtime.patch.correspondence import ATOMS, Correspondence, instance_dict, slot_values
+from noodle_upgrade_runtime.patch.correspondence import ATOMS, Correspondence, instance_dict
+from noodle_upgrade_runtime.patch.fixing import fix
 from noodle_upgrade_runtime.patch.functions import born
 from noodle_upgrade_runtime.patch.loading import ModulesView
 
@@ -81,7 +81,7 @@ class Translator:
         """Put right the contents of everything that `image` gave out, and of what that holds."""
         while self._queue:
             value = self._queue.pop()
-            _fix(self, value)
+            fix(self, value)
 
     def function(self, value: types.FunctionType) -> types.FunctionType:
         """Return a function's image: born again where its globals are another module's that lives."""
@@ -258,159 +258,3 @@ def _build_for(value: Any) -> _Build | None:
     if kind.__module__ in {"operator", "itertools"}:
         return _reduced
     return None
-
-
-# --- what is changed where it is ---------------------------------------------------------------------------------
-
-
-def _fix(translator: Translator, value: Any) -> None:
-    for kind, fix in _FIX.items():
-        if isinstance(value, kind):
-            fix(translator, value)
-            if kind in _COMPLETE:
-                return
-    _fix_attributes(translator, value)
-
-
-def _fix_dict(translator: Translator, value: dict[Any, Any]) -> None:
-    items = list(dict.items(value))
-    images = [(translator.image(k), translator.image(v)) for k, v in items]
-    if any(a is not k for (a, _), (k, _) in zip(items, images, strict=True)):
-        dict.clear(value)
-        for key, held in images:
-            _store(value, key, held)
-    else:
-        for (_, held), (key, image) in zip(items, images, strict=True):
-            if held is not image:
-                dict.__setitem__(value, key, image)
-    factory = getattr(value, "default_factory", None)
-    if factory is not None and hasattr(type(value), "__missing__"):
-        image = translator.image(factory)
-        if image is not factory:
-            value.default_factory = image  # type: ignore[attr-defined]
-
-
-def _store(value: dict[Any, Any], key: Any, held: Any) -> None:
-    kind = collections.OrderedDict if isinstance(value, collections.OrderedDict) else dict
-    kind.__setitem__(value, key, held)
-
-
-def _fix_list(translator: Translator, value: list[Any]) -> None:
-    for index, held in enumerate(list.__iter__(value)):
-        image = translator.image(held)
-        if image is not held:
-            list.__setitem__(value, index, image)
-
-
-def _fix_deque(translator: Translator, value: collections.deque[Any]) -> None:
-    for index, held in enumerate(list(value)):
-        image = translator.image(held)
-        if image is not held:
-            collections.deque.__setitem__(value, index, image)
-
-
-def _fix_set(translator: Translator, value: set[Any]) -> None:
-    items = list(set.__iter__(value))
-    images = [translator.image(item) for item in items]
-    if any(a is not b for a, b in zip(items, images, strict=True)):
-        set.clear(value)
-        set.update(value, images)
-
-
-def _fix_cell(translator: Translator, value: types.CellType) -> None:
-    try:
-        held = value.cell_contents
-    except ValueError:  # an empty cell stays so
-        return
-    image = translator.image(held)
-    if image is not held:
-        value.cell_contents = image
-
-
-def _fix_function(translator: Translator, value: types.FunctionType) -> None:
-    for cell in value.__closure__ or ():
-        translator.image(cell)
-    for name in ("__defaults__", "__kwdefaults__", "__annotations__"):
-        held = getattr(value, name)
-        if not held:
-            continue
-        image = translator.image(held)
-        if image is not held:
-            setattr(value, name, image)
-
-
-def _fix_wrapper(translator: Translator, value: Any) -> None:
-    image = translator.image(value.__func__)
-    if image is not value.__func__:
-        type(value).__init__(value, image)
-
-
-def _fix_property(translator: Translator, value: property) -> None:
-    parts = (value.fget, value.fset, value.fdel)
-    images = [translator.image(part) for part in parts]
-    if any(a is not b for a, b in zip(parts, images, strict=True)):
-        property.__init__(value, *images, value.__doc__)
-
-
-def _fix_partial(translator: Translator, value: functools.partial[Any]) -> None:
-    state = (value.func, value.args, value.keywords, value.__dict__ or None)
-    image = tuple(translator.image(part) for part in state)
-    if any(a is not b for a, b in zip(state, image, strict=True)):
-        value.__setstate__(image)  # type: ignore[attr-defined]
-
-
-def _fix_attributes(translator: Translator, value: Any) -> None:
-    kind = type(value)
-    image = translator.image(kind)
-    if image is not kind:
-        try:
-            object.__setattr__(value, "__class__", image)
-        except TypeError as error:
-            raise translator.refuse(value, f"cannot become one of the live class: {error}") from None
-    own = instance_dict(value)
-    if own:
-        _fix_dict(translator, own)
-    for name, held in slot_values(value).items():
-        new = translator.image(held)
-        if new is not held:
-            object.__setattr__(value, name, new)
-
-
-def _fix_class(translator: Translator, value: type) -> None:
-    for name, held in list(type.__getattribute__(value, "__dict__").items()):
-        if name in {"__dict__", "__weakref__"}:
-            continue
-        image = translator.image(held)
-        if image is not held:
-            type.__setattr__(value, name, image)
-    bases = value.__bases__
-    images = translator.image(bases)
-    if images is not bases:
-        translator.operations.append(
-            Operation(
-                (type.__setattr__, value, "__bases__", images),
-                (type.__setattr__, value, "__bases__", bases),
-                f"bases of {value.__module__}.{value.__qualname__}",
-            )
-        )
-
-
-def _fix_module(translator: Translator, value: types.ModuleType) -> None:
-    _fix_dict(translator, vars(value))
-
-
-_FIX: dict[Any, Callable[[Translator, Any], None]] = {
-    type: _fix_class,
-    types.ModuleType: _fix_module,
-    types.FunctionType: _fix_function,
-    types.CellType: _fix_cell,
-    staticmethod: _fix_wrapper,
-    classmethod: _fix_wrapper,
-    property: _fix_property,
-    functools.partial: _fix_partial,
-    dict: _fix_dict,
-    list: _fix_list,
-    collections.deque: _fix_deque,
-    set: _fix_set,
-}
-_COMPLETE = {type, types.ModuleType, types.CellType, functools.partial}
