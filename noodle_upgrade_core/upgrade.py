@@ -53,6 +53,7 @@ from noodle_upgrade_core.planning import Planner, finding_of
 from noodle_upgrade_core.plugins.loading import PluginSet
 from noodle_upgrade_core.points import RollbackPoints
 from noodle_upgrade_core.recovery import ResumedSoak, Reversal
+from noodle_upgrade_core.registry import Registry
 from noodle_upgrade_core.runs import Run, Runs
 from noodle_upgrade_core.services import Services
 from noodle_upgrade_core.sources.chain import Sources
@@ -65,6 +66,9 @@ __all__ = ["Upgrader"]
 logger = logging.getLogger("noodle_upgrade")
 
 _LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING, Severity.ERROR: logging.ERROR}
+
+FIRST_LOOK_SECONDS = 1.0
+"""When a program that was imported after the Upgrader opened is looked at: what it then runs, a restart runs again."""
 
 LEASE_SECONDS = 30.0
 """How long a controller that has died without a word keeps others out, where its death cannot be seen."""
@@ -173,8 +177,7 @@ class Upgrader:
         findings += _unrestored(active, running)
         if refusal is not None:
             return (*findings, *found, finding_of(refusal))
-        for name, version in running.items():
-            await asyncio.to_thread(self.journal.observe_active, name, version)
+        await self._observe(registry)
         for record in await asyncio.to_thread(self.journal.open_upgrades):
             if record.phase is Phase.SOAKING:
                 soak = ResumedSoak(
@@ -391,9 +394,21 @@ class Upgrader:
 
     # --- inside --------------------------------------------------------------------------------------------------
 
+    async def _observe(self, registry: Registry | None = None) -> Registry:
+        """Note what runs; what is seen for the first time is written at once, so that a restart runs it again."""
+        if registry is None:
+            registry, _ = await self._planner.registry()
+        fresh = False
+        for name in registry.names:
+            fresh = fresh or self.journal.active_of(name) is None
+            await asyncio.to_thread(self.journal.observe_active, name, registry.get_component(name).version)
+        if fresh:
+            await asyncio.to_thread(self.journal.renew_lease)
+        return registry
+
     async def _check_current(self, plan: UpgradePlan) -> None:
         """A plan is for the versions that ran when it was made."""
-        registry, _ = await self._planner.registry()
+        registry = await self._observe()
         for step in plan.steps:
             running = registry.get_component(step.name).version
             if running != step.from_version:
@@ -479,9 +494,12 @@ class Upgrader:
 
     async def keep_lease(self) -> None:
         """Renew the lease for ever; when it is lost, end what runs."""
+        pause = FIRST_LOOK_SECONDS
         while self.journal.refusal is None:
-            await asyncio.sleep(LEASE_SECONDS / 3)
+            await asyncio.sleep(pause)
+            pause = LEASE_SECONDS / 3
             try:
+                await self._observe()
                 await asyncio.to_thread(self.journal.renew_lease)
             except LeaseLostError as lost:
                 # Another controller manages this state by now: what runs here may not go on.

@@ -59,6 +59,7 @@ class Runtime:
         self._rehearsals = Rehearsals(host.directory / "rehearsals")
         self._staged: dict[str, list[RuntimeSwap]] = {}
         self._warm: dict[str, RuntimeSwap] = {}
+        self._pointers: dict[str, str] = {}
         self.drains: list[Drain] = []
         self._handles = process_handles()
         self._handles.locate = self._locate
@@ -86,10 +87,13 @@ class Runtime:
             registry_path=getattr(getattr(self._host.core, "components", None), "registry_path", "runtime_components"),
         )
         component = ComponentDescriptor(name=name, version="0")
-        active = self._overlay.versions.get(canonicalize_name(name))
+        key = canonicalize_name(name)
+        # What was active before the restart runs again, also when something newer has been put beside it since.
+        active = self._overlay.versions.get(key) or self._pointers.get(key)
         listed = source.versions(component)
-        wanted = active or (listed[-1] if listed else None)
-        artifact = source.fetch(component, wanted) if wanted is not None else None
+        artifact = source.fetch(component, active) if active is not None else None
+        if artifact is None and listed:
+            artifact = source.fetch(component, listed[-1])
         if artifact is None:
             return None
         tree = self._overlay.tree_of(name) or self._host.store / artifact.tree
@@ -309,6 +313,7 @@ class Runtime:
 
     def restore(self, active: tuple[ActiveVersion, ...], context: UpgradeContext) -> Iterable[Finding]:
         """Put the active versions where imports find them, and change live what was imported before."""
+        self._pointers = {canonicalize_name(one.component_name): one.version for one in active}
         ours = [one for one in active if one.artifact is not None]
         before = [one for one in ours if self._is_loaded(one)]
         yield from self._overlay.activate(one for one in ours if one not in before)
