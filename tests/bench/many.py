@@ -31,11 +31,11 @@ def measure(options: Options) -> list[Reading]:
     ratios, kept, notes = {}, {}, []
     times = {}
     for mechanism in ("patch", "generation"):
-        loops, held, made = _make(options, mechanism)
+        loops, held, upgrades = _make(options, mechanism)
         calls = alternately(loops, rounds=20 * options.rounds)
         before = pair_ratio(calls["through"], calls["direct"])
-        first = made(total - total // 10)
-        kept[mechanism], rest = _kept(made, total // 10)
+        first = upgrades.make(total - total // 10)
+        kept[mechanism], rest = _kept(upgrades, total // 10)
         with collector_off():
             calls = alternately({**loops, "through": held()}, rounds=20 * options.rounds)
         after = pair_ratio(calls["through"], calls["direct"])
@@ -61,7 +61,7 @@ def measure(options: Options) -> list[Reading]:
 Loop = Callable[[], float]
 
 
-def _make(options: Options, mechanism: str) -> tuple[dict[str, Loop], Callable[[], Loop], Callable[[int], int]]:
+def _make(options: Options, mechanism: str) -> tuple[dict[str, Loop], Callable[[], Loop], _Upgrades]:
     """Return loops for a call through it and a direct one, a fresh loop for later, and what upgrades it n times."""
     subject, plain = (Subject(options.folder, f"{mechanism}_{name}", service_source) for name in ("many", "plain"))
     subject.run(1)
@@ -76,7 +76,7 @@ def _make(options: Options, mechanism: str) -> tuple[dict[str, Loop], Callable[[
     through = call_loop("target.step(7)", times=times, target=target)
     loops = {"through": through, "direct": call_loop("target.step(7)", times=times, target=twin)}
     upgrades = _Upgrades(subject, lambda: PatchEngine() if mechanism == "patch" else GenerationEngine(handles=handles))
-    return loops, lambda: call_loop("target.step(7)", times=times, target=target), upgrades.make
+    return loops, lambda: call_loop("target.step(7)", times=times, target=target), upgrades
 
 
 class _Upgrades:
@@ -105,18 +105,27 @@ class _Upgrades:
             self._before, self._number = swap, self._number + 1
         return count
 
+    def let_go(self) -> None:
+        """Let go of the version before as well: nothing is held for going back any more."""
+        if self._before is not None:
+            self._before.release()
+            self._before = None
 
-def _kept(made: Callable[[int], int], count: int) -> tuple[float, int]:
+
+def _kept(upgrades: _Upgrades, count: int) -> tuple[float, int]:
     """Make upgrades, and return the bytes that each has left allocated, and how many there were.
 
-    The first two are made before it counts: what is held for an undo was allocated in them, and is replaced from then
-    on. Resident memory would not do: arenas come and go by more than all upgrades leave.
+    What is held for going back is let go of on both sides: it is megabytes once, not a little each time. Resident
+    memory would not do: arenas come and go by more than all upgrades leave.
     """
+    upgrades.let_go()
     tracemalloc.start(1)
     try:
-        made(2)
+        upgrades.make(2)
+        upgrades.let_go()
         before = _traced()
-        done = made(count - 2)
+        done = upgrades.make(count - 2)
+        upgrades.let_go()
         return max(0.0, (_traced() - before) / max(1, done)), done + 2
     finally:
         tracemalloc.stop()

@@ -31,6 +31,7 @@ from noodle_upgrade_runtime.patch.instances import (
     problem_of,
     sweep,
 )
+from noodle_upgrade_runtime.patch.inventory import Inventory
 from noodle_upgrade_runtime.patch.matching import Matching, match, retire
 from noodle_upgrade_runtime.patch.planner import Again, Planner, store_call
 from noodle_upgrade_runtime.patch.state import MISSING
@@ -45,14 +46,14 @@ MECHANISM = "patch"
 class Worlds:
     """The same packages three times: as they live, as the old version is when just imported, as the new one is.
 
-    `made` says whether an object was made by a private load. `effects` is what importing the old and the new version
-    does outside of them.
+    `inventory` says what the private loads made. `effects` is what importing the old and the new version does outside
+    of them.
     """
 
     live: dict[str, types.ModuleType]
     pristine: dict[str, types.ModuleType]
     staged: dict[str, types.ModuleType]
-    made: Callable[[Any], bool]
+    inventory: Inventory
     effects: tuple[Sequence[Effect], Sequence[Effect]] = ((), ())
 
 
@@ -77,7 +78,7 @@ class PatchPrepared:
         self._lazy: dict[type, list[str]] = {}
         self.sweeper: threading.Thread | None = None
         with collector_paused():
-            self._matching = matching = match(worlds.live, worlds.pristine, worlds.staged, made=worlds.made)
+            self._matching = matching = match(worlds.live, worlds.pristine, worlds.staged, made=worlds.inventory.made)
         self._planner = Planner(matching, self._import_again, CallVersions())
         self._outdated = self._find_outdated()
         self._imported = self._count_imported()

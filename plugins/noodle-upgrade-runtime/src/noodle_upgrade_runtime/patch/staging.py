@@ -16,6 +16,7 @@ from typing import Any
 from noodle_upgrade_core.errors import StageError, UpgradeError
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
+from noodle_upgrade_runtime.patch.inventory import Inventory
 from noodle_upgrade_runtime.patch.loading import Isolation, PrivateImports, search_path_of
 from noodle_upgrade_runtime.patch.matching import unchanged
 from noodle_upgrade_runtime.patch.pairing import Pairing
@@ -53,7 +54,7 @@ class Staging:
             name: path for name in tops if name in self._live and (path := search_path_of(self._live[name]))
         }
         self._old_trees = {_normal(c.component.name): str(c.old_tree) for c in changes if c.old_tree is not None}
-        self._existed: set[int] = set()
+        self._inventory = Inventory()
         self._effects: list[Effect] = []
 
     @property
@@ -89,32 +90,33 @@ class Staging:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.ident), ctypes.py_object(SystemExit))
 
     def _stage(self) -> PatchPrepared:
+        heap = gc.get_objects()
+        with self._inventory.watch(heap):
+            worlds = self._load_both()
+            return PatchPrepared(self.changes, worlds, heap, self._load_again)
+
+    def _load_both(self) -> Worlds:
         names = list(self._live)
         new_homes = {top: [str(change.new_tree)] for change in self.changes for top in change.top_levels}
         new_trees = {_normal(c.component.name): str(c.new_tree) for c in self.changes}
-        heap = gc.get_objects()
-        self._existed = set(map(id, heap))
-        self._existed.add(id(heap))
         outside = set(sys.modules)
         pristine = self._load(self._old_homes, names, self._old_trees)
         before = self._effects
         staged = self._load(new_homes, names, new_trees)
-        effects = (before, self._effects)
         self._spare(set(sys.modules) - outside)
-        worlds = Worlds(
-            live=self._live, pristine=pristine.modules, staged=staged.modules, made=self.made, effects=effects
+        return Worlds(
+            live=self._live,
+            pristine=pristine.modules,
+            staged=staged.modules,
+            inventory=self._inventory,
+            effects=(before, self._effects),
         )
-        return PatchPrepared(self.changes, worlds, heap, self._load_again)
-
-    def made(self, value: Any) -> bool:
-        """Return whether an object was made by a private load."""
-        return id(value) not in self._existed
 
     def _spare(self, modules: set[str]) -> None:
         """Leave alone what was imported for the first time, but does not belong to what changes."""
         for name in modules:
             namespace = getattr(sys.modules[name], "__dict__", {})
-            self._existed.update(map(id, (sys.modules[name], namespace, *namespace.values())))
+            self._inventory.spare((sys.modules[name], namespace, *namespace.values()))
 
     def _load(self, homes: Mapping[str, Sequence[str]], names: Sequence[str], trees: dict[str, str]) -> PrivateImports:
         self._imports = imports = PrivateImports(homes, trees)
@@ -131,9 +133,10 @@ class Staging:
 
     def _load_again(self, links: Correspondence) -> Again:
         """Import the old version once more: what differs from the first time differs with every import."""
-        again = self._load(self._old_homes, list(self._live), self._old_trees)
+        with self._inventory.watch(gc.get_objects()):
+            again = self._load(self._old_homes, list(self._live), self._old_trees)
         branch = links.branch()
-        pairing = Pairing(branch, made=self.made, accepts=unchanged)
+        pairing = Pairing(branch, made=self._inventory.made, accepts=unchanged)
         pairing.modules(self._live, again.modules)
         return Again(branch, {id(old): private for old, private in pairing.pairs})
 
