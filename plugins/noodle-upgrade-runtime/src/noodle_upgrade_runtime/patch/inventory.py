@@ -3,47 +3,55 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
 
 __all__ = ["Inventory"]
 
 
 class Inventory:
-    """Tells what was made while a `watch` was on. Objects that the collector does not track count as made.
+    """Tells what was made while it watched: `with inventory.watch(gc.get_objects()): ...`.
 
-    While a watch is on, everything that existed before is held, so that no id is used twice.
+    While it watches, everything that existed before is held, so that no id is used twice. Objects that the collector
+    does not track count as made.
     """
 
     def __init__(self) -> None:
         self._made: set[int] = set()
-        self._before: set[int] | None = None
+        self._before: set[int] = set()
+        self._heap: Sequence[Any] = ()
+        self._depth = 0
 
     def made(self, value: Any) -> bool:
         """Return whether an object was made by a private load."""
-        if self._before is not None:
+        if self._depth:
             return id(value) not in self._before or id(value) in self._made
         return id(value) in self._made or not gc.is_tracked(value)
 
-    @contextmanager
-    def watch(self, heap: Sequence[Any]) -> Iterator[None]:
-        """Take note of what is made from now on; `heap` are the objects that there are now, and is held meanwhile.
+    def watch(self, heap: Sequence[Any]) -> Self:
+        """Take note, within the context that this is, of what is made from now on; `heap` is what there is now.
 
         A watch within a watch changes nothing: the outer one sees what the inner one would.
         """
-        if self._before is not None:
-            yield
-            return
-        self._before = set(map(id, heap))
-        self._before.add(id(heap))
-        try:
-            yield
-        finally:
-            before, self._before = self._before, None
-            self._made.update(found for found in map(id, gc.get_objects()) if found not in before)
+        if not self._depth:
+            self._heap, self._before = heap, set(map(id, heap))
+            self._before.add(id(heap))
+        return self
+
+    def __enter__(self) -> Self:
+        self._depth += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            now = gc.get_objects()
+            # What this class needs for itself would leave its ids to objects of the program.
+            self._before.update((id(self._before), id(self._made)))
+            self._made.update(set(map(id, now)) - self._before)
+            self._heap, self._before = (), set()
 
     def spare(self, values: Iterable[Any]) -> None:
         """Count these as there before."""
-        if self._before is not None:
+        if self._depth:
             self._before.update(map(id, values))

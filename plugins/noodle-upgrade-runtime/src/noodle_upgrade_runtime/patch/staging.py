@@ -11,7 +11,6 @@ import threading
 import traceback
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from noodle_upgrade_core.errors import StageError, UpgradeError
 from noodle_upgrade_runtime.engine import Change
