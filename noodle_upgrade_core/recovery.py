@@ -169,13 +169,15 @@ class Reversal:
     async def _turn(self, plan: UpgradePlan, staged: StagedSwap | None) -> None:
         """Intent, effect, proof, commit point."""
         runner = self.services.runner
+        record = await asyncio.to_thread(self.journal.record, self.ledger.upgrade_id)
+        finished = record is not None and record.phase is Phase.DONE
         await self.ledger.write(self.journal.rolling_back, becomes=Phase.ROLLING_BACK, why=self.why)
         try:
             staged = await self._go(plan, staged)
             await self._check(plan)
             failures = await self._undo(plan)
         except UpgradeError as error:
-            await self._stuck(error)
+            await self._give_up(plan, error, finished=finished)
             raise
         active = {point.component_name: self.journal.active_of(point.component_name) for point in self.points}
         moves = tuple(
@@ -243,8 +245,21 @@ class Reversal:
                 self.ledger.operations += [f"{reply.plugin} undid {what}" for what in reply.value.undone]
         return failures
 
-    async def _stuck(self, error: UpgradeError) -> None:
-        await self.ledger.write(self.journal.finish, Phase.STUCK, becomes=Phase.STUCK, why=error.message, error=error)
+    async def _give_up(self, plan: UpgradePlan, error: UpgradeError, *, finished: bool) -> None:
+        """Leave a finished upgrade finished when nothing has moved; what else cannot go back is stuck."""
+        finish, write = self.journal.finish, self.ledger.write
+        if finished and await self._stayed(plan):
+            await write(finish, Phase.DONE, becomes=Phase.DONE, why=f"going back was refused: {error.message}")
+        else:
+            await write(finish, Phase.STUCK, becomes=Phase.STUCK, why=error.message, error=error)
+
+    async def _stayed(self, plan: UpgradePlan) -> bool:
+        """Ask every component whether it still runs the version that should have been left."""
+        registry, _ = await self.services.planner.registry()
+        known = set(registry.names)
+        return all(
+            step.name in known and registry.get_component(step.name).version == step.from_version for step in plan.steps
+        )
 
     def _context(self) -> UpgradeContext:
         return self.services.context(upgrade_id=self.ledger.upgrade_id, parameters={})

@@ -40,14 +40,19 @@ TRANSITIONS: Mapping[Phase, frozenset[Phase]] = MappingProxyType(
         Phase.COMMITTED: frozenset({Phase.SOAKING, Phase.DONE, Phase.ROLLING_BACK}),
         Phase.SOAKING: frozenset({Phase.DONE, Phase.ROLLING_BACK}),
         Phase.DONE: frozenset({Phase.ROLLING_BACK}),
-        Phase.ROLLING_BACK: frozenset({Phase.ROLLED_BACK, Phase.STUCK}),
+        Phase.ROLLING_BACK: frozenset({Phase.ROLLED_BACK, Phase.STUCK, Phase.DONE}),
         Phase.STUCK: frozenset({Phase.ROLLING_BACK}),
         Phase.REJECTED: frozenset(),
         Phase.ROLLED_BACK: frozenset(),
         Phase.ABORTED: frozenset(),
     }
 )
-"""Which phase may follow which. `DONE` is left again only by a rollback of a finished upgrade."""
+"""Which phase may follow which.
+
+`DONE` is left again only by a rollback of a finished upgrade, and comes back when that was refused before anything moved.
+"""
+
+_ENDS_OF_GOING_BACK = frozenset({Phase.ROLLED_BACK, Phase.STUCK})
 
 
 def way(before: Phase, after: Phase) -> tuple[Phase, ...]:
@@ -57,7 +62,7 @@ def way(before: Phase, after: Phase) -> tuple[Phase, ...]:
     """
     if after in TRANSITIONS[before]:
         return (after,)
-    if Phase.ROLLING_BACK in TRANSITIONS[before] and after in TRANSITIONS[Phase.ROLLING_BACK]:
+    if Phase.ROLLING_BACK in TRANSITIONS[before] and after in _ENDS_OF_GOING_BACK:
         return (Phase.ROLLING_BACK, after)
     return ()
 
@@ -233,7 +238,10 @@ class Journal(Protocol):
         """
 
     def rolling_back(self, upgrade_id: str, *, who: str, why: str, error: UpgradeError | None = None) -> UpgradeRecord:
-        """ROLLING_BACK: durable, except from SHIFTING, whose restart goes back anyway."""
+        """ROLLING_BACK: durable, except from SHIFTING, whose restart goes back anyway.
+
+        From DONE only while every pointer is at the version that this upgrade brought, else `VersionMismatchError`.
+        """
 
     def rolled_back(
         self,
@@ -262,7 +270,11 @@ class Journal(Protocol):
         evidence: Mapping[str, Any] | None = None,
         durable: bool = False,
     ) -> UpgradeRecord:
-        """DONE, REJECTED, ABORTED (they ride: a restart comes to the same end), or STUCK (durable)."""
+        """DONE, REJECTED, ABORTED (they ride: a restart comes to the same end), or STUCK (durable).
+
+        DONE after ROLLING_BACK says that a finished upgrade stays, because going back was refused before anything had
+        moved: durable, and only while every pointer is at the new version, else `VersionMismatchError`.
+        """
 
     def record_approval(self, upgrade_id: str, plan_digest: str, *, who: str, at: datetime, nonce: str) -> bool:
         """Keep an approval; False when this person has approved it already.
