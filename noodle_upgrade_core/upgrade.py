@@ -24,6 +24,7 @@ from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import (
     ApprovalRequiredError,
     InvalidRequestError,
+    JournalSchemaError,
     LeaseLostError,
     RollbackUnavailableError,
     UpgradeDisabledError,
@@ -32,7 +33,7 @@ from noodle_upgrade_core.errors import (
 )
 from noodle_upgrade_core.events import EventBus
 from noodle_upgrade_core.hookspecs import ActiveVersion, UpgradeContext
-from noodle_upgrade_core.journal.contract import Journal
+from noodle_upgrade_core.journal.contract import LEASE_SECONDS, Journal, take_lease
 from noodle_upgrade_core.model import (
     ComponentDescriptor,
     FeasibilityResult,
@@ -69,9 +70,6 @@ _LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING, Sever
 
 FIRST_LOOK_SECONDS = 1.0
 """When a program that was imported after the Upgrader opened is looked at: what it then runs, a restart runs again."""
-
-LEASE_SECONDS = 30.0
-"""How long a controller that has died without a word keeps others out, where its death cannot be seen."""
 
 
 class Upgrader:
@@ -142,8 +140,7 @@ class Upgrader:
         upgrader = await assemble(cls, settings or load_settings(), plugins or {}, drivers or {}, directory)
         lease = asyncio.create_task(upgrader.keep_lease(), name="noodle-lease")
         try:
-            for finding in await upgrader.resume():
-                logger.log(_LEVELS[finding.severity], "%s %s", finding.message, finding.hint)
+            _log(await upgrader.resume())
             yield upgrader
         finally:
             lease.cancel()
@@ -493,12 +490,18 @@ class Upgrader:
         }
 
     async def keep_lease(self) -> None:
-        """Renew the lease for ever; when it is lost, end what runs."""
+        """Renew the lease for ever; when it is lost, end what runs.
+
+        Without room for the journal at the start it is tried again, until there is some: only then upgrades are made.
+        """
         pause = FIRST_LOOK_SECONDS
-        while self.journal.refusal is None:
+        while not isinstance(self.journal.refusal, JournalSchemaError):
             await asyncio.sleep(pause)
             pause = LEASE_SECONDS / 3
             try:
+                if self.journal.refusal is not None:
+                    await self._manage_again()
+                    continue
                 await self._observe()
                 await asyncio.to_thread(self.journal.renew_lease)
             except LeaseLostError as lost:
@@ -508,8 +511,27 @@ class Upgrader:
             except UpgradeError as error:
                 self.events.emit("journal.failed", message=error.message, data=error.to_wire())
 
+    async def _manage_again(self) -> None:
+        """Open a journal again that had no room, and catch up with what could not be done at the start."""
+
+        def reopen() -> None:
+            self.journal.close()
+            self.journal.open()
+            take_lease(self.journal)
+
+        await asyncio.to_thread(reopen)
+        if self.journal.refusal is None:
+            _log(await self.resume())
+            self.events.emit("journal.recovered", message="There is room for the journal again: upgrades can be made.")
+
     def _who(self) -> str:
         return f"recovery of process {os.getpid()}"
+
+
+def _log(findings: Sequence[Finding]) -> None:
+    """Tell what was found at a start."""
+    for finding in findings:
+        logger.log(_LEVELS[finding.severity], "%s %s", finding.message, finding.hint)
 
 
 def _unrestored(active: Sequence[ActiveVersion], running: Mapping[str, str]) -> list[Finding]:

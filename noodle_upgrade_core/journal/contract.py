@@ -9,6 +9,7 @@ the lease is renewed. Every write checks that this controller's lease is still t
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType, TracebackType
@@ -16,19 +17,24 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from attrs import field, frozen
 
-from noodle_upgrade_core.errors import JournalSchemaError, UpgradeError
+from noodle_upgrade_core.errors import JournalError, JournalFullError, UpgradeError
 from noodle_upgrade_core.hookspecs import ActiveVersion
 from noodle_upgrade_core.model import ArtifactRef, Phase, RollbackPoint, UpgradePlan, UpgradeResult
 
 __all__ = [
+    "LEASE_SECONDS",
     "TRANSITIONS",
     "AuditRow",
     "Journal",
     "PointerMove",
     "Recovery",
     "UpgradeRecord",
+    "take_lease",
     "way",
 ]
+
+LEASE_SECONDS = 30.0
+"""How long a controller that has died without a word keeps others out, where its death cannot be seen."""
 
 TRANSITIONS: Mapping[Phase, frozenset[Phase]] = MappingProxyType(
     {
@@ -49,7 +55,7 @@ TRANSITIONS: Mapping[Phase, frozenset[Phase]] = MappingProxyType(
 )
 """Which phase may follow which.
 
-`DONE` is left again only by a rollback of a finished upgrade, and comes back when that was refused before anything moved.
+`DONE` is left again only by a rollback of a finished upgrade, and comes back when that was refused before it moved any.
 """
 
 _ENDS_OF_GOING_BACK = frozenset({Phase.ROLLED_BACK, Phase.STUCK})
@@ -153,11 +159,15 @@ class Journal(Protocol):
         """The layout of the file that is open."""
 
     @property
-    def refusal(self) -> JournalSchemaError | None:
-        """Why this journal can only be read: a newer version wrote it. `active` answers all the same."""
+    def refusal(self) -> JournalError | None:
+        """Why this journal can only be read; `active` answers all the same.
+
+        `JournalSchemaError` when a newer version wrote it, `JournalFullError` when there is no room to write it: to
+        close it and to open it again is then worth trying.
+        """
 
     def open(self) -> Self:
-        """Open or make the file; raises `JournalCorruptError`. A newer schema opens, for `active` alone."""
+        """Open or make the file; raises `JournalCorruptError`. With a `refusal` it is open for `active` alone."""
 
     def close(self) -> None:
         """Write what rides, release the lease, close; may be called twice."""
@@ -342,3 +352,13 @@ class Journal(Protocol):
         Before SHIFTING: ABORTED. SHIFTING, ROLLING_BACK: ROLLED_BACK. COMMITTED, SOAKING: DONE without a soak, SOAKING
         while it has tries and time left, else ROLLED_BACK. STUCK stays for a person to look at.
         """
+
+
+def take_lease(journal: Journal) -> None:
+    """Become the controller of a journal if it can be written; whether it can is its `refusal` afterwards.
+
+    Raises `LeaseHeldError`.
+    """
+    if journal.refusal is None:
+        with contextlib.suppress(JournalFullError):
+            journal.acquire_lease(ttl=LEASE_SECONDS)

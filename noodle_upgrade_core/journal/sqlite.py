@@ -303,7 +303,7 @@ class SqliteJournal(SqliteWrites):
     ) -> UpgradeRecord:
         """DONE, REJECTED, ABORTED (they ride: a restart comes to the same end), or STUCK (durable).
 
-        DONE after ROLLING_BACK is durable too, and raises `VersionMismatchError` unless all pointers are at the new one.
+        DONE after ROLLING_BACK is durable too: `VersionMismatchError` unless all pointers are at the new version.
         """
         if phase not in {Phase.DONE, Phase.REJECTED, Phase.ABORTED, Phase.STUCK}:
             raise JournalError(f"An upgrade does not finish as {phase}.", hint="Use rolled_back for ROLLED_BACK.")

@@ -1301,7 +1301,9 @@ class JournalMachine(RuleBasedStateMachine):
         if not chosen:
             return
         names = self.plans[chosen].component_names
-        held = {n for u, p in self.phases().items() if not p.ended and u != chosen for n in self.plans[u].component_names}
+        held = {
+            n for u, p in self.phases().items() if not p.ended and u != chosen for n in self.plans[u].component_names
+        }
         try:
             self.journal.rolling_back(chosen, who=WHO, why="")
         except UpgradeBusyError:

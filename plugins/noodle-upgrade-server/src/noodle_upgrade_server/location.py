@@ -24,7 +24,7 @@ from typing import Any
 from attrs import field, frozen
 
 from noodle_upgrade_core.journal.leases import Holder, this_process
-from noodle_upgrade_server.errors import AlreadyServedError, ServeError
+from noodle_upgrade_server.errors import AlreadyServedError, NoRoomError, ServeError
 from noodle_upgrade_server.security import check_bind, peer_of
 
 __all__ = ["Listener", "Lock", "listen_tcp", "listen_unix", "remove_pointer", "write_pointer", "write_private"]
@@ -300,6 +300,8 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise NoRoomError(f"{path} cannot be used for the control API: {reason}.", hint="Make room.") from error
         hint = "Check that the folder is there, and that this user may write to it."
         if error.errno == errno.ELOOP:
             hint = "It is a symbolic link: remove it."
