@@ -112,6 +112,7 @@ class UpgradeRun:
             parameters=self.plan.request.parameters,
             remaining=lambda: max(0.0, self._deadline - time.monotonic()),
             cancelled=lambda: bool(self.abort.reason),
+            mark=self.ledger.mark,
             gate=self._gate,
             probe=self._probe,
         )
@@ -263,6 +264,8 @@ class UpgradeRun:
             )
         self._check_running("Everything reported success", staged.running())
         self._stop_on(await self._probe(), "after")
+        if (drain := getattr(staged, "drain", None)) is not None:
+            await services.runner.call("swap", drain, limit=self._left())
 
     async def _outcome(self, staged: StagedSwap) -> Outcome:
         services = self.services
@@ -329,6 +332,7 @@ class UpgradeRun:
             moves,
             becomes=Phase.COMMITTED,
             why="all traffic is on the new version",
+            evidence=self.ledger.evidence,
             soak_seconds=self._soak_seconds,
             soak_tries=self.services.soak_tries,
         )
@@ -405,7 +409,14 @@ class UpgradeRun:
             return
         moves = () if reached is Phase.SHIFTING else _moves_back(self.plan, self._points)
         try:
-            await ledger.write(journal.rolled_back, moves, becomes=Phase.ROLLED_BACK, why=error.message, error=error)
+            await ledger.write(
+                journal.rolled_back,
+                moves,
+                becomes=Phase.ROLLED_BACK,
+                why=error.message,
+                error=error,
+                evidence=ledger.evidence,
+            )
         except UpgradeError as failed:
             unwritten.append(f"journal: {failed.message}")
             ledger.move(Phase.ROLLED_BACK, "; ".join(unwritten))
@@ -457,7 +468,14 @@ class UpgradeRun:
     async def _end(self, phase: Phase, *, why: str, failures: list[str] | None = None) -> None:
         """Write the last phase; with `failures` a journal that cannot be written is one more of them."""
         try:
-            await self.ledger.write(self.services.journal.finish, phase, becomes=phase, why=why, error=self.error)
+            await self.ledger.write(
+                self.services.journal.finish,
+                phase,
+                becomes=phase,
+                why=why,
+                error=self.error,
+                evidence=self.ledger.evidence,
+            )
         except UpgradeError as unwritten:
             if failures is None:
                 raise

@@ -191,7 +191,9 @@ class Reversal:
             for point in self.points
             if (now_active := active[point.component_name]) is not None and now_active.version == point.to_version
         )
-        await self.ledger.write(self.journal.rolled_back, moves, becomes=Phase.ROLLED_BACK, why=self.why)
+        await self.ledger.write(
+            self.journal.rolled_back, moves, becomes=Phase.ROLLED_BACK, why=self.why, evidence=self.ledger.evidence
+        )
         if self.warm is None and staged is not None:
             await runner.call("swap", staged.commit)
         self.ledger.operations.append(f"{'flipped' if self.warm is not None else 'swapped'} back: {self.ledger.title}")
@@ -249,9 +251,11 @@ class Reversal:
         """Leave a finished upgrade finished when nothing has moved; what else cannot go back is stuck."""
         finish, write = self.journal.finish, self.ledger.write
         if finished and await self._stayed(plan):
-            await write(finish, Phase.DONE, becomes=Phase.DONE, why=f"going back was refused: {error.message}")
+            why = f"going back was refused: {error.message}"
+            await write(finish, Phase.DONE, becomes=Phase.DONE, why=why, evidence=self.ledger.evidence)
         else:
-            await write(finish, Phase.STUCK, becomes=Phase.STUCK, why=error.message, error=error)
+            why, evidence = error.message, self.ledger.evidence
+            await write(finish, Phase.STUCK, becomes=Phase.STUCK, why=why, error=error, evidence=evidence)
 
     async def _stayed(self, plan: UpgradePlan) -> bool:
         """Ask every component whether it still runs the version that should have been left."""
@@ -262,7 +266,7 @@ class Reversal:
         )
 
     def _context(self) -> UpgradeContext:
-        return self.services.context(upgrade_id=self.ledger.upgrade_id, parameters={})
+        return self.services.context(upgrade_id=self.ledger.upgrade_id, parameters={}, mark=self.ledger.mark)
 
 
 @define(kw_only=True)

@@ -76,6 +76,9 @@ class StagedSwap(Protocol):
 
     Order of calls: `shift` any number of times, then `commit` or `revert`. `revert` may come at any moment, also twice
     and also after `commit`, until the old version is released.
+
+    A swap may have a method `drain()` besides: called when all traffic is on the new version, before the commit point,
+    it waits for the calls that are still inside the old one. When it raises, the change is taken back.
     """
 
     @property
@@ -138,6 +141,12 @@ class SwapSet:
         """Commit every part, in order."""
         for part in self.parts:
             await settle(part.commit())
+
+    async def drain(self) -> None:
+        """Wait for the calls inside the old version of every part that can tell."""
+        for part in self.parts:
+            if (drain := getattr(part, "drain", None)) is not None:
+                await settle(drain())
 
     async def revert(self) -> None:
         """Revert every part, last first; never stops at the first failure."""

@@ -262,6 +262,7 @@ class Journal(Protocol):
         why: str,
         error: UpgradeError | None = None,
         result: UpgradeResult | None = None,
+        evidence: Mapping[str, Any] | None = None,
     ) -> UpgradeRecord:
         """ROLLED_BACK, durable: every generation grows by 1, and pointers that had been moved go back.
 

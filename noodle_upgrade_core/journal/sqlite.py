@@ -258,12 +258,21 @@ class SqliteJournal(SqliteWrites):
         why: str,
         error: UpgradeError | None = None,
         result: UpgradeResult | None = None,
+        evidence: Mapping[str, Any] | None = None,
     ) -> UpgradeRecord:
         """ROLLED_BACK, durable: generations grow, pointers that were moved go back; raises `VersionMismatchError`."""
-        return self._take_back(upgrade_id, moves, who=who, why=why, fields=_ending(error, result))[0]
+        fields = _ending(error, result)
+        return self._take_back(upgrade_id, moves, who=who, why=why, fields=fields, evidence=evidence)[0]
 
     def _take_back(
-        self, upgrade_id: str, moves: Sequence[PointerMove], *, who: str, why: str, fields: dict[str, Any]
+        self,
+        upgrade_id: str,
+        moves: Sequence[PointerMove],
+        *,
+        who: str,
+        why: str,
+        fields: dict[str, Any],
+        evidence: Mapping[str, Any] | None = None,
     ) -> tuple[UpgradeRecord, tuple[PointerMove, ...]]:
         record = self._current(upgrade_id)
         made: list[PointerMove] = []
@@ -286,7 +295,9 @@ class SqliteJournal(SqliteWrites):
             made.extend({**befores, **asked}.values())
             return {"moves": [pointers.move(connection, move, upgrade_id=upgrade_id)[1] for move in made]}
 
-        changed = self._change(upgrade_id, Phase.ROLLED_BACK, who=who, why=why, effect=effect, fields=fields)
+        changed = self._change(
+            upgrade_id, Phase.ROLLED_BACK, who=who, why=why, evidence=evidence, effect=effect, fields=fields
+        )
         return changed, tuple(made)
 
     def finish(

@@ -12,7 +12,7 @@ from attrs import frozen
 from noodle_upgrade_core.errors import SwapRefusedError
 from noodle_upgrade_core.model import Verdict
 from noodle_upgrade_core.staged import COUNTS, WEIGHTS, Arm
-from noodle_upgrade_runtime.drain import Drain
+from noodle_upgrade_runtime.drain import Drain, InFlight
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.handles import Bound, Handles, Link, bind, extend, flip, process_handles
 from noodle_upgrade_runtime.loading import Loading
@@ -150,6 +150,8 @@ class GenerationPrepared:
         stateful = any(map(turn_has_state, self._turns))
         self.capabilities = frozenset({COUNTS}) if stateful else frozenset({COUNTS, WEIGHTS})
         self.quiet_top_levels = frozenset(t for c in changes for t in c.top_levels) if stateful else frozenset[str]()
+        # A call that is suspended in the old object would change state that has been handed over already.
+        self.stateful_top_levels = self.quiet_top_levels
         for turn in self._turns:
             extend(turn.handle, turn.new.surface)
 
@@ -221,6 +223,12 @@ class GenerationPrepared:
                 turn.link.bound = turn.old
             self._routing.revert()
             self._routing = None
+
+    def in_flight(self) -> InFlight:
+        """Return the calls that are inside the old version, for whoever wants to wait for them."""
+        old = [turn.old.space for turn in self._turns]
+        public = frozenset(t for c in self._changes for t in c.top_levels) if None in old else frozenset[str]()
+        return InFlight([space for space in old if space is not None], public)
 
     def arms(self) -> tuple[Arm, Arm] | None:
         """Return what both versions did since traffic began to move."""

@@ -4,18 +4,20 @@ Operations are atomic, but a call that is half-way through the old code when the
 a change is made at a moment when no thread's stack holds a frame of the component: the check and the change happen
 within one time slice of the GIL, so that no thread can enter in between.
 
-This is about threads that run. A suspended generator or coroutine of the component is on no stack: it goes on in its
-own old code object, and calls the new functions; `Drain` finds those.
+This is about threads that run. A suspended generator or coroutine of the component is on no stack: after a patch it
+goes on in its own old code object, and calls the new functions. Where state is handed over no such call may be under
+way either, because what it does to the old object afterwards would be lost: `at_quiescence` waits for it on request.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import FrameType
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 
 from attrs import frozen
 
@@ -29,13 +31,16 @@ _PAUSE_SECONDS = 0.0005
 
 @frozen
 class Blocker:
-    """A thread that is inside the component: `where` is `file:line function`, innermost frame of the component."""
+    """Who is inside the component: `where` is `file:line function`, innermost frame of the component.
+
+    `thread` is empty for a coroutine or generator that is suspended.
+    """
 
     thread: str
     where: str
 
     def __str__(self) -> str:
-        return f"thread {self.thread!r} in {self.where}"
+        return f"thread {self.thread!r} in {self.where}" if self.thread else f"a suspended call in {self.where}"
 
 
 def blockers(top_levels: frozenset[str]) -> tuple[Blocker, ...]:
@@ -45,19 +50,44 @@ def blockers(top_levels: frozenset[str]) -> tuple[Blocker, ...]:
     found = []
     for ident, frame in sys._current_frames().items():  # noqa: SLF001 - the one documented way to see other stacks
         if ident != me and (inside := _inside(frame, top_levels)) is not None:
-            code = inside.f_code
-            where = f"{code.co_filename}:{inside.f_lineno} {code.co_qualname}"
-            found.append(Blocker(names.get(ident, str(ident)), where))
+            found.append(Blocker(names.get(ident, str(ident)), _place(inside)))
     return tuple(found)
+
+
+def _place(frame: FrameType) -> str:
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}"
+
+
+def _belongs(frame: FrameType, top_levels: frozenset[str]) -> bool:
+    name = frame.f_globals.get("__name__")
+    return isinstance(name, str) and name.partition(".")[0].partition("@")[0] in top_levels
 
 
 def _inside(frame: FrameType | None, top_levels: frozenset[str]) -> FrameType | None:
     while frame is not None:
-        name = frame.f_globals.get("__name__")
-        if isinstance(name, str) and name.partition(".")[0].partition("@")[0] in top_levels:
+        if _belongs(frame, top_levels):
             return frame
         frame = frame.f_back
     return None
+
+
+def _suspended(top_levels: frozenset[str]) -> tuple[Blocker, ...]:
+    """Return the coroutines and generators of these packages that have begun or will, and have not ended."""
+    if not top_levels:
+        return ()
+    found = []
+    for one in gc.get_objects():
+        if isinstance(one, CoroutineType):
+            frame = one.cr_frame
+        elif isinstance(one, GeneratorType):
+            frame = one.gi_frame
+        elif isinstance(one, AsyncGeneratorType):
+            frame = one.ag_frame
+        else:
+            continue
+        if frame is not None and _belongs(frame, top_levels):
+            found.append(Blocker("", _place(frame)))
+    return tuple(found)
 
 
 def _busy(top_levels: frozenset[str], me: int) -> bool:
@@ -82,9 +112,16 @@ def _long_slice() -> Iterator[None]:
 
 
 def at_quiescence(
-    change: Callable[[], None], top_levels: frozenset[str], *, within: float, force: bool = False
+    change: Callable[[], None],
+    top_levels: frozenset[str],
+    *,
+    suspended: frozenset[str] = frozenset(),
+    within: float,
+    force: bool = False,
 ) -> tuple[Blocker, ...]:
     """Call `change` at an instant in which no other thread is inside these packages.
+
+    Nor, for those in `suspended`, any coroutine or generator.
 
     Tries for `within` seconds. Then, with `force`, it makes the change all the same and returns who was inside (nobody
     otherwise); without it raises `DrainTimeoutError` that names them, and nothing has changed.
@@ -95,17 +132,17 @@ def at_quiescence(
         # Sleeping gives the GIL away and gets it back: a fresh slice.
         time.sleep(_PAUSE_SECONDS)
         with _long_slice():
-            if not _busy(top_levels, me):
+            if not _busy(top_levels, me) and not _suspended(suspended):
                 change()
                 return ()
         if time.monotonic() >= until:
             break
-    inside = blockers(top_levels)
+    inside = (*blockers(top_levels), *_suspended(suspended))
     if force:
         change()
         return inside
     raise DrainTimeoutError(
-        f"For {within:g} s some thread was always inside the code that changes: "
+        f"For {within:g} s some call was always inside the code that changes: "
         + ("; ".join(str(blocker) for blocker in inside) or "a different one at each look")
         + ".",
         hint="Wait for the call to end, raise runtime.quiesce, or give runtime.on_busy=force: running calls then go on"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,14 @@ from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.overlay import Overlay
 from noodle_upgrade_runtime.rehearsal import Rehearsals
 from noodle_upgrade_runtime.settings import RuntimeSettings
-from noodle_upgrade_runtime.swap import Quiet, RuntimeSwap
+from noodle_upgrade_runtime.swap import Leaving, Quiet, RuntimeSwap
 from noodle_upgrade_runtime.trees import declared
 
 __all__ = ["Runtime"]
 
 _MECHANISM = "runtime.mechanism"
+_LEAST_WATCH_SECONDS = 1.0
+_MOST_WATCH_SECONDS = 3600.0
 
 
 class Runtime:
@@ -65,7 +67,9 @@ class Runtime:
         self._handles.locate = self._locate
 
     def close(self) -> None:
-        """Find components for handles no more."""
+        """Find components for handles no more, and watch no old version any more."""
+        for drain in self.drains:
+            drain.stop()
         self._handles.locate = _nowhere
 
     # --- what there is -------------------------------------------------------------------------------------------
@@ -213,6 +217,7 @@ class Runtime:
             groups.setdefault(step.verdict.engine, []).append((step, self._change(step, component, context)))
         parts: list[Any] = []
         quiet: set[str] = set()
+        suspended: set[str] = set()
         try:
             for name, group in groups.items():
                 engine: Engine = context.drivers.make("engines", name)
@@ -221,11 +226,12 @@ class Runtime:
                 parts.append(part)
                 tops = frozenset(top for change in changes for top in change.top_levels)
                 quiet |= getattr(part, "quiet_top_levels", tops)
+                suspended |= getattr(part, "stateful_top_levels", frozenset())
         except BaseException:
             for part in parts:
                 _discard(part)
             raise
-        swap = self._swap(parts, groups, frozenset(quiet), context)
+        swap = self._swap(parts, groups, (frozenset(quiet), frozenset(suspended)), context)
         self._staged.setdefault(context.upgrade_id, []).append(swap)
         return swap
 
@@ -233,10 +239,11 @@ class Runtime:
         self,
         parts: list[Any],
         groups: Mapping[str, list[tuple[PlanStep, Change]]],
-        quiet: frozenset[str],
+        quiet: tuple[frozenset[str], frozenset[str]],
         context: UpgradeContext,
     ) -> RuntimeSwap:
         integration = self._settings.upgrade_integration
+        coordinated = integration.enable_runtime_coordination
         steps = [pair for group in groups.values() for pair in group]
         placed = [(change.component.name, change.new_tree) for change in _importable(groups)]
 
@@ -250,19 +257,27 @@ class Runtime:
             parts,
             versions={step.name: (step.from_version, step.to_version) for step, _ in steps},
             quiet=Quiet(
-                top_levels=quiet if integration.enable_runtime_coordination else frozenset(),
+                top_levels=quiet[0] if coordinated else frozenset(),
+                suspended=quiet[1] if coordinated else frozenset(),
                 within=self._settings.quiesce,
                 force=self._settings.on_busy == "force",
-                forced=lambda inside: context.emit(
-                    "upgrade.forced",
-                    message=f"changed while {len(inside)} call(s) were inside: {'; '.join(inside)}",
-                    data={"blockers": list(inside)},
-                ),
+                forced=partial(_forced, context, "changed while calls were inside"),
             ),
+            leaving=self._leaving(context),
             ledger=self._ledger,
             counting=integration.enable_performance_monitoring,
             extra=overlaid,
             committed=self._supersede,
+        )
+
+    def _leaving(self, context: UpgradeContext) -> Leaving | None:
+        settings = self._settings
+        if settings.on_drain_timeout == "extend":
+            return None
+        return Leaving(
+            within=settings.drain_timeout,
+            force=settings.on_drain_timeout == "force",
+            forced=partial(_forced, context, "committed while calls were inside the old version"),
         )
 
     def _stage_limit(self) -> float:
@@ -289,16 +304,22 @@ class Runtime:
             threading.Thread(target=watch, name="noodle drain", daemon=True).start()
 
     def _watch(self, drains: tuple[Drain, ...], names: str) -> None:
+        told: list[str] = []
+        pause = max(self._settings.drain_timeout, _LEAST_WATCH_SECONDS)
         until = time.monotonic() + self._settings.drain_timeout
-        for drain in drains:
-            if not drain.wait(max(0.0, until - time.monotonic())):
-                held = [str(one) for one in drain.holders()]
+        while not all(drain.wait(max(0.0, until - time.monotonic())) for drain in drains):
+            held = [str(one) for drain in drains for one in drain.holders()]
+            if not told or held != told:
                 self._host.emit(
                     EventKind.DRAINING,
                     component_name=names,
                     message=f"an old version of {names} is still in use: {'; '.join(held) or 'by something unseen'}",
                     data={"blockers": held},
                 )
+            told = held or ["something unseen"]
+            # Nobody is in a hurry: the next look is twice as far away, and says only what has changed.
+            pause = min(2 * pause, _MOST_WATCH_SECONDS)
+            until = time.monotonic() + pause
 
     def drop(self, upgrade_id: str) -> Receipt | None:
         """Let go of what was staged for an upgrade and does not serve."""
@@ -358,6 +379,12 @@ class Runtime:
                 f" not be changed to {one.version}: {error.message}",
                 hint="Open the Upgrader before the program imports it: `noodle run` does.",
             )
+
+
+def _forced(context: UpgradeContext, what: str, inside: Sequence[str]) -> None:
+    """Tell of what was done against the rules, now and in the journal."""
+    context.emit("upgrade.forced", message=f"{what}: {'; '.join(inside)}", data={"blockers": list(inside)})
+    context.mark(f"forced: {what}", {"blockers": list(inside)})
 
 
 def _reviewed(verdict: Verdict, engine: Engine, change: Change) -> Verdict:

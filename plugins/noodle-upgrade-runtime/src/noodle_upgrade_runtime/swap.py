@@ -11,7 +11,7 @@ from typing import Any
 from attrs import field, frozen
 from packaging.utils import canonicalize_name
 
-from noodle_upgrade_core.errors import RollbackUnavailableError
+from noodle_upgrade_core.errors import DrainTimeoutError, RollbackUnavailableError
 from noodle_upgrade_core.staged import COUNTS, WEIGHTS, Arm, Measurement
 from noodle_upgrade_runtime.discovery import Ledger
 from noodle_upgrade_runtime.engine import Prepared
@@ -19,15 +19,28 @@ from noodle_upgrade_runtime.namespace import Space
 from noodle_upgrade_runtime.operations import Call, Operation, Script
 from noodle_upgrade_runtime.quiescence import at_quiescence
 
-__all__ = ["Quiet", "RuntimeSwap"]
+__all__ = ["Leaving", "Quiet", "RuntimeSwap"]
 
 
 @frozen(kw_only=True)
 class Quiet:
-    """When code may be changed: `within` seconds an instant must come in which no thread is inside `top_levels`."""
+    """When code may be changed: `within` seconds an instant must come in which no thread is inside `top_levels`.
 
+    Nor, for those in `suspended`, a call that is suspended.
+    """
+
+    suspended: frozenset[str] = frozenset()
     top_levels: frozenset[str] = frozenset()
     within: float = 5.0
+    force: bool = False
+    forced: Callable[[Sequence[str]], Any] = field(default=lambda _: None)
+
+
+@frozen(kw_only=True)
+class Leaving:
+    """How long a commit waits for the calls inside the old version; with `force` it is then made, and told."""
+
+    within: float
     force: bool = False
     forced: Callable[[Sequence[str]], Any] = field(default=lambda _: None)
 
@@ -45,6 +58,7 @@ class RuntimeSwap:
         *,
         versions: Mapping[str, tuple[str, str]],
         quiet: Quiet,
+        leaving: Leaving | None = None,
         ledger: Ledger,
         counting: bool = True,
         extra: Callable[[list[Operation]], list[Operation]] = lambda _: [],
@@ -53,6 +67,7 @@ class RuntimeSwap:
         self.parts = tuple(parts)
         self.versions = dict(versions)
         self._quiet = quiet
+        self._leaving = leaving
         self._ledger = ledger
         self._extra = extra
         self._committed = committed
@@ -108,6 +123,30 @@ class RuntimeSwap:
             self._weight = 1.0
         self._committed(self)
 
+    def drain(self) -> None:
+        """Wait for the calls that are inside the old version, where the settings want that before a commit.
+
+        Raises `DrainTimeoutError` that names them.
+        """
+        leaving = self._leaving
+        if leaving is None:
+            return
+        until = time.monotonic() + leaving.within
+        for part in self.parts:
+            old = getattr(part, "in_flight", None)
+            inside = old().wait(max(0.0, until - time.monotonic())) if old is not None else ()
+            if not inside:
+                continue
+            names = [str(one) for one in inside]
+            if not leaving.force:
+                raise DrainTimeoutError(
+                    f"After {leaving.within:g} s calls are still inside the old version: {'; '.join(names)}.",
+                    hint="Wait for them, raise runtime.drain_timeout, or set runtime.on_drain_timeout to extend or"
+                    " force: they then end in the old version, which stays until they have.",
+                    details={"blockers": names},
+                )
+            leaving.forced(names)
+
     def _route(self, weight: float) -> None:
         done = []
         try:
@@ -147,9 +186,12 @@ class RuntimeSwap:
         if not self._quiet.top_levels:
             change()
             return
-        inside = at_quiescence(change, self._quiet.top_levels, within=self._quiet.within, force=self._quiet.force)
+        quiet = self._quiet
+        inside = at_quiescence(
+            change, quiet.top_levels, suspended=quiet.suspended, within=quiet.within, force=quiet.force
+        )
         if inside:
-            self._quiet.forced([str(blocker) for blocker in inside])
+            quiet.forced([str(blocker) for blocker in inside])
 
     # --- back ----------------------------------------------------------------------------------------------------
 
