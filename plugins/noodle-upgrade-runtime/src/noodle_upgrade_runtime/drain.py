@@ -28,7 +28,9 @@ from typing import Any
 from attrs import frozen
 
 from noodle_upgrade_core.errors import DrainTimeoutError
+from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.namespace import Space
+from noodle_upgrade_runtime.quiescence import NOBODY
 
 __all__ = ["Drain", "Held", "InFlight"]
 
@@ -55,12 +57,12 @@ _Inside = Callable[[FrameType], bool]
 class InFlight:
     """The calls that are inside some versions which get no new ones: on a stack, or suspended.
 
-    `spaces` are those of private versions, `top_levels` the packages of a version that was imported publicly.
+    `spaces` are those of private versions, `names` the modules of a version that was imported publicly.
     """
 
-    def __init__(self, spaces: Sequence[Space] = (), top_levels: frozenset[str] = frozenset()) -> None:
+    def __init__(self, spaces: Sequence[Space] = (), names: Names = NOBODY) -> None:
         self._spaces = tuple(spaces)
-        self._top_levels = top_levels
+        self._names = names
 
     def holders(self) -> tuple[Held, ...]:
         """Name them."""
@@ -68,8 +70,7 @@ class InFlight:
 
         def inside(frame: FrameType) -> bool:
             name = frame.f_globals.get("__name__")
-            public = isinstance(name, str) and name.partition(".")[0] in self._top_levels
-            return public or id(frame.f_code) in codes
+            return name in self._names or id(frame.f_code) in codes
 
         return (*_threads(inside), *_suspended(gc.get_objects(), inside))[:_MOST_NAMED]
 

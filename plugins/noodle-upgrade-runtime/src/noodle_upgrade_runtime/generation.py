@@ -16,8 +16,10 @@ from noodle_upgrade_runtime.drain import Drain, InFlight
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.handles import Bound, Handles, Link, bind, extend, flip, process_handles
 from noodle_upgrade_runtime.loading import Loading
+from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.namespace import Space
 from noodle_upgrade_runtime.operations import Operation, Script
+from noodle_upgrade_runtime.quiescence import NOBODY
 from noodle_upgrade_runtime.routing import Router, routed_methods
 from noodle_upgrade_runtime.state import Chain, has_state
 from noodle_upgrade_runtime.trees import contents_of, member_of
@@ -149,9 +151,8 @@ class GenerationPrepared:
         self._handles = handles
         stateful = any(map(turn_has_state, self._turns))
         self.capabilities = frozenset({COUNTS}) if stateful else frozenset({COUNTS, WEIGHTS})
-        self.quiet_top_levels = frozenset(t for c in changes for t in c.top_levels) if stateful else frozenset[str]()
-        # A call that is suspended in the old object would change state that has been handed over already.
-        self.stateful_top_levels = self.quiet_top_levels
+        # A call under way in the old object, also a suspended one, would change state that has gone over already.
+        self.quiet_names = self.stateful_names = _names_of(changes) if stateful else NOBODY
         for turn in self._turns:
             extend(turn.handle, turn.new.surface)
 
@@ -227,7 +228,7 @@ class GenerationPrepared:
     def in_flight(self) -> InFlight:
         """Return the calls that are inside the old version, for whoever wants to wait for them."""
         old = [turn.old.space for turn in self._turns]
-        public = frozenset(t for c in self._changes for t in c.top_levels) if None in old else frozenset[str]()
+        public = _names_of(self._changes) if None in old else NOBODY
         return InFlight([space for space in old if space is not None], public)
 
     def arms(self) -> tuple[Arm, Arm] | None:
@@ -269,16 +270,21 @@ class GenerationPrepared:
         return Drain(going) if going else None
 
 
+def _names_of(changes: Iterable[Change]) -> Names:
+    return Names(root for change in changes for root in change.names)
+
+
 def _direct_users(change: Change) -> tuple[str, ...]:
     """Name the modules that use the component past its handles: they stay on the version that they imported."""
-    users = []
+    users, names = [], change.names
     for name, module in tuple(sys.modules.items()):
-        top = name.partition(".")[0].partition("@")[0]
-        if module is None or top in change.top_levels or top == __name__.partition(".")[0]:
+        top, dot, rest = name.partition(".")
+        top = top.partition("@")[0]
+        if module is None or top + dot + rest in names or top == __name__.partition(".")[0]:
             continue
         for value in tuple(getattr(module, "__dict__", {}).values()):
             origin = getattr(value, "__name__", "") if isinstance(value, type(sys)) else _home(value)
-            if isinstance(origin, str) and origin.partition(".")[0] in change.top_levels:
+            if origin in names:
                 users.append(name)
                 break
     if not users:

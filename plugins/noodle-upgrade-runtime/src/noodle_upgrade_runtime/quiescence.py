@@ -22,9 +22,11 @@ from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from attrs import frozen
 
 from noodle_upgrade_core.errors import DrainTimeoutError
+from noodle_upgrade_runtime.names import Names
 
 __all__ = ["Blocker", "at_quiescence", "blockers"]
 
+NOBODY = Names()
 _SLICE_SECONDS = 1.0
 _PAUSE_SECONDS = 0.0005
 
@@ -43,14 +45,14 @@ class Blocker:
         return f"thread {self.thread!r} in {self.where}" if self.thread else f"a suspended call in {self.where}"
 
 
-def blockers(top_levels: frozenset[str]) -> tuple[Blocker, ...]:
+def blockers(names: Names) -> tuple[Blocker, ...]:
     """Return the threads, other than this one, that are inside these packages now."""
     me = threading.get_ident()
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    known = {thread.ident: thread.name for thread in threading.enumerate()}
     found = []
     for ident, frame in sys._current_frames().items():  # noqa: SLF001 - the one documented way to see other stacks
-        if ident != me and (inside := _inside(frame, top_levels)) is not None:
-            found.append(Blocker(names.get(ident, str(ident)), _place(inside)))
+        if ident != me and (inside := _inside(frame, names)) is not None:
+            found.append(Blocker(known.get(ident, str(ident)), _place(inside)))
     return tuple(found)
 
 
@@ -58,22 +60,27 @@ def _place(frame: FrameType) -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}"
 
 
-def _belongs(frame: FrameType, top_levels: frozenset[str]) -> bool:
+def _belongs(frame: FrameType, names: Names) -> bool:
     name = frame.f_globals.get("__name__")
-    return isinstance(name, str) and name.partition(".")[0].partition("@")[0] in top_levels
+    if not isinstance(name, str):
+        return False
+    if "@" in name:  # a private one: `jinja2@3_1~2.lexer`
+        top, dot, rest = name.partition(".")
+        name = top.partition("@")[0] + dot + rest
+    return name in names
 
 
-def _inside(frame: FrameType | None, top_levels: frozenset[str]) -> FrameType | None:
+def _inside(frame: FrameType | None, names: Names) -> FrameType | None:
     while frame is not None:
-        if _belongs(frame, top_levels):
+        if _belongs(frame, names):
             return frame
         frame = frame.f_back
     return None
 
 
-def _suspended(top_levels: frozenset[str]) -> tuple[Blocker, ...]:
+def _suspended(names: Names) -> tuple[Blocker, ...]:
     """Return the coroutines and generators of these packages that have begun or will, and have not ended."""
-    if not top_levels:
+    if not names:
         return ()
     found = []
     for one in gc.get_objects():
@@ -85,14 +92,14 @@ def _suspended(top_levels: frozenset[str]) -> tuple[Blocker, ...]:
             frame = one.ag_frame
         else:
             continue
-        if frame is not None and _belongs(frame, top_levels):
+        if frame is not None and _belongs(frame, names):
             found.append(Blocker("", _place(frame)))
     return tuple(found)
 
 
-def _busy(top_levels: frozenset[str], me: int) -> bool:
+def _busy(names: Names, me: int) -> bool:
     frames = sys._current_frames()  # noqa: SLF001 - see above
-    return any(ident != me and _inside(frame, top_levels) is not None for ident, frame in frames.items())
+    return any(ident != me and _inside(frame, names) is not None for ident, frame in frames.items())
 
 
 @contextlib.contextmanager
@@ -113,9 +120,9 @@ def _long_slice() -> Iterator[None]:
 
 def at_quiescence(
     change: Callable[[], None],
-    top_levels: frozenset[str],
+    names: Names,
     *,
-    suspended: frozenset[str] = frozenset(),
+    suspended: Names = NOBODY,
     within: float,
     force: bool = False,
 ) -> tuple[Blocker, ...]:
@@ -132,12 +139,12 @@ def at_quiescence(
         # Sleeping gives the GIL away and gets it back: a fresh slice.
         time.sleep(_PAUSE_SECONDS)
         with _long_slice():
-            if not _busy(top_levels, me) and not _suspended(suspended):
+            if not _busy(names, me) and not _suspended(suspended):
                 change()
                 return ()
         if time.monotonic() >= until:
             break
-    inside = (*blockers(top_levels), *_suspended(suspended))
+    inside = (*blockers(names), *_suspended(suspended))
     if force:
         change()
         return inside

@@ -30,8 +30,10 @@ from noodle_upgrade_runtime.drain import Drain
 from noodle_upgrade_runtime.engine import Change, Engine
 from noodle_upgrade_runtime.handles import process_handles
 from noodle_upgrade_runtime.health import check_health
+from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.overlay import Overlay
+from noodle_upgrade_runtime.quiescence import NOBODY
 from noodle_upgrade_runtime.rehearsal import Rehearsals
 from noodle_upgrade_runtime.settings import RuntimeSettings
 from noodle_upgrade_runtime.swap import Leaving, Quiet, RuntimeSwap
@@ -145,6 +147,10 @@ class Runtime:
 
     def _change(self, step: PlanStep, component: ComponentDescriptor, context: UpgradeContext) -> Change:
         tops = {*component.metadata.get("top_levels", ()), *step.artifact.top_levels}
+        names = {*_import_names(component.metadata), *_import_names(step.artifact.metadata)}
+        if names:
+            names |= _whole(component.metadata, component.metadata.get("top_levels", ()))
+            names |= _whole(step.artifact.metadata, step.artifact.top_levels)
         root = component.metadata.get("root")
         old = self._overlay.tree_of(step.name) or (Path(root) if root else None)
         trees = {version: context.store / a.tree for version, a in zip(step.path[1:], step.artifacts, strict=False)}
@@ -158,6 +164,7 @@ class Runtime:
             path=step.path,
             trees=trees,
             parameters=context.parameters,
+            import_names=tuple(sorted(names)),
         )
 
     # --- whether it may run --------------------------------------------------------------------------------------
@@ -216,22 +223,20 @@ class Runtime:
             component = self._find(step.name) or step.component
             groups.setdefault(step.verdict.engine, []).append((step, self._change(step, component, context)))
         parts: list[Any] = []
-        quiet: set[str] = set()
-        suspended: set[str] = set()
+        quiet = suspended = NOBODY
         try:
             for name, group in groups.items():
                 engine: Engine = context.drivers.make("engines", name)
                 changes = tuple(change for _, change in group)
                 part = engine.stage(changes, cancelled=lambda: context.cancelled() or time.monotonic() > until)
                 parts.append(part)
-                tops = frozenset(top for change in changes for top in change.top_levels)
-                quiet |= getattr(part, "quiet_top_levels", tops)
-                suspended |= getattr(part, "stateful_top_levels", frozenset())
+                quiet |= getattr(part, "quiet_names", [root for change in changes for root in change.names])
+                suspended |= getattr(part, "stateful_names", NOBODY)
         except BaseException:
             for part in parts:
                 _discard(part)
             raise
-        swap = self._swap(parts, groups, (frozenset(quiet), frozenset(suspended)), context)
+        swap = self._swap(parts, groups, (quiet, suspended), context)
         self._staged.setdefault(context.upgrade_id, []).append(swap)
         return swap
 
@@ -239,7 +244,7 @@ class Runtime:
         self,
         parts: list[Any],
         groups: Mapping[str, list[tuple[PlanStep, Change]]],
-        quiet: tuple[frozenset[str], frozenset[str]],
+        quiet: tuple[Names, Names],
         context: UpgradeContext,
     ) -> RuntimeSwap:
         integration = self._settings.upgrade_integration
@@ -257,8 +262,8 @@ class Runtime:
             parts,
             versions={step.name: (step.from_version, step.to_version) for step, _ in steps},
             quiet=Quiet(
-                top_levels=quiet[0] if coordinated else frozenset(),
-                suspended=quiet[1] if coordinated else frozenset(),
+                names=quiet[0] if coordinated else NOBODY,
+                suspended=quiet[1] if coordinated else NOBODY,
                 within=self._settings.quiesce,
                 force=self._settings.on_busy == "force",
                 forced=partial(_forced, context, "changed while calls were inside"),
@@ -394,6 +399,16 @@ def _reviewed(verdict: Verdict, engine: Engine, change: Change) -> Verdict:
         return verdict
     blockers = review(change, verdict.evidence)
     return evolve(verdict, feasible=not blockers, blockers=(*verdict.blockers, *blockers))
+
+
+def _import_names(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names with dots of a version that lies in namespaces; none for one that has its packages to itself."""
+    return tuple(metadata.get("import_names", ()))
+
+
+def _whole(metadata: Mapping[str, Any], top_levels: Iterable[str]) -> set[str]:
+    """Return the top levels of a version that it has to itself."""
+    return set(top_levels) if not _import_names(metadata) else set()
 
 
 def _nowhere(_name: str) -> None:

@@ -15,22 +15,23 @@ from noodle_upgrade_core.errors import DrainTimeoutError, RollbackUnavailableErr
 from noodle_upgrade_core.staged import COUNTS, WEIGHTS, Arm, Measurement
 from noodle_upgrade_runtime.discovery import Ledger
 from noodle_upgrade_runtime.engine import Prepared
+from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.namespace import Space
 from noodle_upgrade_runtime.operations import Call, Operation, Script
-from noodle_upgrade_runtime.quiescence import at_quiescence
+from noodle_upgrade_runtime.quiescence import NOBODY, at_quiescence
 
 __all__ = ["Leaving", "Quiet", "RuntimeSwap"]
 
 
 @frozen(kw_only=True)
 class Quiet:
-    """When code may be changed: `within` seconds an instant must come in which no thread is inside `top_levels`.
+    """When code may be changed: `within` seconds an instant must come in which no thread is inside the modules `names`.
 
     Nor, for those in `suspended`, a call that is suspended.
     """
 
-    suspended: frozenset[str] = frozenset()
-    top_levels: frozenset[str] = frozenset()
+    names: Names = NOBODY
+    suspended: Names = NOBODY
     within: float = 5.0
     force: bool = False
     forced: Callable[[Sequence[str]], Any] = field(default=lambda _: None)
@@ -183,13 +184,11 @@ class RuntimeSwap:
         return made
 
     def _quietly(self, change: Callable[[], None]) -> None:
-        if not self._quiet.top_levels:
+        if not self._quiet.names:
             change()
             return
         quiet = self._quiet
-        inside = at_quiescence(
-            change, quiet.top_levels, suspended=quiet.suspended, within=quiet.within, force=quiet.force
-        )
+        inside = at_quiescence(change, quiet.names, suspended=quiet.suspended, within=quiet.within, force=quiet.force)
         if inside:
             quiet.forced([str(blocker) for blocker in inside])
 
