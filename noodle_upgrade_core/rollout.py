@@ -134,7 +134,6 @@ class Conductor:
     measure: Callable[[float, float], Measurement | None] | None = None
     turned: Callable[[bool], None] | None = None
     quiet: Callable[[], contextlib.AbstractAsyncContextManager[bool]] = _at_once
-    call: Callable[..., Awaitable[Any]] | None = None
     interval: float = 0.1
     deadline: float = float("inf")
 
@@ -211,16 +210,13 @@ class Conductor:
             return
         # With weights every call is routed, and stays where it began. Without, the change is made between calls.
         async with _at_once() if by_share else self.quiet():
-            if self.call is not None:
-                await self.call(staged.shift, target)
-            else:
-                await settle(staged.shift(target))
+            await settle(staged.shift(target))
             state.weight = target
             if self.turned is not None:
                 self.turned(target > 0.0)
 
-    def _measured(self, state: _State) -> Measurement | None:
-        seen = None if self.staged is None else self.staged.measure()
+    async def _measured(self, state: _State) -> Measurement | None:
+        seen = None if self.staged is None else await settle(self.staged.measure())
         if seen is None and self.measure is not None:
             seen = self.measure(self.clock.now() - state.started, state.weight)
         return seen
@@ -228,8 +224,8 @@ class Conductor:
     async def _watch(self, step: Judge, state: _State) -> Observation:
         until = self.clock.now() + step.budget
         while True:
-            measured = self._measured(state)
-            seen = self._judged(measured, state)
+            measured = await self._measured(state)
+            seen = await self._judged(measured, state)
             state.last = seen
             self.emit("upgrade.measured", data=_report(seen))
             left = until - self.clock.now()
@@ -239,13 +235,13 @@ class Conductor:
             await self.clock.sleep(min(self.interval, left), self.abort)
             self._check(state)
 
-    def _judged(self, measured: Measurement | None, state: _State) -> Observation:
+    async def _judged(self, measured: Measurement | None, state: _State) -> Observation:
         elapsed = self.clock.now() - state.started
         if measured is None:
             return Observation(
                 starved=True, reasons=("nothing counts calls here",), elapsed=elapsed, weight=state.weight
             )
-        seen = self.judge.observe(measured)
+        seen = await settle(self.judge.observe(measured))
         return Observation(
             harm=seen.harm,
             safe=seen.safe and not seen.harm,

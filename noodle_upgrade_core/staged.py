@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Awaitable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from attrs import frozen
 
@@ -100,17 +100,19 @@ class StagedSwap(Protocol):
         Raises `RollbackUnavailableError` once the old version is released.
         """
 
-    def measure(self) -> Measurement | None:
+    def measure(self) -> Measurement | Awaitable[Measurement | None] | None:
         """Return what both versions did so far, or None without the capability `counts`."""
 
-    def running(self) -> dict[str, str]:
+    def running(self) -> dict[str, str] | Awaitable[dict[str, str]]:
         """Return the version that each component of this swap really runs, by asking it."""
 
 
-async def settle(result: Awaitable[None] | None) -> None:
-    """Await what a method of a staged swap returned, if it has to be awaited."""
-    if result is not None:
-        await result
+T = TypeVar("T")
+
+
+async def settle(result: Awaitable[T] | T) -> T:
+    """Await what somebody's method returned, if it has to be awaited."""
+    return await result if isinstance(result, Awaitable) else result
 
 
 @frozen
@@ -152,13 +154,16 @@ class SwapSet:
         """Revert every part, last first; never stops at the first failure."""
         await _take_back(self.parts)
 
-    def measure(self) -> Measurement | None:
+    async def measure(self) -> Measurement | None:
         """Return the measurement of the first part that has one."""
-        return next((seen for part in self.parts if (seen := part.measure()) is not None), None)
+        for part in self.parts:
+            if (seen := await settle(part.measure())) is not None:
+                return seen
+        return None
 
-    def running(self) -> dict[str, str]:
+    async def running(self) -> dict[str, str]:
         """Return the versions that all parts run."""
-        return {name: version for part in self.parts for name, version in part.running().items()}
+        return {name: version for part in self.parts for name, version in (await settle(part.running())).items()}
 
 
 async def _take_back(parts: Sequence[StagedSwap]) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from attrs import field, frozen
 
 from noodle_upgrade_core.drivers import Drivers
-from noodle_upgrade_core.errors import InvalidRequestError
+from noodle_upgrade_core.errors import InvalidRequestError, PluginBrokenError, UpgradeError
 from noodle_upgrade_core.model import UpgradePlan, UpgradeRequest
 from noodle_upgrade_core.staged import WEIGHTS
 from noodle_upgrade_core.steps import Judge, Observation, Probe, Revert, Rollout, Shift, Strategy
 
-__all__ = ["Gradual", "Immediate", "strategy_for"]
+__all__ = ["Gradual", "Immediate", "rollout_of", "strategy_for"]
 
 
 def _seconds(_: Any, attribute: Any, value: float) -> None:
@@ -106,3 +106,20 @@ def strategy_for(request: UpgradeRequest, drivers: Drivers, defaults: Mapping[st
         )
     made: Strategy = drivers.make("strategies", request.strategy, **{**defaults.get(request.strategy, {}), **own})
     return made
+
+
+def rollout_of(strategy: Strategy, plan: UpgradePlan) -> Rollout:
+    """Begin a strategy's rollout; raises `PluginBrokenError` when what it returns is no generator of steps."""
+    name = type(strategy).__name__
+    try:
+        rollout = strategy.rollout(plan)
+    except UpgradeError:
+        raise
+    except Exception as error:
+        raise PluginBrokenError(f"The strategy {name} raised {type(error).__name__}: {error}") from error
+    if not isinstance(rollout, Generator):
+        raise PluginBrokenError(
+            f"The strategy {name} must return a generator of steps; it returned {type(rollout).__name__}.",
+            hint="Write `rollout` with `yield`.",
+        )
+    return rollout

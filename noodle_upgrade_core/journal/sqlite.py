@@ -320,13 +320,15 @@ class SqliteJournal(SqliteWrites):
             raise JournalError(f"An upgrade does not finish as {phase}.", hint="Use rolled_back for ROLLED_BACK.")
         record = self._current(upgrade_id)
         stays = phase is Phase.DONE and record.phase is Phase.ROLLING_BACK
+        # A restart that finds a soak whose time has passed goes back: that it ended well must not be lost.
+        soaked = phase is Phase.DONE and record.soak_deadline is not None
         return self._change(
             upgrade_id,
             phase,
             who=who,
             why=why,
             evidence=evidence,
-            durable=durable or stays or phase is Phase.STUCK,
+            durable=durable or stays or soaked or phase is Phase.STUCK,
             effect=partial(pointers.check_reached, record) if stays else None,
             fields=_ending(error, result),
         )
