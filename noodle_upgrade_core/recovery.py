@@ -276,6 +276,11 @@ class Reversal:
 
     async def _stayed(self, plan: UpgradePlan) -> bool:
         """Ask every component whether it still runs the version that should have been left."""
+        if self.warm is not None:
+            try:
+                await self.warm.running()  # waits for a revert that is late: it may still land
+            except UpgradeError:
+                return False
         registry, _ = await self.services.planner.registry()
         known = set(registry.names)
         return all(

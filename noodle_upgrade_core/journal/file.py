@@ -224,15 +224,18 @@ class SqliteFile:
             if self._faults is not None:
                 self._faults("COMMITTED")
             self._since_checkpoint += 1
-            if self._since_checkpoint >= _CHECKPOINT_AFTER:
+        if self._since_checkpoint >= _CHECKPOINT_AFTER:
+            # What was committed is committed: nobody may hear of it as a failure. Without room the log only grows, and
+            # it is tried again later; a disk that has failed stops the next write.
+            with contextlib.suppress(JournalError):
                 self.checkpoint()
 
     def checkpoint(self) -> None:
         """Bring the log into the file, as far as no reader needs it."""
         with self.lock, self._translated():
             if self._since_checkpoint and self._writer is not None:
-                self._usable().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 self._since_checkpoint = 0
+                self._usable().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def check_usable(self) -> None:
         """Raise what a write would raise before it begins: closed, failed, a newer schema, another process."""

@@ -14,6 +14,7 @@ from noodle_upgrade_core.model import Verdict
 from noodle_upgrade_core.staged import COUNTS, WEIGHTS, Arm
 from noodle_upgrade_runtime.drain import Drain, InFlight
 from noodle_upgrade_runtime.engine import Change
+from noodle_upgrade_runtime.gate import Gate
 from noodle_upgrade_runtime.handles import Bound, Handles, Link, bind, extend, flip, process_handles
 from noodle_upgrade_runtime.loading import Loading
 from noodle_upgrade_runtime.names import Names
@@ -162,6 +163,10 @@ class GenerationPrepared:
 
     # --- state ---------------------------------------------------------------------------------------------------
 
+    def gate(self, within: float) -> Gate:
+        """Return a gate that keeps new calls from the handles with state for as long as that moves."""
+        return Gate([turn.handle for turn in self._turns if turn_has_state(turn)], within=within)
+
     def hand_over(self) -> None:
         """Carry the state of every old object to its new one; the old ones keep theirs. Raises `MigrationError`."""
         for turn in self._turns:
@@ -175,9 +180,8 @@ class GenerationPrepared:
     # --- what RuntimeSwap asks for -------------------------------------------------------------------------------
 
     def operations(self) -> Sequence[Operation]:
-        """Return the flip of every handle; the state, where there is any, is carried over at this moment."""
+        """Return the flip of every handle; what state there is has been handed over just before."""
         self._take_in_latecomers()
-        self.hand_over()
         made = []
         for turn in self._turns:
             old, new = turn.old.surface.methods, turn.new.surface.methods
@@ -193,6 +197,8 @@ class GenerationPrepared:
                     turn = _turn(one, change, self._spaces[0])
                     extend(one, turn.new.surface)
                     self._turns = (*self._turns, turn)
+                    # Nothing has passed through it but what its own object knows, which is new.
+                    turn.chain.forward()
 
     def route(self, weight: float) -> None:
         """Send this share of calls to the new version, and count from the first share on."""

@@ -16,8 +16,10 @@ import gc
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
+from typing import Any
 
 from attrs import frozen
 
@@ -79,22 +81,51 @@ def _inside(frame: FrameType | None, names: Names) -> FrameType | None:
 
 
 def _suspended(names: Names) -> tuple[Blocker, ...]:
+    frames = map(_frame_of, _asleep(names))
+    return tuple(Blocker("", _place(frame)) for frame in frames if frame is not None)
+
+
+def _asleep(names: Names) -> list[Any]:
     """Return the coroutines and generators of these packages that have begun or will, and have not ended."""
     if not names:
-        return ()
-    found = []
-    for one in gc.get_objects():
-        if isinstance(one, CoroutineType):
-            frame = one.cr_frame
-        elif isinstance(one, GeneratorType):
-            frame = one.gi_frame
-        elif isinstance(one, AsyncGeneratorType):
-            frame = one.ag_frame
-        else:
-            continue
-        if frame is not None and _belongs(frame, names):
-            found.append(Blocker("", _place(frame)))
-    return tuple(found)
+        return []
+    kinds = (CoroutineType, GeneratorType, AsyncGeneratorType)
+    found = [one for one in gc.get_objects() if type(one) in kinds]
+    return [one for one in found if (frame := _frame_of(one)) is not None and _belongs(frame, names)]
+
+
+def _frame_of(one: Any) -> FrameType | None:
+    for name in ("cr_frame", "gi_frame", "ag_frame"):
+        if hasattr(one, name):
+            frame: FrameType | None = getattr(one, name)
+            return frame
+    return None
+
+
+class _Sleepers:
+    """Looks for suspended calls without stopping the program for it.
+
+    To look through the whole heap takes as long as a request. So those that were found are watched until they have
+    ended, and the next look comes when ten times its length has passed.
+    """
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._found: list[weakref.ref[Any]] = []
+        self._next = 0.0
+
+    def any(self) -> bool:
+        """Whether some were there at the last look and have not ended, or it is too early to look again."""
+        if not self._names:
+            return False
+        if any(_frame_of(one) is not None for ref in self._found if (one := ref()) is not None):
+            return True
+        started = time.monotonic()
+        if started < self._next:
+            return True
+        self._found = [weakref.ref(one) for one in _asleep(self._names)]
+        self._next = time.monotonic() + 10 * (time.monotonic() - started)
+        return bool(self._found)
 
 
 def _busy(names: Names, me: int) -> bool:
@@ -135,13 +166,16 @@ def at_quiescence(
     """
     until = time.monotonic() + within
     me = threading.get_ident()
+    sleepers = _Sleepers(suspended)
     while True:
         # Sleeping gives the GIL away and gets it back: a fresh slice.
         time.sleep(_PAUSE_SECONDS)
-        with _long_slice():
-            if not _busy(names, me) and not _suspended(suspended):
-                change()
-                return ()
+        if not sleepers.any():
+            with _long_slice():
+                # Once more within the slice: one may have fallen asleep since.
+                if not _busy(names, me) and not _suspended(suspended):
+                    change()
+                    return ()
         if time.monotonic() >= until:
             break
     inside = (*blockers(names), *_suspended(suspended))
