@@ -288,7 +288,7 @@ class UpgradeRequest:
 class Finding:
     """Something that a validation noticed: `subject` is what it is about, `hint` what to do, `code` is stable."""
 
-    severity: Severity
+    severity: Severity = field(converter=Severity)
     code: str
     message: str
     subject: str = ""

@@ -19,7 +19,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 
-from noodle_upgrade_core.driven import Driven, DrivenDecider, carried_through
+from noodle_upgrade_core.driven import Driven, carried_through
 from noodle_upgrade_core.errors import (
     ApprovalRequiredError,
     HarmDetectedError,
@@ -49,11 +49,12 @@ from noodle_upgrade_core.model import (
     UpgradeStatus,
     now,
 )
+from noodle_upgrade_core.parameters import strategy_for
 from noodle_upgrade_core.rollout import Abort, Conductor, RealClock, arm_summary
 from noodle_upgrade_core.services import Services
 from noodle_upgrade_core.staged import Measurement
-from noodle_upgrade_core.steps import Gate, Judge
-from noodle_upgrade_core.strategies import rollout_of, strategy_for
+from noodle_upgrade_core.steps import Gate, Judge, Rollout
+from noodle_upgrade_core.strategies import rollout_of
 from noodle_upgrade_core.traffic import Counting
 from noodle_upgrade_core.wire import to_wire
 
@@ -226,9 +227,7 @@ class UpgradeRun:
         self.decision = await decide(
             self.plan,
             votes_of(replies),
-            decider=DrivenDecider(
-                services.drivers.make("deciders", services.decider), services.runner, services.decider
-            ),
+            decider=await services.make_decider(),
             people=self.people,
             waiting=self._waiting,
         )
@@ -313,10 +312,16 @@ class UpgradeRun:
                 raise reply.error
             outcome: Outcome = reply.value
             return outcome
-        strategy = strategy_for(self.plan.request, services.drivers, services.strategy_defaults)
-        return await self._conductor(staged).carry_out(rollout_of(strategy, self.plan))
+        name = f"strategy {self.plan.request.strategy}"
 
-    def _conductor(self, staged: Driven) -> Conductor:
+        def begin() -> Rollout:
+            return rollout_of(strategy_for(self.plan.request, services.drivers, services.strategy_defaults), self.plan)
+
+        rollout = await services.runner.call(name, begin)
+        conductor = await self._conductor(staged)
+        return await evolve(conductor, ask=partial(services.runner.call, name)).carry_out(rollout)
+
+    async def _conductor(self, staged: Driven) -> Conductor:
         services, counted = self.services, self._counted
 
         def emit(kind: str, *, message: str = "", data: Mapping[str, Any] | None = None) -> None:
@@ -326,7 +331,7 @@ class UpgradeRun:
 
         return Conductor(
             staged=staged,
-            judge=services.make_judge(),
+            judge=await services.make_judge(self.plan.request),
             clock=RealClock(),
             abort=self.abort,
             emit=emit,
@@ -399,7 +404,7 @@ class UpgradeRun:
             self.ledger.move(Phase.SOAKING, f"{why}; {full.message}")
         with self._counting() as counting:
             counting.turn(to_new=True)
-            conductor = evolve(self._conductor(self._held), deadline=float("inf"))
+            conductor = evolve(await self._conductor(self._held), deadline=float("inf"))
             seen = await conductor.watch(Judge(until="budget", budget=seconds))
         self.measured = seen.measured or self.measured
         self._check_abort()

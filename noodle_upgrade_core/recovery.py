@@ -332,7 +332,9 @@ class ResumedSoak:
         counting = services.gauge.count(old, new)
         counting.turn(to_new=True)
         try:
-            conductor = Conductor(staged=None, judge=services.make_judge(), measure=counting.measure, abort=self.abort)
+            conductor = Conductor(
+                staged=None, judge=await services.make_judge(), measure=counting.measure, abort=self.abort
+            )
             seen = await conductor.watch(Judge(until="budget", budget=max(0.0, left)))
             if self.abort.reason:
                 result = await self.reverse(f"Cancelled: {self.abort.reason}")

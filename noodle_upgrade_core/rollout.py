@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from noodle_upgrade_core.errors import PluginBrokenError, UpgradeTimeoutError
 from noodle_upgrade_core.hookspecs import Outcome
@@ -121,7 +121,8 @@ class Conductor:
 
     `measure(at, weight)` gives counts where the staged swap itself has none. `probe` returns findings about the new
     version, errors are harm; `gate` asks people. `interval` is how often a judge looks, in seconds. `deadline` is on
-    the clock of this conductor. `quiet` gives a moment between calls for a change that is all or nothing.
+    the clock of this conductor. `quiet` gives a moment between calls for a change that is all or nothing. `ask` calls
+    the strategy, which may be slow, in another thread; without it that is done here.
     """
 
     staged: StagedSwap | None
@@ -134,6 +135,7 @@ class Conductor:
     measure: Callable[[float, float], Measurement | None] | None = None
     turned: Callable[[bool], None] | None = None
     quiet: Callable[[], contextlib.AbstractAsyncContextManager[bool]] = _at_once
+    ask: Callable[..., Awaitable[Any]] | None = None
     interval: float = 0.1
     deadline: float = float("inf")
 
@@ -146,7 +148,7 @@ class Conductor:
         """
         state = _State(started=self.clock.now())
         try:
-            step = _advance(rollout, None)
+            step = await self._advance(rollout, None)
             while step is not None:
                 self._check(state)
                 state.steps.append(str(step))
@@ -158,14 +160,22 @@ class Conductor:
                 seen = await self._perform(step, state)
                 if self.abort.reason:
                     return state.outcome(promoted=False, reasons=(self.abort.reason,))
-                step = _advance(rollout, seen)
+                step = await self._advance(rollout, seen)
         finally:
-            rollout.close()
+            # One that hangs is still running, and one that refuses to be closed has nothing to say any more.
+            with contextlib.suppress(Exception):
+                rollout.close()
         if state.weight < 1.0:
             return state.outcome(
                 promoted=False, reasons=(f"the strategy ended with {state.weight:.0%} of the traffic moved",)
             )
         return state.outcome(promoted=True)
+
+    async def _advance(self, rollout: Rollout, seen: Observation | None) -> Step | None:
+        if self.ask is None:
+            return _advance(rollout, seen)
+        step: Step | None = await self.ask(_advance, rollout, seen)
+        return step
 
     async def watch(self, step: Judge, *, weight: float = 1.0) -> Observation:
         """Watch with the judge while nothing moves: what a committed version does while it soaks."""
@@ -214,6 +224,7 @@ class Conductor:
             state.weight = target
             if self.turned is not None:
                 self.turned(target > 0.0)
+        state.base = await self._measured(state)
 
     async def _measured(self, state: _State) -> Measurement | None:
         seen = None if self.staged is None else await settle(self.staged.measure())
@@ -241,6 +252,7 @@ class Conductor:
             return Observation(
                 starved=True, reasons=("nothing counts calls here",), elapsed=elapsed, weight=state.weight
             )
+        measured = evolve(measured, base=state.base)
         seen = await settle(self.judge.observe(measured))
         return Observation(
             harm=seen.harm,
@@ -283,6 +295,7 @@ class _State:
     weight: float = 0.0
     steps: list[str] = field(factory=list)
     last: Observation | None = None
+    base: Measurement | None = None
 
     def observation(self, at: float) -> Observation:
         return Observation(elapsed=at - self.started, weight=self.weight)

@@ -9,13 +9,14 @@ from typing import Any
 
 from attrs import frozen
 
-from noodle_upgrade_core.driven import Driven, DrivenJudge, DrivenSwap
+from noodle_upgrade_core.driven import Driven, DrivenDecider, DrivenJudge, DrivenSwap
 from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import SwapRefusedError, UpgradeError
 from noodle_upgrade_core.events import EventBus
 from noodle_upgrade_core.hookspecs import UpgradeContext
 from noodle_upgrade_core.journal.contract import Journal
-from noodle_upgrade_core.model import Phase, RollbackPoint, UpgradePlan
+from noodle_upgrade_core.model import Phase, RollbackPoint, UpgradePlan, UpgradeRequest
+from noodle_upgrade_core.parameters import judge_for
 from noodle_upgrade_core.phases.runner import Runner
 from noodle_upgrade_core.planning import Planner
 from noodle_upgrade_core.staged import StagedSwap, SwapSet
@@ -51,9 +52,15 @@ class Services:
     context: Callable[..., UpgradeContext]
     write_later: Callable[[Callable[[], Any]], None]
 
-    def make_judge(self) -> DrivenJudge:
-        """Make the judge that the settings name, new for each rollout."""
-        return DrivenJudge(self.drivers.make("judges", self.judge), self.runner, self.judge)
+    async def make_judge(self, request: UpgradeRequest | None = None) -> DrivenJudge:
+        """Make the judge that the settings name, with the request's parameters for it, new for each rollout."""
+        made = await self.runner.call(f"judge {self.judge}", partial(judge_for, request, self.drivers, self.judge))
+        return DrivenJudge(made, self.runner, self.judge)
+
+    async def make_decider(self) -> DrivenDecider:
+        """Make the decider that the settings name."""
+        made = await self.runner.call(f"decider {self.decider}", partial(self.drivers.make, "deciders", self.decider))
+        return DrivenDecider(made, self.runner, self.decider)
 
     def quiet(self) -> contextlib.AbstractAsyncContextManager[bool]:
         """Give a moment in which no request is under way, as far as the gauge sees requests."""

@@ -10,7 +10,7 @@ import bisect
 from collections.abc import Awaitable, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from noodle_upgrade_core.errors import RollbackFailedError
 
@@ -59,15 +59,36 @@ class Arm:
     latency: tuple[int, ...] = ()
     last_error: str = ""
 
+    def since(self, earlier: Arm) -> Arm:
+        """Return what was counted after an earlier count of the same version."""
+        return evolve(
+            self,
+            calls=self.calls - earlier.calls,
+            errors=self.errors - earlier.errors,
+            latency=tuple(a - b for a, b in zip(self.latency, earlier.latency, strict=True))
+            if len(self.latency) == len(earlier.latency)
+            else self.latency,
+        )
+
 
 @frozen(kw_only=True)
 class Measurement:
-    """Both versions at one moment: `at` in seconds of the rollout's clock, `weight` the share that was asked for."""
+    """Both versions at one moment: `at` in seconds of the rollout's clock, `weight` the share that was asked for.
+
+    Counts are since the rollout began; `base` are those at the moment of the last shift, to judge this share alone by.
+    """
 
     at: float
     weight: float
     old: Arm
     new: Arm
+    base: Measurement | None = None
+
+    def since_shift(self) -> Measurement:
+        """Return what was counted since the share was changed last."""
+        if self.base is None:
+            return self
+        return evolve(self, old=self.old.since(self.base.old), new=self.new.since(self.base.new), base=None)
 
 
 @runtime_checkable

@@ -158,7 +158,10 @@ class Strategy(Protocol):
 
 
 class JudgeDriver(Protocol):
-    """A driver of `noodle_upgrade.judges`: made anew for each rollout, with the request's parameters as keywords."""
+    """A driver of `noodle_upgrade.judges`: made anew for each rollout.
+
+    The request's parameters whose names begin with `judge.` are its keywords: `judge.calls` is `calls`.
+    """
 
     def observe(self, seen: Measurement) -> Observation | Awaitable[Observation]:
         """Take in one measurement, counts since the rollout began, and say what the evidence so far means.

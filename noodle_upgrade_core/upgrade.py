@@ -111,6 +111,7 @@ class Upgrader:
             sources=sources,
             drivers=drivers,
             settings=settings.runtime_upgrade,
+            judge=settings.drivers.judge,
             registered=lambda: self._registered,
             context=self._plan_context,
         )

@@ -179,7 +179,8 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
     """Give a socket that has its address, and listens only when the program does."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        made = socket.socket(family, socket.SOCK_STREAM)
+        # The protocol by its number: asyncio turns Nagle's delay off only where a socket says that it is TCP.
+        made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise ServeError(f"{host}:{port} is no address here: {error}.", hint="Choose another --host.") from error
     with made:
