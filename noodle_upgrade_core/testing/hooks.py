@@ -60,7 +60,7 @@ def sample_arguments(hook: str, directory: Path, *, cancelled: bool = False) -> 
     samples: dict[str, tuple[dict[str, Any], ...]] = {
         "assess": ({"step": sample_step(), "context": context},),
         "decide": (plan,),
-        "deploy": ({**plan, **staged},),
+        "deploy": ({**plan, **staged, "artifacts": ()},),
         "discover": ({},),
         "observe": ({"event": sample_event()}, {"event": sample_event(kind="upgrade.phase", data={"to": "done"})}),
         "recompile": ({**plan, **staged},),
