@@ -26,17 +26,25 @@ def _count(_: Any, attribute: Any, value: int) -> None:
 class KillSwitch:
     """Harm after `errors` failed calls when they are more than `ratio` times the old version's share.
 
+    Harm, too, when calls of the new version are under way and for `stall` seconds none was answered.
+
     Safe after `calls` calls at the present share without harm; starved while the new version had no call at all. What
     went well at a small share says nothing about a larger one.
     """
 
     errors: int = field(default=5, validator=_count)
     ratio: float = 2.0
+    stall: float = 30.0
     calls: int = field(default=200, validator=_count)
 
     def observe(self, seen: Measurement) -> Observation:
         """Compare error shares."""
         new, old = seen.new, seen.old
+        if new.stalled > self.stall:
+            reason = f"calls of the new version are under way, and for {new.stalled:.0f} s none was answered"
+            return Observation(harm=True, reasons=(reason,), evidence={"stalled": new.stalled})
+        if new.calls == 0 and new.stalled:
+            return Observation(reasons=(f"{new.in_flight} call(s) are under way, none was answered yet",))
         if new.calls == 0:
             return Observation(starved=True, reasons=("the new version has had no calls yet",))
         share = new.errors / new.calls

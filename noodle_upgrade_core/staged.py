@@ -49,13 +49,15 @@ def bucket_of(seconds: float) -> int:
 class Arm:
     """What one version did since the deployment began: counts only grow.
 
-    `latency` has one count per bucket of `LATENCY_BOUNDS` and one for slower calls.
+    `latency` has one count per bucket of `LATENCY_BOUNDS` and one for slower calls. `stalled` is for how many seconds
+    calls have been waiting for their first answer without any getting one.
     """
 
     version: str
     calls: int = 0
     errors: int = 0
     in_flight: int = 0
+    stalled: float = 0.0
     latency: tuple[int, ...] = ()
     last_error: str = ""
 

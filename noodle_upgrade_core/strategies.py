@@ -38,6 +38,8 @@ class Immediate:
         seen = yield Probe()
         if not seen.harm and self.bake:
             seen = yield Judge(until="budget", budget=self.bake)
+            while _unanswered(seen):
+                seen = yield Judge(until="safe", budget=max(self.bake, 1.0))
         if seen.harm:
             yield Revert(seen.reasons)
 
@@ -47,8 +49,8 @@ class Gradual:
     """Raise the share by `percentage` points at a time, as long as the judge sees no harm.
 
     Each step is left as soon as the judge says safe, or after `bake` seconds when there is too little traffic to say
-    anything; with `require_evidence` such a step goes on until there is an answer or the request's time is over. A
-    swap that is all or nothing has one step.
+    anything, but not while calls are under way and none was answered. With `require_evidence` such a step goes on until
+    there is an answer or the request's time is over. A swap that is all or nothing has one step.
     """
 
     percentage: float = field(default=10.0, validator=_percentage)
@@ -68,7 +70,7 @@ class Gradual:
                     yield Revert(seen.reasons)
                     return
             seen = yield Judge(until="safe", budget=self.bake)
-            while self.require_evidence and not seen.safe and not seen.harm:
+            while _unanswered(seen) or (self.require_evidence and not seen.safe and not seen.harm):
                 seen = yield Judge(until="safe", budget=max(self.bake, 1.0))
             if seen.harm:
                 yield Revert(seen.reasons)
@@ -79,6 +81,14 @@ class Gradual:
         count = int(100 // self.percentage)
         shares = [min(1.0, step * self.percentage / 100) for step in range(1, count + 1)]
         return (*shares, 1.0) if not shares or shares[-1] < 1.0 else tuple(shares)
+
+
+def _unanswered(seen: Observation) -> bool:
+    """Whether calls have entered the new version and none was answered: no reason to go on, however long it takes."""
+    if seen.harm or seen.safe or seen.measured is None:
+        return False
+    new = seen.measured.since_shift().new
+    return new.calls == 0 and new.stalled > 0
 
 
 def rollout_of(strategy: Strategy, plan: UpgradePlan) -> Rollout:

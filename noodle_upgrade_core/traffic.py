@@ -15,7 +15,7 @@ from typing import Any
 
 from noodle_upgrade_core.staged import LATENCY_BOUNDS, Arm, Measurement, bucket_of
 
-__all__ = ["ArmCounter", "Counting", "Gauge"]
+__all__ = ["ArmCounter", "Counting", "Gauge", "call_error"]
 
 _SERVER_ERROR = 500
 
@@ -26,7 +26,7 @@ class ArmCounter:
     One lock per version, held for a few additions: about 0.3 µs a call, paid only while a deployment runs.
     """
 
-    __slots__ = ("_buckets", "_calls", "_errors", "_last_error", "_lock", "_started", "version")
+    __slots__ = ("_buckets", "_calls", "_errors", "_last_error", "_lock", "_moved", "_started", "_waiting", "version")
 
     def __init__(self, version: str) -> None:
         self.version = version
@@ -36,17 +36,33 @@ class ArmCounter:
         self._errors = 0
         self._buckets = [0] * (len(LATENCY_BOUNDS) + 1)
         self._last_error = ""
+        self._moved = 0.0
+        self._waiting = 0
 
     def enter(self) -> float:
         """A call begins; returns its start, for `leave`."""
+        now = time.perf_counter()
         with self._lock:
+            if not self._waiting:
+                self._moved = now
+            self._waiting += 1
             self._started += 1
-        return time.perf_counter()
+        return now
 
-    def leave(self, started: float, error: str = "") -> None:
-        """The call that began at `started` ended; `error` says how, empty when it went well."""
-        bucket = bucket_of(time.perf_counter() - started)
+    def answer(self) -> None:
+        """A call gives its first answer, and may go on for long: a stream, say; `leave` is told so."""
         with self._lock:
+            self._moved = time.perf_counter()
+            self._waiting -= 1
+
+    def leave(self, started: float, error: str = "", *, answered: bool = False) -> None:
+        """The call that began at `started` ended; `error` says how, empty when it went well."""
+        now = time.perf_counter()
+        bucket = bucket_of(now - started)
+        with self._lock:
+            if not answered:
+                self._moved = now
+                self._waiting -= 1
             self._calls += 1
             self._buckets[bucket] += 1
             if error:
@@ -61,6 +77,7 @@ class ArmCounter:
                 calls=self._calls,
                 errors=self._errors,
                 in_flight=self._started - self._calls,
+                stalled=time.perf_counter() - self._moved if self._waiting else 0.0,
                 latency=tuple(self._buckets),
                 last_error=self._last_error,
             )
@@ -205,7 +222,7 @@ class Gauge:
             try:
                 call.body = app(environ, call.watch(start_response))
             except BaseException as raised:
-                call.error = f"{type(raised).__name__}: {raised}"
+                call.error = call_error(raised)
                 call.close()
                 raise
             return call
@@ -223,27 +240,38 @@ async def _count_asgi(
     receive: Any,
     send: Any,
 ) -> None:
-    error = ""
+    error, answered = "", False
 
     async def watched(message: MutableMapping[str, Any]) -> None:
-        nonlocal error
-        if message["type"] == "http.response.start" and message["status"] >= _SERVER_ERROR:
-            error = f"HTTP {message['status']}"
+        nonlocal error, answered
+        if message["type"] == "http.response.start" and not answered:
+            answered = True
+            for counter in counters:
+                counter.answer()
+            if message["status"] >= _SERVER_ERROR:
+                error = f"HTTP {message['status']}"
         await send(message)
 
     started = [counter.enter() for counter in counters]
     try:
         await app(scope, receive, watched)
-    except Exception as raised:
-        error = f"{type(raised).__name__}: {raised}"
+    except BaseException as raised:
+        error = call_error(raised)
         raise
     finally:
-        _leave_all(counters, started, error)
+        _leave_all(counters, started, error, answered=answered)
 
 
-def _leave_all(counters: Sequence[ArmCounter], started: Sequence[float], error: str) -> None:
+def call_error(raised: BaseException) -> str:
+    """Return how a call failed, in words; "" for one that was cancelled or closed, which says nothing of a version."""
+    if isinstance(raised, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt):
+        return ""
+    return f"{type(raised).__name__}: {raised}"
+
+
+def _leave_all(counters: Sequence[ArmCounter], started: Sequence[float], error: str, *, answered: bool) -> None:
     for counter, since in zip(counters, started, strict=True):
-        counter.leave(since, error)
+        counter.leave(since, error, answered=answered)
 
 
 class _WsgiCall:
@@ -254,12 +282,17 @@ class _WsgiCall:
         self.error = ""
         self._counters = counters
         self._left: Callable[[], None] | None = left
+        self._answered = False
         self._started = [counter.enter() for counter in counters]
 
     def watch(self, start_response: Callable[..., Any]) -> Callable[..., Any]:
         """Return `start_response`, noting a status of 5xx."""
 
         def watched(status: str, *args: Any, **kwargs: Any) -> Any:
+            if not self._answered:
+                self._answered = True
+                for counter in self._counters:
+                    counter.answer()
             if status.startswith("5"):
                 self.error = f"HTTP {status}"
             return start_response(status, *args, **kwargs)
@@ -269,8 +302,8 @@ class _WsgiCall:
     def __iter__(self) -> Iterator[bytes]:
         try:
             yield from self.body
-        except Exception as raised:
-            self.error = f"{type(raised).__name__}: {raised}"
+        except BaseException as raised:
+            self.error = call_error(raised)
             raise
 
     def close(self) -> None:
@@ -283,5 +316,5 @@ class _WsgiCall:
             if closer is not None:
                 closer()
         finally:
-            _leave_all(self._counters, self._started, self.error)
+            _leave_all(self._counters, self._started, self.error, answered=self._answered)
             left()

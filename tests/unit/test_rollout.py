@@ -311,3 +311,26 @@ def test_a_judge_may_be_async():
 
     outcome = asyncio.run(Conductor(staged=Traffic(clock), judge=Slow(), clock=clock).carry_out(rollout()))
     assert outcome.reasons == ("the metric says so",)
+
+
+class Hanging(Traffic):
+    """The new version takes calls and answers none of them."""
+
+    def flow(self, seconds):
+        self.stalled = getattr(self, "stalled", 0.0) + (seconds if self.weight else 0.0)
+
+    def measure(self):
+        seen = super().measure()
+        new = Arm(version="2", in_flight=3, stalled=getattr(self, "stalled", 0.0))
+        return Measurement(at=seen.at, weight=seen.weight, old=seen.old, new=new)
+
+
+@pytest.mark.parametrize("strategy", [Gradual(bake=2), Immediate(bake=2)])
+def test_a_version_that_answers_no_call_is_not_gone_on_with_and_taken_back_in_the_end(strategy):
+    clock = VirtualClock()
+    traffic = Hanging(clock)
+    outcome = carry_out(strategy.rollout(PlanWith(WEIGHTS)), traffic, clock)
+    assert not outcome.promoted
+    assert "none was answered" in outcome.reasons[0]
+    assert 30 <= clock.now() <= 35
+    assert len(traffic.shifts) == 1

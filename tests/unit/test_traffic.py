@@ -203,3 +203,42 @@ def test_a_call_measures_the_time_that_it_took():
     slow = [index for index, count in enumerate(counter.snapshot().latency) if count]
     counter.leave(time.perf_counter())
     assert slow[0] > 18  # above a quarter of a second
+
+
+def test_a_request_that_ends_the_program_is_an_error_and_one_that_was_cancelled_is_none():
+    gauge = Gauge()
+    counting = gauge.count("1", "2")
+
+    def app(raised):
+        async def answer(scope, receive, send):
+            raise raised
+
+        return gauge.asgi(answer)
+
+    async def ask(raised):
+        with pytest.raises(type(raised)):
+            await app(raised)({"type": "http"}, None, None)
+
+    for raised in (SystemExit(1), asyncio.CancelledError()):
+        asyncio.run(_outlived(ask(raised)))
+    arm = counting.measure(0, 0).old
+    assert (arm.calls, arm.errors, arm.last_error) == (2, 1, "SystemExit: 1")
+
+
+async def _outlived(coroutine):
+    await coroutine
+
+
+def test_calls_that_nobody_answers_are_seen_to_stall_and_a_stream_is_answered_when_it_begins():
+    counter = ArmCounter("1")
+    assert counter.snapshot().stalled == 0
+    first = counter.enter()
+    time.sleep(0.02)
+    assert counter.snapshot().stalled >= 0.02
+    counter.answer()
+    assert counter.snapshot().stalled == 0
+    assert counter.snapshot().in_flight == 1
+    counter.leave(first, answered=True)
+    second = counter.enter()
+    counter.leave(second)
+    assert (counter.snapshot().stalled, counter.snapshot().calls) == (0, 2)

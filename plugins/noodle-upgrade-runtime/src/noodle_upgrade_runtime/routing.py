@@ -16,7 +16,7 @@ from typing import Any
 from attrs import frozen
 
 from noodle_upgrade_core.staged import Arm
-from noodle_upgrade_core.traffic import ArmCounter
+from noodle_upgrade_core.traffic import ArmCounter, call_error
 
 __all__ = ["Key", "Router", "Table", "relayed", "routed_methods"]
 
@@ -127,9 +127,7 @@ class _Call:
         self._counter.leave(self._started)
 
     def failed(self, error: BaseException) -> None:
-        # Being cancelled, closed or interrupted says nothing about the version.
-        text = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else ""
-        self._counter.leave(self._started, text)
+        self._counter.leave(self._started, call_error(error))
 
 
 def _lacking(name: str) -> Any:

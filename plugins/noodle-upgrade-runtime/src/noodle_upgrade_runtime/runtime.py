@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 import threading
 import time
@@ -44,6 +45,7 @@ from noodle_upgrade_runtime.trees import declared
 __all__ = ["Runtime"]
 
 _MECHANISM = "runtime.mechanism"
+_PARAMETERS = frozenset({_MECHANISM, "runtime.instances"})
 _LEAST_WATCH_SECONDS = 1.0
 _MOST_WATCH_SECONDS = 3600.0
 
@@ -194,6 +196,15 @@ class Runtime:
                 yield from self._after(step, component, context)
 
     def _before(self, step: PlanStep, component: ComponentDescriptor) -> Iterable[Finding]:
+        for name, owner in self._foreign(step, component):
+            yield Finding(
+                severity=Severity.ERROR,
+                code="artifact.foreign",
+                subject=step.name,
+                message=f"{step.name} {step.to_version} brings the package {name}, which belongs to {owner}:"
+                " after a restart it would take its place.",
+                hint="Take another build of that version, without it.",
+            )
         for reason in self._switched_off():
             yield Finding(
                 severity=Severity.ERROR,
@@ -210,6 +221,17 @@ class Runtime:
                 message=f"{step.name} is critical for this program.",
                 hint="Upgrade it at validation level normal or permissive when you are sure.",
             )
+
+    def _foreign(self, step: PlanStep, component: ComponentDescriptor) -> Iterable[tuple[str, str]]:
+        """Yield the packages that a new version brings, the running one did not, and another distribution has."""
+        if not step.artifacts:
+            return
+        shared = set(step.artifact.metadata.get("namespaces", ()))
+        fresh = set(step.artifact.top_levels) - shared - set(component.metadata.get("top_levels", ()))
+        for other in self._discovery.distributions.along() if fresh else ():
+            if canonicalize_name(other.name) != canonicalize_name(step.name):
+                for name in sorted(fresh.intersection(other.top_levels)):
+                    yield name, other.name
 
     def _after(self, step: PlanStep, component: ComponentDescriptor, context: UpgradeContext) -> Iterable[Finding]:
         """Ask the new version, which is staged and may have no traffic yet."""
@@ -454,7 +476,14 @@ def _fixed(component: ComponentDescriptor) -> list[str]:
 def _unknown(parameters: Mapping[str, Any]) -> list[str]:
     """Parameters for this plugin that it does not have: most likely a slip of the pen, never to be passed over."""
     ours = [name for name in parameters if name.startswith("runtime.")]
-    return [f"there is no parameter {name}: did you mean {_MECHANISM}?" for name in ours if name != _MECHANISM]
+    wrong = []
+    for name in ours:
+        if name not in _PARAMETERS:
+            meant = difflib.get_close_matches(name, _PARAMETERS, n=1)
+            wrong.append(f"there is no parameter {name}: did you mean {(meant or sorted(_PARAMETERS))[0]}?")
+    if parameters.get("runtime.instances", "keep") != "keep":
+        wrong.append(f"runtime.instances can be keep, not {parameters['runtime.instances']!r}")
+    return wrong
 
 
 def _digests(step: PlanStep) -> tuple[str, ...]:

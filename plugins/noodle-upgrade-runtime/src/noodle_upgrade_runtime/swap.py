@@ -342,6 +342,7 @@ def _added(one: Arm, other: Arm) -> Arm:
         calls=one.calls + other.calls,
         errors=one.errors + other.errors,
         in_flight=one.in_flight + other.in_flight,
+        stalled=max(one.stalled, other.stalled),
         latency=tuple(a + b for a, b in zip(one.latency, other.latency, strict=True)),
         last_error=one.last_error or other.last_error,
     )
