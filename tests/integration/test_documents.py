@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import re
 import shutil
 import subprocess
 import sys
@@ -17,11 +18,12 @@ from documents import DOCUMENTS, ROOT, anchors, blocks, links, name_of
 from programs import environment
 from reader import LIMIT, Reader
 
-from noodle_upgrade_core import load_settings
+from noodle_upgrade_core import Phase, load_settings
 from noodle_upgrade_runtime.settings import RuntimeSettings
 
 TUTORIAL = ROOT / "docs" / "tutorial" / "first-upgrade.md"
 CAREFUL = ROOT / "docs" / "how-to" / "careful-strategy" / "README.md"
+PICTURES = ROOT / "docs" / "pictures"
 SERVICE = "docs/tutorial/demo/service.py"
 
 NOT_HERE = {
@@ -219,6 +221,20 @@ def test_examples_of_toml_can_be_read_and_settings_among_them_are_settings(page,
             file = tmp_path / f"{number}.toml"
             file.write_text(block.text)
             assert load_settings([file], environ={}, sections={"runtime": RuntimeSettings}).problems() == (), block
+
+
+# --- pictures ----------------------------------------------------------------------------------------------------
+
+
+def test_the_pictures_are_as_they_are_drawn():
+    words = [sys.executable, str(PICTURES / "draw.py"), "--check"]
+    ran = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_picture_of_an_upgrade_shows_every_phase():
+    shown = set(re.findall(r">([A-Z_]+)</text>", (PICTURES / "states.svg").read_text()))
+    assert shown == {phase.name for phase in Phase}
 
 
 # --- links -------------------------------------------------------------------------------------------------------
