@@ -48,7 +48,11 @@ class NoFridays:
     @hookimpl
     def validate(self, plan, stage):
         if plan.created_at.weekday() == 4:
-            yield Finding(severity=Severity.ERROR, code="acme.friday", message="No upgrades on Fridays.")
+            yield Finding(
+                severity=Severity.ERROR,
+                code="acme.friday",
+                message="No upgrades on Fridays.",
+            )
 """
 DRIVERS = {
     "strategies": "`drivers.strategy`, `--strategy`: a class with `rollout(plan)`, see [steps](steps.md).",
