@@ -21,6 +21,7 @@ from noodle_upgrade_core import EventKind, UpgradeHooks, load_settings, testing
 from noodle_upgrade_core.drivers import GROUPS
 from noodle_upgrade_core.testing import pytest_plugin
 from noodle_upgrade_runtime.settings import RuntimeSettings
+from noodle_upgrade_server.app import ControlApi
 
 REFERENCE = ROOT / "docs" / "reference"
 SOURCES = [*ROOT.glob("noodle_upgrade_core/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]
@@ -28,6 +29,10 @@ SOURCES = [*ROOT.glob("noodle_upgrade_core/**/*.py"), *ROOT.glob("plugins/*/src/
 
 def page(name):
     return (REFERENCE / f"{name}.md").read_text()
+
+
+def readme(plugin):
+    return (ROOT / "plugins" / f"noodle-upgrade-{plugin}" / "README.md").read_text()
 
 
 def section(text, heading):
@@ -122,9 +127,24 @@ def test_a_command_is_described_with_every_option(name):
         assert [option for option in options if option not in text] == []
 
 
-def test_every_exit_code_of_a_command_is_listed():
-    text = section(page("commands"), "## Exit codes")
-    assert [int(code) for code in Exit if f"| {int(code)} |" not in text] == []
+@pytest.mark.parametrize("text", [page("commands"), readme("cli")], ids=["reference", "README"])
+def test_every_exit_code_of_a_command_is_listed(text):
+    listed = section(text, "## Exit codes")
+    assert [int(code) for code in Exit if f"| {int(code)} |" not in listed] == []
+
+
+def test_the_readme_of_the_command_names_every_command():
+    text = section(readme("cli"), "## Commands")
+    names = [name.removeprefix("noodle ") for name, one in COMMANDS.items() if not isinstance(one, click.Group)]
+    assert [name for name in names if not re.search(rf"`{re.escape(name)}\b", text)] == []
+
+
+def test_every_request_of_the_control_api_is_listed():
+    text = section(readme("server"), "## The API")
+    routes = ControlApi(bridge=None, feed=None, identity=None, limits=None).routes()
+    paths = [route.path.replace("{upgrade_id}", "{id}") for route in routes]
+    assert len(paths) > 10
+    assert [path for path in paths if not re.search(rf"{re.escape(path)}[`\[ ]", text)] == []
 
 
 def test_every_public_name_of_the_core_is_described_or_explained_by_what_is():
