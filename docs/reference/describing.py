@@ -37,7 +37,9 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 def _fenced(code: list[str]) -> Iterator[str]:
     if code:
-        yield "```python\n" + "\n\n".join(code) + "\n```"
+        # As the formatter has it: two empty lines before a definition.
+        spaced = [f"\n{part}" if part.startswith(("@", "class ", "def ")) else part for part in code[1:]]
+        yield "```python\n" + "\n\n".join([code[0], *spaced]) + "\n```"
 
 
 def first_sentence(text: str | None) -> str:
