@@ -288,7 +288,7 @@ def _chains(facts: _Facts) -> Iterator[Finding]:
     for record in facts.records.values():
         rows = facts.by_upgrade.get(record.upgrade_id, [])
         yield from _chain(record, rows)
-        seen = [row.phase for row in rows if row.phase not in _AGAIN]
+        seen = [row.phase for row in rows if row.phase not in _AGAIN and row.phase_from is not Phase.ROLLING_BACK]
         if len(set(seen)) < len(seen):
             yield _violation("I12", f"{record.upgrade_id} went through a phase twice")
         for row in rows:

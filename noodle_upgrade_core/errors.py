@@ -23,6 +23,7 @@ __all__ = [
     "DrainTimeoutError",
     "DriverUnknownError",
     "HarmDetectedError",
+    "InternalError",
     "InvalidRequestError",
     "InvariantViolatedError",
     "JournalCorruptError",
@@ -402,6 +403,13 @@ class LeaseLostError(JournalError):
     """Another controller has taken over: this one may not write any more."""
 
     code = "journal.lease_lost"
+
+
+class InternalError(UpgradeError):
+    """Something failed that cannot: a defect of this project, or of something that it cannot tell apart."""
+
+    code = "internal"
+    default_safe = "What had begun was taken back."
 
 
 class InvariantViolatedError(JournalError):

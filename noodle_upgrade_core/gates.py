@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+import unicodedata
 from collections.abc import Awaitable, Callable, Sequence
 
 from attrs import define, evolve, field
 
 from noodle_upgrade_core.deciders import Decider
+from noodle_upgrade_core.driven import DrivenDecider
 from noodle_upgrade_core.errors import SwapRefusedError, UpgradeRejectedError, ValidationFailedError
 from noodle_upgrade_core.model import Ballot, Decision, Finding, UpgradePlan, Vote, stops
 from noodle_upgrade_core.phases.runner import Reply
 from noodle_upgrade_core.rollout import Abort
+from noodle_upgrade_core.staged import settle
 from noodle_upgrade_core.steps import Gate
 
 __all__ = ["People", "check_feasible", "check_findings", "decide", "votes_of"]
@@ -63,12 +66,17 @@ class People:
     _changed: asyncio.Event = field(factory=asyncio.Event)
     _gates: dict[str, set[str]] = field(factory=dict)
 
+    @property
+    def waiting_at(self) -> str:
+        """The gates of the strategy that wait for people, in words; "" when none does."""
+        return ", ".join(f"the gate {name!r}" for name in self._gates)
+
     def approve(self, who: str) -> None:
-        """Count an approval of the plan, and of the gate that it waits at."""
+        """Count an approval of the plan, and of the gate that it waits at; nobody counts twice by another spelling."""
         for people in self._gates.values():
-            people.add(who)
-        if who not in self.approvals:
-            self.approvals.append(who)
+            people.add(_same_person(who))
+        if _same_person(who) not in map(_same_person, self.approvals):
+            self.approvals.append(who.strip())
         self._changed.set()
 
     async def wait(self, seconds: float | None = None) -> None:
@@ -93,11 +101,15 @@ class People:
         return len(people) >= gate.approvals
 
 
+def _same_person(who: str) -> str:
+    return unicodedata.normalize("NFKC", who).strip().casefold()
+
+
 async def decide(
     plan: UpgradePlan,
     votes: Sequence[Vote],
     *,
-    decider: Decider,
+    decider: Decider | DrivenDecider,
     people: People,
     waiting: Callable[[Decision], Awaitable[None]],
 ) -> Decision:
@@ -107,7 +119,7 @@ async def decide(
     returns what it said last.
     """
     while True:
-        decision = decider.combine(plan, votes, tuple(people.approvals))
+        decision = await settle(decider.combine(plan, votes, tuple(people.approvals)))
         if not decision.awaits or people.abort.reason:
             break
         await waiting(decision)

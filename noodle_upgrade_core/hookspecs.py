@@ -88,13 +88,18 @@ class Host:
     core: Any = None
 
 
+def _unmarked(what: str, data: Mapping[str, Any] | None = None) -> None:
+    """Stand for the journal where there is no upgrade to write about."""
+
+
 @frozen(kw_only=True)
 class UpgradeContext:
     """What one upgrade gives to every hook of it.
 
     `store` is the folder that `ArtifactRef.tree` is relative to. `emit(kind, component_name=…, message=…, data=…)`
     tells observers, with the upgrade's id filled in. `remaining()` gives the seconds that the upgrade still has;
-    `cancelled()` whether somebody wants it to stop: long work asks both now and then.
+    `cancelled()` whether somebody wants it to stop: long work asks both now and then. `mark(what, data=…)` has the
+    journal remember, with the next change of phase, what an auditor must find there: that something was forced, say.
     """
 
     upgrade_id: str
@@ -104,6 +109,7 @@ class UpgradeContext:
     remaining: Callable[[], float]
     cancelled: Callable[[], bool]
     parameters: Mapping[str, Any] = field(factory=dict)
+    mark: Callable[..., None] = _unmarked
     gate: Callable[..., Awaitable[bool]] | None = None
     probe: Callable[[], Awaitable[tuple[Finding, ...]]] | None = None
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from attrs import frozen
 
-from noodle_upgrade_core.errors import PluginBrokenError, PluginTimeoutError, UpgradeError
+from noodle_upgrade_core.errors import InternalError, PluginBrokenError, PluginTimeoutError, UpgradeError
 
-__all__ = ["Attempt", "attempt", "blame", "in_text", "in_words", "overdue"]
+__all__ = ["Attempt", "attempt", "blame", "blame_ourselves", "in_text", "in_words", "overdue"]
 
 _LONGEST_TEXT = 2000
 
@@ -74,6 +74,17 @@ def blame(error: BaseException, *, plugin: str, doing: str, who: str = "") -> Up
     )
     broken.__cause__ = error
     return broken
+
+
+def blame_ourselves(error: BaseException) -> InternalError:
+    """Return an error that no plugin can be named for, as one of ours."""
+    made = InternalError(
+        f"Something failed that cannot: {in_words(error)}",
+        hint="Please report it with the log.",
+        details={"exception": type(error).__name__, "where": _where(error)},
+    )
+    made.__cause__ = error
+    return made
 
 
 def overdue(*, plugin: str, doing: str, limit: float, who: str = "") -> PluginTimeoutError:

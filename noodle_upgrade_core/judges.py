@@ -26,7 +26,8 @@ def _count(_: Any, attribute: Any, value: int) -> None:
 class KillSwitch:
     """Harm after `errors` failed calls when they are more than `ratio` times the old version's share.
 
-    Safe after `calls` calls without harm; starved while the new version has had no call at all.
+    Safe after `calls` calls at the present share without harm; starved while the new version had no call at all. What
+    went well at a small share says nothing about a larger one.
     """
 
     errors: int = field(default=5, validator=_count)
@@ -47,6 +48,7 @@ class KillSwitch:
                 f" the last: {new.last_error}"
             )
             return Observation(harm=True, reasons=(reason,), evidence=evidence)
-        if new.calls >= self.calls:
-            return Observation(safe=True, reasons=(f"{new.calls} calls, {new.errors} failed",), evidence=evidence)
-        return Observation(reasons=(f"{new.calls} of {self.calls} calls seen",), evidence=evidence)
+        here = seen.since_shift().new.calls
+        if here >= self.calls:
+            return Observation(safe=True, reasons=(f"{here} calls, {new.errors} failed",), evidence=evidence)
+        return Observation(reasons=(f"{here} of {self.calls} calls seen at this share",), evidence=evidence)

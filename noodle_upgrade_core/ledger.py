@@ -19,7 +19,7 @@ __all__ = ["Ledger"]
 class Ledger:
     """The phase that an upgrade is in, and the only place that changes it.
 
-    `operations` are what was done, in words; `metrics` are seconds by phase.
+    `operations` are what was done, in words; `metrics` are seconds by phase; `marks` are for the journal to remember.
     """
 
     events: EventBus
@@ -30,6 +30,7 @@ class Ledger:
     phase: Phase = Phase.RECEIVED
     operations: list[str] = field(factory=list)
     metrics: dict[str, float] = field(factory=dict)
+    marks: list[dict[str, Any]] = field(factory=list)
     _mark: float = field(factory=time.monotonic)
 
     async def write(
@@ -60,6 +61,15 @@ class Ledger:
             raise
         if becomes is not None:
             self.move(becomes, why, who=who)
+
+    def mark(self, what: str, data: Mapping[str, Any] | None = None) -> None:
+        """Have the journal remember this with the next change of phase."""
+        self.marks.append({"what": what, **(data or {})})
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """What the audit row of the next change of phase is to hold."""
+        return {"marks": list(self.marks)} if self.marks else {}
 
     def move(self, phase: Phase, why: str, *, who: str = "") -> None:
         """Note a change of phase, and say so."""

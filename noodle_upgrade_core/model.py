@@ -168,6 +168,22 @@ class Dependency:
         return f"{self.name}{self.constraint}"
 
 
+_LONGEST_NAME = 200
+
+
+def _printable(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and value.isprintable() and len(value) <= _LONGEST_NAME
+
+
+def _a_name(_: Any, attribute: Any, value: Any) -> None:
+    """Names and versions go into the journal, onto terminals and over the wire."""
+    if not _printable(value):
+        raise InvalidRequestError(
+            f"The {attribute.name} of a component is a text of 1 to {_LONGEST_NAME} printable characters,"
+            f" got {value!r}."
+        )
+
+
 @frozen(kw_only=True)
 class ComponentDescriptor:
     """A part of the running system that can be upgraded.
@@ -177,8 +193,8 @@ class ComponentDescriptor:
     running code lies (a path, or a URL of a remote member); `entry_point` is `module:object` where there is one.
     """
 
-    name: str
-    version: str
+    name: str = field(validator=_a_name)
+    version: str = field(validator=_a_name)
     description: str = ""
     component_type: ComponentType = ComponentType.RUNTIME
     dependencies: tuple[Dependency, ...] = ()
@@ -272,7 +288,7 @@ class UpgradeRequest:
 class Finding:
     """Something that a validation noticed: `subject` is what it is about, `hint` what to do, `code` is stable."""
 
-    severity: Severity
+    severity: Severity = field(converter=Severity)
     code: str
     message: str
     subject: str = ""

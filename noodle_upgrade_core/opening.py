@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from noodle_upgrade_core.config.loading import Settings
 from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.events import EventBus, EventKind
 from noodle_upgrade_core.hookspecs import Host
-from noodle_upgrade_core.journal.contract import Journal
+from noodle_upgrade_core.journal.contract import Journal, take_lease
 from noodle_upgrade_core.phases.runner import Runner
 from noodle_upgrade_core.plugins import loading as plugin_sets
 from noodle_upgrade_core.plugins.loading import PluginInfo, PluginSet
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from noodle_upgrade_core.upgrade import Upgrader
 
 __all__ = ["assemble", "open_journal", "open_store"]
-
-
-LEASE_SECONDS = 30.0
 
 logger = logging.getLogger("noodle_upgrade")
 
@@ -59,14 +56,12 @@ async def assemble(
 ) -> Upgrader:
     """Make an Upgrader; on failure everything that was opened is closed again."""
     place = Path(directory or settings.runtime_upgrade.state_directory).absolute()  # noqa: ASYNC240 - no I/O but the cwd
-    await asyncio.to_thread(place.mkdir, mode=0o700, parents=True, exist_ok=True)
     logging.getLogger("noodle_upgrade").setLevel(settings.runtime_upgrade.log_level)
     known = Drivers(extra=drivers)
     events, store = EventBus(), open_store(settings, place)
     journal = await asyncio.to_thread(open_journal, settings, place, known)
     try:
-        if journal.refusal is None:
-            await asyncio.to_thread(partial(journal.acquire_lease, ttl=LEASE_SECONDS))
+        await asyncio.to_thread(take_lease, journal)
         gatherer = _Gatherer(settings=settings, place=place, store=store, drivers=known, events=events)
         plugin_set = await asyncio.to_thread(gatherer.load, plugins)
         runner = Runner(plugin_set, time_limit=settings.runtime_upgrade.plugins.hook_timeout, emit=events.emit)
@@ -120,7 +115,8 @@ class _Gatherer:
     def host(self, info: PluginInfo, section: str, settings_class: type[Any] | None) -> Host:
         """Return what a plugin is made with."""
         folder = self.place / "plugins" / info.name
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # without room for it the plugin can still do what needs no file
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Host(
             settings=None if settings_class is None else self.settings.section(section),
             core=self.settings.runtime_upgrade,

@@ -9,17 +9,22 @@ through `ROLLING_BACK` to `ROLLED_BACK`. Every change of phase is in the journal
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from attrs import define, evolve, field
 
+from noodle_upgrade_core.driven import Driven, carried_through
 from noodle_upgrade_core.errors import (
     ApprovalRequiredError,
     HarmDetectedError,
     InvalidRequestError,
+    JournalFullError,
     NotChangedError,
     RollbackFailedError,
     UpgradeCancelledError,
@@ -31,6 +36,7 @@ from noodle_upgrade_core.errors import (
 from noodle_upgrade_core.events import EventKind
 from noodle_upgrade_core.gates import People, check_feasible, check_findings, decide, votes_of
 from noodle_upgrade_core.hookspecs import Outcome, UpgradeContext
+from noodle_upgrade_core.isolation import blame_ourselves
 from noodle_upgrade_core.journal.contract import PointerMove
 from noodle_upgrade_core.ledger import Ledger
 from noodle_upgrade_core.model import (
@@ -43,16 +49,21 @@ from noodle_upgrade_core.model import (
     UpgradeStatus,
     now,
 )
+from noodle_upgrade_core.parameters import strategy_for
 from noodle_upgrade_core.rollout import Abort, Conductor, RealClock, arm_summary
 from noodle_upgrade_core.services import Services
-from noodle_upgrade_core.staged import Measurement, StagedSwap
-from noodle_upgrade_core.steps import Gate, Judge
-from noodle_upgrade_core.strategies import strategy_for
+from noodle_upgrade_core.staged import Measurement
+from noodle_upgrade_core.steps import Gate, Judge, Rollout
+from noodle_upgrade_core.strategies import rollout_of
+from noodle_upgrade_core.traffic import Counting
 from noodle_upgrade_core.wire import to_wire
 
 __all__ = ["UpgradeRun"]
 
-_VISIBLE = frozenset({Phase.SHIFTING, Phase.COMMITTED, Phase.SOAKING})
+_COMMITTED = frozenset({Phase.COMMITTED, Phase.SOAKING})
+_VISIBLE = frozenset({Phase.SHIFTING, *_COMMITTED})
+
+logger = logging.getLogger("noodle_upgrade")
 
 
 @define(kw_only=True)
@@ -67,12 +78,14 @@ class UpgradeRun:
     weight: float = 0.0
     decision: Decision | None = None
     measured: Measurement | None = None
-    staged: StagedSwap | None = None
+    staged: Driven | None = None
     result: UpgradeResult | None = None
     error: UpgradeError | None = None
     started_at: datetime = field(factory=now)
     _points: tuple[RollbackPoint, ...] = ()
     _deadline: float = 0.0
+    _counted: Counting | None = None
+    _final: bool = False
 
     @classmethod
     def of(
@@ -112,6 +125,7 @@ class UpgradeRun:
             parameters=self.plan.request.parameters,
             remaining=lambda: max(0.0, self._deadline - time.monotonic()),
             cancelled=lambda: bool(self.abort.reason),
+            mark=self.ledger.mark,
             gate=self._gate,
             probe=self._probe,
         )
@@ -127,7 +141,7 @@ class UpgradeRun:
             "plan": to_wire(self.plan),
             "plan_digest": self.plan.digest,
             "decision": None if decision is None else to_wire(decision),
-            "awaits": decision.awaits if decision is not None and phase is Phase.VALIDATED else "",
+            "awaits": self._awaits,
             "approvals": list(self.people.approvals),
             "weight": self.weight,
             "measured": None
@@ -139,30 +153,45 @@ class UpgradeRun:
             "result": None if self.result is None else to_wire(self.result),
         }
 
+    @property
+    def _awaits(self) -> str:
+        if self.decision is not None and self.phase is Phase.VALIDATED:
+            return self.decision.awaits
+        return self.people.waiting_at
+
     # --- the way there -------------------------------------------------------------------------------------------
 
     async def run(self) -> UpgradeResult:
-        """Carry the plan out, or leave everything as it was; never raises an error of the upgrade itself."""
+        """Carry the plan out, or leave everything as it was; never raises an error of the upgrade itself.
+
+        Cancelled, it goes back first; what is committed already stays, because a restart goes on from there.
+        """
         seconds = min(self.plan.request.timeout_seconds, self.services.upgrade_timeout)
         self._deadline = time.monotonic() + seconds
+        failed: UpgradeError | None = None
+        cancelled = False
         try:
             async with asyncio.timeout(seconds):
                 await self._until_committed()
             await self._soak()
             await self._finish()
         except TimeoutError as error:
-            timeout = UpgradeTimeoutError(
-                f"The upgrade did not end within {seconds:g} s; it was {self.phase}.",
-                hint="Raise timeout_seconds (`--timeout`) or runtime_upgrade.upgrade_timeout, whichever was less.",
-            )
-            timeout.__cause__ = error
-            await self._back(self._waiting_error() or timeout)
+            failed = self._waiting_error() or _timed_out(seconds, self.phase)
+            failed.__cause__ = error
         except UpgradeError as error:
-            await self._back(error)
+            failed = error
         except asyncio.CancelledError:
-            shutdown = UpgradeCancelledError("The program that ran the upgrade is shutting down.")
-            await asyncio.shield(self._back(shutdown))
-            raise
+            cancelled = True
+            failed = UpgradeCancelledError("The program that ran the upgrade is shutting down.")
+        except Exception as error:
+            logger.exception("%s failed in a way that it cannot", self.ledger.title)
+            failed = blame_ourselves(error)
+        if cancelled and self.phase in _COMMITTED:
+            await carried_through(self._make_final())
+        elif failed is not None:
+            cancelled = await carried_through(self._back(failed)) or cancelled
+        if cancelled:
+            raise asyncio.CancelledError
         self.result = self._result()
         return self.result
 
@@ -198,7 +227,7 @@ class UpgradeRun:
         self.decision = await decide(
             self.plan,
             votes_of(replies),
-            decider=services.drivers.make("deciders", services.decider),
+            decider=await services.make_decider(),
             people=self.people,
             waiting=self._waiting,
         )
@@ -233,11 +262,11 @@ class UpgradeRun:
                 ledger.operations.append(f"{reply.plugin} rebuilt {len(made)} artefact(s)")
         await self._advance(Phase.STAGED, why="the new version lies beside the old one")
 
-    def _hold(self, staged: StagedSwap) -> None:
+    def _hold(self, staged: Driven) -> None:
         self.staged = staged
 
     @property
-    def _held(self) -> StagedSwap:
+    def _held(self) -> Driven:
         if self.staged is None:
             raise InvalidRequestError("The plan has no steps: nothing is staged.")
         return self.staged
@@ -247,11 +276,8 @@ class UpgradeRun:
         await self.ledger.write(
             services.journal.intend, self._points, becomes=Phase.SHIFTING, why="traffic is about to move"
         )
-        services.gauge.start(self.plan.steps[0].from_version, self.plan.steps[0].to_version)
-        try:
+        with self._counting():
             outcome = await self._outcome(staged)
-        finally:
-            services.gauge.stop()
         self.ledger.operations += outcome.steps
         self.measured = outcome.measured
         if not outcome.promoted:
@@ -261,10 +287,22 @@ class UpgradeRun:
                 hint="Look at the evidence with `noodle history`, mend the version, and try again.",
                 details={"reasons": list(outcome.reasons), "evidence": dict(outcome.evidence)},
             )
-        self._check_running("Everything reported success", staged.running())
+        self._check_running("Everything reported success", await staged.running())
         self._stop_on(await self._probe(), "after")
+        await staged.drain()
 
-    async def _outcome(self, staged: StagedSwap) -> Outcome:
+    @contextlib.contextmanager
+    def _counting(self) -> Iterator[Counting]:
+        """Count the program's calls for as long as there is somebody who judges them."""
+        first = self.plan.steps[0]
+        self._counted = counting = self.services.gauge.count(first.from_version, first.to_version)
+        try:
+            yield counting
+        finally:
+            self._counted = None
+            counting.stop()
+
+    async def _outcome(self, staged: Driven) -> Outcome:
         services = self.services
         reply = await services.runner.ask_first(
             "deploy", plan=self.plan, staged=staged, context=self.context(), limit=self._left()
@@ -274,11 +312,17 @@ class UpgradeRun:
                 raise reply.error
             outcome: Outcome = reply.value
             return outcome
-        strategy = strategy_for(self.plan.request, services.drivers, services.strategy_defaults)
-        return await self._conductor(staged).carry_out(strategy.rollout(self.plan))
+        name = f"strategy {self.plan.request.strategy}"
 
-    def _conductor(self, staged: StagedSwap) -> Conductor:
-        services = self.services
+        def begin() -> Rollout:
+            return rollout_of(strategy_for(self.plan.request, services.drivers, services.strategy_defaults), self.plan)
+
+        rollout = await services.runner.call(name, begin)
+        conductor = await self._conductor(staged)
+        return await evolve(conductor, ask=partial(services.runner.call, name)).carry_out(rollout)
+
+    async def _conductor(self, staged: Driven) -> Conductor:
+        services, counted = self.services, self._counted
 
         def emit(kind: str, *, message: str = "", data: Mapping[str, Any] | None = None) -> None:
             if data and "weight" in data:
@@ -287,16 +331,15 @@ class UpgradeRun:
 
         return Conductor(
             staged=staged,
-            judge=services.drivers.make("judges", services.judge),
+            judge=await services.make_judge(self.plan.request),
             clock=RealClock(),
             abort=self.abort,
             emit=emit,
             gate=self._gate,
             probe=self._probe,
-            measure=services.gauge.measure,
-            turned=lambda to_new: services.gauge.turn(to_new=to_new),
+            measure=None if counted is None else counted.measure,
+            turned=None if counted is None else lambda to_new: counted.turn(to_new=to_new),
             quiet=services.quiet,
-            call=lambda function, *args: services.runner.call("swap", function, *args, limit=self._left()),
             deadline=self._deadline,
         )
 
@@ -329,11 +372,18 @@ class UpgradeRun:
             moves,
             becomes=Phase.COMMITTED,
             why="all traffic is on the new version",
+            evidence=self.ledger.evidence,
             soak_seconds=self._soak_seconds,
             soak_tries=self.services.soak_tries,
         )
-        await self.services.runner.call("swap", self._held.commit, limit=self._left())
-        self.ledger.operations.append(f"committed {self.ledger.title}")
+        await self._make_final()
+
+    async def _make_final(self) -> None:
+        """Tell the swap that it is committed; once."""
+        if not self._final:
+            self._final = True
+            await self._held.commit()
+            self.ledger.operations.append(f"committed {self.ledger.title}")
 
     @property
     def _soak_seconds(self) -> float:
@@ -346,16 +396,16 @@ class UpgradeRun:
         seconds = self._soak_seconds
         if seconds <= 0:
             return
-        services, step = self.services, self.plan.steps[0]
         why = f"watched for {seconds:g} s more"
-        await self._advance(Phase.SOAKING, why=why, soak_seconds=seconds, soak_tries=services.soak_tries)
-        services.gauge.start(step.from_version, step.to_version)
-        services.gauge.turn(to_new=True)
         try:
-            conductor = evolve(self._conductor(self._held), deadline=float("inf"))
+            await self._advance(Phase.SOAKING, why=why, soak_seconds=seconds, soak_tries=self.services.soak_tries)
+        except JournalFullError as full:
+            # The commit has written that it soaks: that much is safe, and no reason to take a good version back.
+            self.ledger.move(Phase.SOAKING, f"{why}; {full.message}")
+        with self._counting() as counting:
+            counting.turn(to_new=True)
+            conductor = evolve(await self._conductor(self._held), deadline=float("inf"))
             seen = await conductor.watch(Judge(until="budget", budget=seconds))
-        finally:
-            services.gauge.stop()
         self.measured = seen.measured or self.measured
         self._check_abort()
         if seen.harm:
@@ -368,7 +418,8 @@ class UpgradeRun:
         registry, _ = await self.services.planner.registry()
         running = {step.name: registry.get_component(step.name).version for step in self.plan.steps}
         self._check_running("The journal says committed", running)
-        await self._end(Phase.DONE, why="the running version was asked")
+        self._check_abort()
+        await self._end(Phase.DONE, why="the running version was asked", failures=[])
         self.ledger.tell(EventKind.UPGRADE_COMPLETED, f"{self.ledger.title} is done")
 
     # --- the way back --------------------------------------------------------------------------------------------
@@ -381,9 +432,13 @@ class UpgradeRun:
             await self._roll_back(error, reached)
             return
         failures = await self._undo(reached)
+        if failures:
+            # Nothing was visible; but whoever looks for what is left behind must find it named.
+            error.details["undo_failed"] = list(failures)
+            self.ledger.mark("not all could be let go of", {"errors": list(failures)})
         refused = isinstance(error, UpgradeRejectedError | ValidationFailedError)
         early = reached in {Phase.RECEIVED, Phase.VALIDATED}
-        await self._end(Phase.REJECTED if refused and early else Phase.ABORTED, why=error.message, failures=failures)
+        await self._end(Phase.REJECTED if refused and early else Phase.ABORTED, why=error.message, failures=[])
         self.ledger.tell(EventKind.UPGRADE_FAILED, f"{self.ledger.title}: {error.message}", error.to_wire())
 
     async def _roll_back(self, error: UpgradeError, reached: Phase) -> None:
@@ -404,13 +459,31 @@ class UpgradeRun:
             )
             return
         moves = () if reached is Phase.SHIFTING else _moves_back(self.plan, self._points)
+        said: dict[str, Any] = {"why": error.message, "error": error, "evidence": ledger.evidence}
         try:
-            await ledger.write(journal.rolled_back, moves, becomes=Phase.ROLLED_BACK, why=error.message, error=error)
+            await ledger.write(journal.rolled_back, moves, becomes=Phase.ROLLED_BACK, **said)
         except UpgradeError as failed:
             unwritten.append(f"journal: {failed.message}")
+            self._write_later(journal.rolled_back, moves, **said)
+            if reached is not Phase.SHIFTING:
+                self._only_in_memory(error, unwritten)
+                return
+            # Until it is written a restart finds that traffic was moving, and goes back by itself.
             ledger.move(Phase.ROLLED_BACK, "; ".join(unwritten))
         ledger.operations.append("rolled back")
         ledger.tell(EventKind.UPGRADE_ROLLED_BACK, f"{ledger.title} was rolled back: {error.message}", error.to_wire())
+
+    def _only_in_memory(self, error: UpgradeError, unwritten: list[str]) -> None:
+        """Say that the old version runs, and that a restart would bring the new one back."""
+        names = ", ".join(f"{step.name} {step.to_version}" for step in self.plan.steps)
+        self.ledger.move(Phase.STUCK, "; ".join(unwritten))
+        self.error = RollbackFailedError(
+            f"The old version runs again ({error.message}), but that could not be written: {unwritten[-1]}.",
+            hint=f"Make room: it is written as soon as there is some. A restart before comes back on {names}.",
+            safe="The old version serves.",
+            details={"errors": unwritten, "cause": error.to_wire()},
+        )
+        self.ledger.tell(EventKind.UPGRADE_FAILED, self.error.message, self.error.to_wire())
 
     async def _undo(self, reached: Phase) -> list[str]:
         """Take the swap back, then ask every plugin that may have acted, last first; returns what failed, in words."""
@@ -418,7 +491,9 @@ class UpgradeRun:
         if self.staged is not None:
             try:
                 async with self.services.quiet():
-                    await runner.call("swap", self.staged.revert)
+                    await self.staged.revert()
+                if reached in _VISIBLE:
+                    self._check_back(await self.staged.running())
             except UpgradeError as error:
                 failures.append(f"swap: {error.message}")
         elif reached in {Phase.RECEIVED, Phase.VALIDATED}:
@@ -431,6 +506,12 @@ class UpgradeRun:
             elif reply.value is not None:
                 self.ledger.operations += [f"{reply.plugin} undid {what}" for what in reply.value.undone]
         return failures
+
+    def _check_back(self, running: Mapping[str, str]) -> None:
+        left = [s for s in self.plan.steps if running.get(s.name) == s.to_version != s.from_version]
+        if left:
+            said = ", ".join(f"{step.name} still runs {step.to_version}" for step in left)
+            raise NotChangedError(f"It reports that it went back, but {said}.", details={"running": dict(running)})
 
     # --- bookkeeping ---------------------------------------------------------------------------------------------
 
@@ -455,14 +536,19 @@ class UpgradeRun:
         await self.ledger.write(self.services.journal.advance, phase, becomes=phase, why=why, who=who, **fields)
 
     async def _end(self, phase: Phase, *, why: str, failures: list[str] | None = None) -> None:
-        """Write the last phase; with `failures` a journal that cannot be written is one more of them."""
+        """Write the last phase; with `failures` a journal that cannot be written is one of them, and is tried again."""
+        said: dict[str, Any] = {"why": why, "error": self.error, "evidence": self.ledger.evidence}
         try:
-            await self.ledger.write(self.services.journal.finish, phase, becomes=phase, why=why, error=self.error)
+            await self.ledger.write(self.services.journal.finish, phase, becomes=phase, **said)
         except UpgradeError as unwritten:
             if failures is None:
                 raise
             failures.append(f"journal: {unwritten.message}")
-            self.ledger.move(phase, why)
+            self._write_later(self.services.journal.finish, phase, **said)
+            self.ledger.move(phase, f"{why}; {unwritten.message}")
+
+    def _write_later(self, function: Callable[..., Any], *arguments: Any, **said: Any) -> None:
+        self.services.write_later(partial(function, self.upgrade_id, *arguments, who=self.ledger.who, **said))
 
     def _result(self) -> UpgradeResult:
         step = self.plan.steps[0]
@@ -487,13 +573,22 @@ class UpgradeRun:
 
 
 def _moves_back(plan: UpgradePlan, points: tuple[RollbackPoint, ...]) -> tuple[PointerMove, ...]:
-    kept = {point.component_name: point.artifact for point in points}
+    """Return the moves to what was kept; a component of which nothing was goes to where its pointer was before."""
+    kept = {point.component_name: point.artifact for point in points if point.artifact is not None}
     return tuple(
         PointerMove(
             component_name=step.name,
             version=step.from_version,
-            artifact=kept.get(step.name),
+            artifact=kept[step.name],
             expected_version=step.to_version,
         )
         for step in plan.steps
+        if step.name in kept
+    )
+
+
+def _timed_out(seconds: float, phase: Phase) -> UpgradeTimeoutError:
+    return UpgradeTimeoutError(
+        f"The upgrade did not end within {seconds:g} s; it was {phase}.",
+        hint="Raise timeout_seconds (`--timeout`) or runtime_upgrade.upgrade_timeout, whichever was less.",
     )

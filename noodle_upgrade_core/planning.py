@@ -32,11 +32,11 @@ from noodle_upgrade_core.model import (
     UpgradeRequest,
     Verdict,
 )
+from noodle_upgrade_core.parameters import judge_for, strategy_for
 from noodle_upgrade_core.phases.runner import Reply, Runner
 from noodle_upgrade_core.registry import Registry
 from noodle_upgrade_core.sources.chain import Sources, names_file
 from noodle_upgrade_core.staged import WEIGHTS
-from noodle_upgrade_core.strategies import strategy_for
 
 __all__ = ["Planner", "finding_of"]
 
@@ -61,6 +61,7 @@ class Planner:
     sources: Sources
     drivers: Drivers
     settings: RuntimeUpgradeSettings
+    judge: str
     registered: Callable[[], Mapping[str, ComponentDescriptor]]
     context: Callable[[UpgradeRequest], UpgradeContext]
 
@@ -116,7 +117,8 @@ class Planner:
         """Return the whole plan; what cannot be planned (no such component, version, way) raises its typed error."""
         _same_gate(requests)
         # A strategy that is not there, or a parameter that it does not have, is known before anything is fetched.
-        strategy_for(requests[0], self.drivers, {})
+        await self.runner.call(f"strategy {requests[0].strategy}", strategy_for, requests[0], self.drivers, {})
+        await self.runner.call(f"judge {self.judge}", judge_for, requests[0], self.drivers, self.judge)
         registry, findings = await self.registry()
         wanted = {}
         for request in requests:

@@ -6,6 +6,8 @@ Going back is warm by one flip while the old version is still there, and else co
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -13,7 +15,9 @@ from typing import Any
 
 from attrs import define, evolve, field
 
+from noodle_upgrade_core.driven import Driven, carried_through
 from noodle_upgrade_core.errors import (
+    JournalError,
     NotChangedError,
     RollbackFailedError,
     RollbackUnavailableError,
@@ -22,6 +26,7 @@ from noodle_upgrade_core.errors import (
 )
 from noodle_upgrade_core.events import EventKind
 from noodle_upgrade_core.hookspecs import UpgradeContext
+from noodle_upgrade_core.isolation import blame_ourselves
 from noodle_upgrade_core.journal.contract import Journal, PointerMove, UpgradeRecord
 from noodle_upgrade_core.ledger import Ledger
 from noodle_upgrade_core.model import (
@@ -37,11 +42,12 @@ from noodle_upgrade_core.model import (
 )
 from noodle_upgrade_core.rollout import Abort, Conductor
 from noodle_upgrade_core.services import Services
-from noodle_upgrade_core.staged import StagedSwap
 from noodle_upgrade_core.steps import Judge
 from noodle_upgrade_core.wire import to_wire
 
 __all__ = ["ResumedSoak", "Reversal"]
+
+logger = logging.getLogger("noodle_upgrade")
 
 
 @define(kw_only=True)
@@ -51,9 +57,10 @@ class Reversal:
     services: Services
     journal: Journal
     points: tuple[RollbackPoint, ...]
-    warm: StagedSwap | None
+    warm: Driven | None
     ledger: Ledger
     why: str
+    error: UpgradeError | None = None
     started_at: datetime = field(factory=now)
     _began: float = field(factory=time.monotonic)
 
@@ -63,7 +70,7 @@ class Reversal:
         points: tuple[RollbackPoint, ...],
         *,
         services: Services,
-        warm: StagedSwap | None,
+        warm: Driven | None,
         requested_by: str,
         why: str = "asked for",
     ) -> Reversal:
@@ -80,13 +87,10 @@ class Reversal:
 
     async def run(self) -> UpgradeResult:
         """Go back; a failure is a result with an error, and says what runs."""
-        error: UpgradeError | None = None
-        try:
-            plan = await self._backward_plan()
-            await self._turn(plan, await self._way_back(plan))
-        except UpgradeError as failed:
-            error = failed
-            self.ledger.tell(EventKind.UPGRADE_FAILED, f"{self.ledger.title}: {failed.message}", failed.to_wire())
+        cancelled = await carried_through(self._go_back())
+        if cancelled:
+            raise asyncio.CancelledError
+        error = self.error
         first = self.points[0]
         return UpgradeResult(
             request_id=f"rollback-{first.rollback_id}",
@@ -106,7 +110,20 @@ class Reversal:
             components=tuple(point.component_name for point in self.points),
         )
 
-    async def _way_back(self, plan: UpgradePlan) -> StagedSwap | None:
+    async def _go_back(self) -> None:
+        try:
+            plan = await self._backward_plan()
+            await self._turn(plan, await self._way_back(plan))
+        except UpgradeError as failed:
+            self.error = failed
+        except Exception as failed:
+            logger.exception("%s failed in a way that it cannot", self.ledger.title)
+            self.error = blame_ourselves(failed)
+        if self.error is not None:
+            said = f"{self.ledger.title}: {self.error.message}"
+            self.ledger.tell(EventKind.UPGRADE_FAILED, said, self.error.to_wire())
+
+    async def _way_back(self, plan: UpgradePlan) -> Driven | None:
         """Return what takes the components back; None when they run the old versions already.
 
         They do when an upgrade was stuck and its process has ended since: what is left is to write it down.
@@ -140,7 +157,7 @@ class Reversal:
         )
         return UpgradePlan(requests=(request,), steps=tuple(steps))
 
-    async def _stage(self, plan: UpgradePlan) -> StagedSwap:
+    async def _stage(self, plan: UpgradePlan) -> Driven:
         """Stage the old version beside the one that runs, with no visible effect."""
         runner, context = self.services.runner, self._context()
         assessed = []
@@ -162,21 +179,23 @@ class Reversal:
                     details={"blockers": list(blockers)},
                 )
             assessed.append(evolve(step, verdict=reply.value, plugin=reply.plugin))
-        held: list[StagedSwap] = []
+        held: list[Driven] = []
         await self.services.stage(evolve(plan, steps=tuple(assessed)), context, hold=held.append)
         return held[-1]
 
-    async def _turn(self, plan: UpgradePlan, staged: StagedSwap | None) -> None:
+    async def _turn(self, plan: UpgradePlan, staged: Driven | None) -> None:
         """Intent, effect, proof, commit point."""
-        runner = self.services.runner
+        record = await asyncio.to_thread(self.journal.record, self.ledger.upgrade_id)
+        finished = record is not None and record.phase is Phase.DONE
         await self.ledger.write(self.journal.rolling_back, becomes=Phase.ROLLING_BACK, why=self.why)
         try:
             staged = await self._go(plan, staged)
             await self._check(plan)
             failures = await self._undo(plan)
-        except UpgradeError as error:
-            await self._stuck(error)
-            raise
+        except Exception as raised:
+            error = raised if isinstance(raised, UpgradeError) else blame_ourselves(raised)
+            await self._give_up(plan, error, finished=finished)
+            raise error from raised
         active = {point.component_name: self.journal.active_of(point.component_name) for point in self.points}
         moves = tuple(
             PointerMove(
@@ -189,9 +208,11 @@ class Reversal:
             for point in self.points
             if (now_active := active[point.component_name]) is not None and now_active.version == point.to_version
         )
-        await self.ledger.write(self.journal.rolled_back, moves, becomes=Phase.ROLLED_BACK, why=self.why)
+        await self.ledger.write(
+            self.journal.rolled_back, moves, becomes=Phase.ROLLED_BACK, why=self.why, evidence=self.ledger.evidence
+        )
         if self.warm is None and staged is not None:
-            await runner.call("swap", staged.commit)
+            await staged.commit()
         self.ledger.operations.append(f"{'flipped' if self.warm is not None else 'swapped'} back: {self.ledger.title}")
         self.ledger.tell(EventKind.UPGRADE_ROLLED_BACK, f"{self.ledger.title}: rolled back by {self.ledger.who}")
         if failures:
@@ -201,13 +222,13 @@ class Reversal:
                 details={"errors": failures},
             )
 
-    async def _go(self, plan: UpgradePlan, staged: StagedSwap | None) -> StagedSwap | None:
+    async def _go(self, plan: UpgradePlan, staged: Driven | None) -> Driven | None:
         """Make the change between requests, and return what made it."""
-        call, quiet = self.services.runner.call, self.services.quiet
+        quiet = self.services.quiet
         if self.warm is not None:
             try:
                 async with quiet():
-                    await call("swap", self.warm.revert)
+                    await self.warm.revert()
             except RollbackUnavailableError:
                 # Not warm any more, and nothing has changed: the bytes are in the store.
                 self.warm = None
@@ -216,7 +237,7 @@ class Reversal:
                 return self.warm
         if staged is not None:
             async with quiet():
-                await call("swap", staged.shift, 1.0)
+                await staged.shift(1.0)
         return staged
 
     async def _check(self, plan: UpgradePlan) -> None:
@@ -243,11 +264,31 @@ class Reversal:
                 self.ledger.operations += [f"{reply.plugin} undid {what}" for what in reply.value.undone]
         return failures
 
-    async def _stuck(self, error: UpgradeError) -> None:
-        await self.ledger.write(self.journal.finish, Phase.STUCK, becomes=Phase.STUCK, why=error.message, error=error)
+    async def _give_up(self, plan: UpgradePlan, error: UpgradeError, *, finished: bool) -> None:
+        """Leave a finished upgrade finished when nothing has moved; what else cannot go back is stuck."""
+        finish, write = self.journal.finish, self.ledger.write
+        if finished and await self._stayed(plan):
+            why = f"going back was refused: {error.message}"
+            await write(finish, Phase.DONE, becomes=Phase.DONE, why=why, evidence=self.ledger.evidence)
+        else:
+            why, evidence = error.message, self.ledger.evidence
+            await write(finish, Phase.STUCK, becomes=Phase.STUCK, why=why, error=error, evidence=evidence)
+
+    async def _stayed(self, plan: UpgradePlan) -> bool:
+        """Ask every component whether it still runs the version that should have been left."""
+        if self.warm is not None:
+            try:
+                await self.warm.running()  # waits for a revert that is late: it may still land
+            except UpgradeError:
+                return False
+        registry, _ = await self.services.planner.registry()
+        known = set(registry.names)
+        return all(
+            step.name in known and registry.get_component(step.name).version == step.from_version for step in plan.steps
+        )
 
     def _context(self) -> UpgradeContext:
-        return self.services.context(upgrade_id=self.ledger.upgrade_id, parameters={})
+        return self.services.context(upgrade_id=self.ledger.upgrade_id, parameters={}, mark=self.ledger.mark)
 
 
 @define(kw_only=True)
@@ -259,7 +300,7 @@ class ResumedSoak:
     record: UpgradeRecord
     reverse: Callable[[str], Awaitable[UpgradeResult]]
     abort: Abort = field(factory=Abort)
-    staged: StagedSwap | None = None
+    staged: Driven | None = None
 
     @property
     def upgrade_id(self) -> str:
@@ -288,32 +329,65 @@ class ResumedSoak:
         left = (record.soak_deadline - now()).total_seconds() if record.soak_deadline else 0.0
         name = record.components[0]
         old, new = record.from_versions[name], record.to_versions[name]
-        services.gauge.start(old, new)
-        services.gauge.turn(to_new=True)
+        counting = services.gauge.count(old, new)
+        counting.turn(to_new=True)
         try:
-            judge = services.drivers.make("judges", services.judge)
-            conductor = Conductor(staged=None, judge=judge, measure=services.gauge.measure, abort=self.abort)
+            conductor = Conductor(
+                staged=None, judge=await services.make_judge(), measure=counting.measure, abort=self.abort
+            )
             seen = await conductor.watch(Judge(until="budget", budget=max(0.0, left)))
+            if self.abort.reason:
+                result = await self.reverse(f"Cancelled: {self.abort.reason}")
+                return evolve(result, status=UpgradeStatus.CANCELLED) if result.success else result
+            if seen.harm:
+                return await self.reverse("; ".join(seen.reasons))
+            await self._check()
+            await self._finish(Phase.DONE, "the soak ended well", None)
+        except UpgradeError as failed:
+            return await self._failed(failed)
+        except Exception as failed:
+            logger.exception("the soak of %s failed in a way that it cannot", record.upgrade_id)
+            return await self._failed(blame_ourselves(failed))
         finally:
-            services.gauge.stop()
-        if self.abort.reason:
-            result = await self.reverse(f"Cancelled: {self.abort.reason}")
-            return evolve(result, status=UpgradeStatus.CANCELLED) if result.success else result
-        if seen.harm:
-            return await self.reverse("; ".join(seen.reasons))
-        why = "the soak ended well"
-        await asyncio.to_thread(self.journal.finish, record.upgrade_id, Phase.DONE, who="recovery", why=why)
-        services.events.emit(
-            EventKind.UPGRADE_COMPLETED, upgrade_id=record.upgrade_id, message=f"{name} {old} -> {new} is done"
+            counting.stop()
+        message = f"{name} {old} -> {new} is done"
+        services.events.emit(EventKind.UPGRADE_COMPLETED, upgrade_id=record.upgrade_id, message=message)
+        return self._result(None)
+
+    async def _check(self) -> None:
+        """Ask what runs: a restart may have come back on something else."""
+        registry, _ = await self.services.planner.registry()
+        known = {name: registry.get_component(name).version for name in registry.names}
+        wrong = {n: known.get(n, "nothing") for n, v in self.record.to_versions.items() if known.get(n) != v}
+        if wrong:
+            said = ", ".join(f"{name} runs {version}" for name, version in wrong.items())
+            raise NotChangedError(f"The soak ended, but {said}.", details={"running": wrong})
+
+    async def _failed(self, error: UpgradeError) -> UpgradeResult:
+        """Leave it to a person: nobody knows whether the version that was committed is well."""
+        with contextlib.suppress(JournalError):  # it stays what it was, and a restart looks again
+            await self._finish(Phase.STUCK, error.message, error)
+        self.services.events.emit(
+            EventKind.UPGRADE_FAILED, upgrade_id=self.upgrade_id, message=error.message, data=error.to_wire()
         )
+        return self._result(error)
+
+    async def _finish(self, phase: Phase, why: str, error: UpgradeError | None) -> None:
+        await asyncio.to_thread(self.journal.finish, self.upgrade_id, phase, who="recovery", why=why, error=error)
+
+    def _result(self, error: UpgradeError | None) -> UpgradeResult:
+        record = self.record
+        name = record.components[0]
         return UpgradeResult(
             request_id=record.nonces[0] if record.nonces else "",
             upgrade_id=record.upgrade_id,
-            success=True,
+            success=error is None,
             component_name=name,
-            from_version=old,
-            to_version=new,
-            status=UpgradeStatus.COMPLETED,
+            from_version=record.from_versions[name],
+            to_version=record.to_versions[name],
+            status=UpgradeStatus.COMPLETED if error is None else UpgradeStatus.FAILED,
+            phase=Phase.DONE if error is None else Phase.STUCK,
+            error=error,
             started_at=record.created_at,
             completed_at=now(),
             components=record.components,

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from noodle_upgrade_core.errors import PluginBrokenError, UpgradeTimeoutError
 from noodle_upgrade_core.hookspecs import Outcome
@@ -121,7 +121,8 @@ class Conductor:
 
     `measure(at, weight)` gives counts where the staged swap itself has none. `probe` returns findings about the new
     version, errors are harm; `gate` asks people. `interval` is how often a judge looks, in seconds. `deadline` is on
-    the clock of this conductor. `quiet` gives a moment between calls for a change that is all or nothing.
+    the clock of this conductor. `quiet` gives a moment between calls for a change that is all or nothing. `ask` calls
+    the strategy, which may be slow, in another thread; without it that is done here.
     """
 
     staged: StagedSwap | None
@@ -134,7 +135,7 @@ class Conductor:
     measure: Callable[[float, float], Measurement | None] | None = None
     turned: Callable[[bool], None] | None = None
     quiet: Callable[[], contextlib.AbstractAsyncContextManager[bool]] = _at_once
-    call: Callable[..., Awaitable[Any]] | None = None
+    ask: Callable[..., Awaitable[Any]] | None = None
     interval: float = 0.1
     deadline: float = float("inf")
 
@@ -147,7 +148,7 @@ class Conductor:
         """
         state = _State(started=self.clock.now())
         try:
-            step = _advance(rollout, None)
+            step = await self._advance(rollout, None)
             while step is not None:
                 self._check(state)
                 state.steps.append(str(step))
@@ -159,14 +160,22 @@ class Conductor:
                 seen = await self._perform(step, state)
                 if self.abort.reason:
                     return state.outcome(promoted=False, reasons=(self.abort.reason,))
-                step = _advance(rollout, seen)
+                step = await self._advance(rollout, seen)
         finally:
-            rollout.close()
+            # One that hangs is still running, and one that refuses to be closed has nothing to say any more.
+            with contextlib.suppress(Exception):
+                rollout.close()
         if state.weight < 1.0:
             return state.outcome(
                 promoted=False, reasons=(f"the strategy ended with {state.weight:.0%} of the traffic moved",)
             )
         return state.outcome(promoted=True)
+
+    async def _advance(self, rollout: Rollout, seen: Observation | None) -> Step | None:
+        if self.ask is None:
+            return _advance(rollout, seen)
+        step: Step | None = await self.ask(_advance, rollout, seen)
+        return step
 
     async def watch(self, step: Judge, *, weight: float = 1.0) -> Observation:
         """Watch with the judge while nothing moves: what a committed version does while it soaks."""
@@ -211,16 +220,14 @@ class Conductor:
             return
         # With weights every call is routed, and stays where it began. Without, the change is made between calls.
         async with _at_once() if by_share else self.quiet():
-            if self.call is not None:
-                await self.call(staged.shift, target)
-            else:
-                await settle(staged.shift(target))
+            await settle(staged.shift(target))
             state.weight = target
             if self.turned is not None:
                 self.turned(target > 0.0)
+        state.base = await self._measured(state)
 
-    def _measured(self, state: _State) -> Measurement | None:
-        seen = None if self.staged is None else self.staged.measure()
+    async def _measured(self, state: _State) -> Measurement | None:
+        seen = None if self.staged is None else await settle(self.staged.measure())
         if seen is None and self.measure is not None:
             seen = self.measure(self.clock.now() - state.started, state.weight)
         return seen
@@ -228,8 +235,8 @@ class Conductor:
     async def _watch(self, step: Judge, state: _State) -> Observation:
         until = self.clock.now() + step.budget
         while True:
-            measured = self._measured(state)
-            seen = self._judged(measured, state)
+            measured = await self._measured(state)
+            seen = await self._judged(measured, state)
             state.last = seen
             self.emit("upgrade.measured", data=_report(seen))
             left = until - self.clock.now()
@@ -239,13 +246,14 @@ class Conductor:
             await self.clock.sleep(min(self.interval, left), self.abort)
             self._check(state)
 
-    def _judged(self, measured: Measurement | None, state: _State) -> Observation:
+    async def _judged(self, measured: Measurement | None, state: _State) -> Observation:
         elapsed = self.clock.now() - state.started
         if measured is None:
             return Observation(
                 starved=True, reasons=("nothing counts calls here",), elapsed=elapsed, weight=state.weight
             )
-        seen = self.judge.observe(measured)
+        measured = evolve(measured, base=state.base)
+        seen = await settle(self.judge.observe(measured))
         return Observation(
             harm=seen.harm,
             safe=seen.safe and not seen.harm,
@@ -287,6 +295,7 @@ class _State:
     weight: float = 0.0
     steps: list[str] = field(factory=list)
     last: Observation | None = None
+    base: Measurement | None = None
 
     def observation(self, at: float) -> Observation:
         return Observation(elapsed=at - self.started, weight=self.weight)

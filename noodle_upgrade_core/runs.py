@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from packaging.utils import canonicalize_name
 
+from noodle_upgrade_core.driven import Driven
 from noodle_upgrade_core.errors import UpgradeBusyError, UpgradeUnknownError
 from noodle_upgrade_core.model import Phase, UpgradeResult
-from noodle_upgrade_core.staged import StagedSwap
 
 __all__ = ["Run", "Runs"]
 
@@ -26,7 +26,7 @@ class Run(Protocol):
         """Which upgrade it is."""
 
     @property
-    def staged(self) -> StagedSwap | None:
+    def staged(self) -> Driven | None:
         """What can take it back by one flip, once it has ended."""
 
     def cancel(self, reason: str) -> None:
@@ -49,7 +49,7 @@ class Runs:
         self._tasks: dict[str, asyncio.Task[UpgradeResult]] = {}
         self._held: dict[str, str] = {}
         self._results: dict[str, UpgradeResult] = {}
-        self._warm: dict[str, tuple[str, StagedSwap]] = {}
+        self._warm: dict[str, tuple[str, Driven]] = {}
 
     @property
     def active(self) -> tuple[Run, ...]:
@@ -64,7 +64,7 @@ class Runs:
         """Return the result of one that ended not long ago."""
         return self._results.get(upgrade_id)
 
-    def warm(self, component_name: str, upgrade_id: str) -> StagedSwap | None:
+    def warm(self, component_name: str, upgrade_id: str) -> Driven | None:
         """Return the staged swap that can still take this upgrade back by one flip."""
         kept = self._warm.get(component_name)
         return kept[1] if kept is not None and kept[0] == upgrade_id else None
@@ -87,10 +87,14 @@ class Runs:
         go: Callable[[], Awaitable[UpgradeResult]],
         *,
         run: Run | None = None,
+        resumed: bool = False,
     ) -> None:
-        """Begin; raises `UpgradeBusyError` when one of the components is being changed, or too many are."""
+        """Begin; raises `UpgradeBusyError` when one of the components is being changed, or too many are.
+
+        What a restart found under way goes on, however many that are.
+        """
         self.check_free(names)
-        if len(set(self._held.values())) >= self._most:
+        if not resumed and len(set(self._held.values())) >= self._most:
             raise UpgradeBusyError(
                 f"{self._most} upgrades run already, and no more may at once.",
                 hint="Wait, or raise max_concurrent_upgrades and hot_swap.max_concurrent_swaps.",

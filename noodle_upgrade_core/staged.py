@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Awaitable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from noodle_upgrade_core.errors import RollbackFailedError
 
@@ -59,15 +59,36 @@ class Arm:
     latency: tuple[int, ...] = ()
     last_error: str = ""
 
+    def since(self, earlier: Arm) -> Arm:
+        """Return what was counted after an earlier count of the same version."""
+        return evolve(
+            self,
+            calls=self.calls - earlier.calls,
+            errors=self.errors - earlier.errors,
+            latency=tuple(a - b for a, b in zip(self.latency, earlier.latency, strict=True))
+            if len(self.latency) == len(earlier.latency)
+            else self.latency,
+        )
+
 
 @frozen(kw_only=True)
 class Measurement:
-    """Both versions at one moment: `at` in seconds of the rollout's clock, `weight` the share that was asked for."""
+    """Both versions at one moment: `at` in seconds of the rollout's clock, `weight` the share that was asked for.
+
+    Counts are since the rollout began; `base` are those at the moment of the last shift, to judge this share alone by.
+    """
 
     at: float
     weight: float
     old: Arm
     new: Arm
+    base: Measurement | None = None
+
+    def since_shift(self) -> Measurement:
+        """Return what was counted since the share was changed last."""
+        if self.base is None:
+            return self
+        return evolve(self, old=self.old.since(self.base.old), new=self.new.since(self.base.new), base=None)
 
 
 @runtime_checkable
@@ -76,6 +97,9 @@ class StagedSwap(Protocol):
 
     Order of calls: `shift` any number of times, then `commit` or `revert`. `revert` may come at any moment, also twice
     and also after `commit`, until the old version is released.
+
+    A swap may have a method `drain()` besides: called when all traffic is on the new version, before the commit point,
+    it waits for the calls that are still inside the old one. When it raises, the change is taken back.
     """
 
     @property
@@ -97,17 +121,19 @@ class StagedSwap(Protocol):
         Raises `RollbackUnavailableError` once the old version is released.
         """
 
-    def measure(self) -> Measurement | None:
+    def measure(self) -> Measurement | Awaitable[Measurement | None] | None:
         """Return what both versions did so far, or None without the capability `counts`."""
 
-    def running(self) -> dict[str, str]:
+    def running(self) -> dict[str, str] | Awaitable[dict[str, str]]:
         """Return the version that each component of this swap really runs, by asking it."""
 
 
-async def settle(result: Awaitable[None] | None) -> None:
-    """Await what a method of a staged swap returned, if it has to be awaited."""
-    if result is not None:
-        await result
+T = TypeVar("T")
+
+
+async def settle(result: Awaitable[T] | T) -> T:
+    """Await what somebody's method returned, if it has to be awaited."""
+    return await result if isinstance(result, Awaitable) else result
 
 
 @frozen
@@ -139,17 +165,26 @@ class SwapSet:
         for part in self.parts:
             await settle(part.commit())
 
+    async def drain(self) -> None:
+        """Wait for the calls inside the old version of every part that can tell."""
+        for part in self.parts:
+            if (drain := getattr(part, "drain", None)) is not None:
+                await settle(drain())
+
     async def revert(self) -> None:
         """Revert every part, last first; never stops at the first failure."""
         await _take_back(self.parts)
 
-    def measure(self) -> Measurement | None:
+    async def measure(self) -> Measurement | None:
         """Return the measurement of the first part that has one."""
-        return next((seen for part in self.parts if (seen := part.measure()) is not None), None)
+        for part in self.parts:
+            if (seen := await settle(part.measure())) is not None:
+                return seen
+        return None
 
-    def running(self) -> dict[str, str]:
+    async def running(self) -> dict[str, str]:
         """Return the versions that all parts run."""
-        return {name: version for part in self.parts for name, version in part.running().items()}
+        return {name: version for part in self.parts for name, version in (await settle(part.running())).items()}
 
 
 async def _take_back(parts: Sequence[StagedSwap]) -> None:

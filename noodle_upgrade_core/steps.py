@@ -15,7 +15,7 @@ million replicas:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Awaitable, Generator, Iterable, Mapping
 from typing import Any, Literal, Protocol
 
 from attrs import field, frozen
@@ -47,6 +47,11 @@ def _weight(_: Any, __: Any, value: float) -> None:
 def _seconds(_: Any, attribute: Any, value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < float("inf"):
         raise InvalidRequestError(f"{attribute.name} must be a number of seconds, 0 or more, got {value!r}.")
+
+
+def _people(_: Any, attribute: Any, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidRequestError(f"{attribute.name} must be a whole number above 0, got {value!r}.")
 
 
 def _reasons(value: Iterable[str]) -> tuple[str, ...]:
@@ -81,7 +86,7 @@ class Gate:
     """Stop until `approvals` people have approved, or refuse after `expires` seconds."""
 
     name: str = "continue"
-    approvals: int = 1
+    approvals: int = field(default=1, validator=_people)
     expires: float = field(default=86400.0, validator=_seconds)
 
     def __str__(self) -> str:
@@ -153,7 +158,13 @@ class Strategy(Protocol):
 
 
 class JudgeDriver(Protocol):
-    """A driver of `noodle_upgrade.judges`: made anew for each rollout, with the request's parameters as keywords."""
+    """A driver of `noodle_upgrade.judges`: made anew for each rollout.
 
-    def observe(self, seen: Measurement) -> Observation:
-        """Take in one measurement, counts since the rollout began, and say what the evidence so far means."""
+    The request's parameters whose names begin with `judge.` are its keywords: `judge.calls` is `calls`.
+    """
+
+    def observe(self, seen: Measurement) -> Observation | Awaitable[Observation]:
+        """Take in one measurement, counts since the rollout began, and say what the evidence so far means.
+
+        When it fails, the change is taken back.
+        """

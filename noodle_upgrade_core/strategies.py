@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
-from collections.abc import Mapping
+from collections.abc import Generator
 from typing import Any
 
 from attrs import field, frozen
 
-from noodle_upgrade_core.drivers import Drivers
-from noodle_upgrade_core.errors import InvalidRequestError
-from noodle_upgrade_core.model import UpgradePlan, UpgradeRequest
+from noodle_upgrade_core.errors import InvalidRequestError, PluginBrokenError, UpgradeError
+from noodle_upgrade_core.model import UpgradePlan
 from noodle_upgrade_core.staged import WEIGHTS
 from noodle_upgrade_core.steps import Judge, Observation, Probe, Revert, Rollout, Shift, Strategy
 
-__all__ = ["Gradual", "Immediate", "strategy_for"]
+__all__ = ["Gradual", "Immediate", "rollout_of"]
 
 
 def _seconds(_: Any, attribute: Any, value: float) -> None:
@@ -24,8 +21,9 @@ def _seconds(_: Any, attribute: Any, value: float) -> None:
 
 
 def _percentage(_: Any, attribute: Any, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 100:  # noqa: PLR2004 - per cent
-        raise InvalidRequestError(f"{attribute.name} must be above 0 and at most 100, got {value!r}.")
+    # Less than a tenth of a per cent is more steps than anybody waits for, and in the end more than memory holds.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.1 <= value <= 100:  # noqa: PLR2004 - per cent
+        raise InvalidRequestError(f"{attribute.name} must be at least 0.1 and at most 100, got {value!r}.")
 
 
 @frozen(kw_only=True)
@@ -83,26 +81,18 @@ class Gradual:
         return (*shares, 1.0) if not shares or shares[-1] < 1.0 else tuple(shares)
 
 
-_OF_CORE = frozenset({"soak"})
-"""Not for the strategy; nor are parameters with a dot: `runtime.mechanism` is for the plugin `runtime`."""
-
-
-def strategy_for(request: UpgradeRequest, drivers: Drivers, defaults: Mapping[str, Mapping[str, Any]]) -> Strategy:
-    """Make the strategy that a request names, with its parameters over the settings' defaults.
-
-    Raises `DriverUnknownError` for a name that is not installed, and `InvalidRequestError` for a parameter that
-    neither the strategy nor anything else takes.
-    """
-    driver = drivers.get("strategies", request.strategy)
-    own = {name: value for name, value in request.parameters.items() if name not in _OF_CORE and "." not in name}
-    accepted = inspect.signature(driver).parameters
-    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
-    if not open_ended and (unknown := sorted(own.keys() - accepted.keys())):
-        meant = difflib.get_close_matches(unknown[0], [*accepted, *_OF_CORE], n=1)
-        raise InvalidRequestError(
-            f"the strategy {request.strategy!r} has no parameter {unknown[0]!r}.",
-            hint=f"Did you mean {meant[0]!r}?" if meant else f"It takes: {', '.join(accepted) or 'none'}.",
-            details={"unknown": unknown, "accepted": list(accepted)},
+def rollout_of(strategy: Strategy, plan: UpgradePlan) -> Rollout:
+    """Begin a strategy's rollout; raises `PluginBrokenError` when what it returns is no generator of steps."""
+    name = type(strategy).__name__
+    try:
+        rollout = strategy.rollout(plan)
+    except UpgradeError:
+        raise
+    except Exception as error:
+        raise PluginBrokenError(f"The strategy {name} raised {type(error).__name__}: {error}") from error
+    if not isinstance(rollout, Generator):
+        raise PluginBrokenError(
+            f"The strategy {name} must return a generator of steps; it returned {type(rollout).__name__}.",
+            hint="Write `rollout` with `yield`.",
         )
-    made: Strategy = drivers.make("strategies", request.strategy, **{**defaults.get(request.strategy, {}), **own})
-    return made
+    return rollout

@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from noodle_upgrade_core.staged import LATENCY_BOUNDS, Arm, Measurement, bucket_of
 
-__all__ = ["ArmCounter", "Gauge"]
+__all__ = ["ArmCounter", "Counting", "Gauge"]
 
 _SERVER_ERROR = 500
 
@@ -66,52 +66,70 @@ class ArmCounter:
             )
 
 
+class Counting:
+    """What one deployment sees of the calls that enter a program, from `Gauge.count` until `stop`.
+
+    `turn` says which version calls meet that begin from now on.
+    """
+
+    def __init__(self, old_version: str, new_version: str, changed: Callable[[], None]) -> None:
+        self._old, self._new = ArmCounter(old_version), ArmCounter(new_version)
+        self.current: ArmCounter | None = self._old
+        self._changed = changed
+
+    def turn(self, *, to_new: bool) -> None:
+        """Count calls that begin from now on for the new version, or for the old one again."""
+        if self.current is not None:
+            self.current = self._new if to_new else self._old
+            self._changed()
+
+    def stop(self) -> None:
+        """Count no more; what was counted can still be read."""
+        self.current = None
+        self._changed()
+
+    def measure(self, at: float, weight: float) -> Measurement:
+        """Return what both versions did so far."""
+        return Measurement(at=at, weight=weight, old=self._old.snapshot(), new=self._new.snapshot())
+
+
 class Gauge:
     """Where calls enter a whole program: counts them while a deployment runs, and can hold new ones back for a moment.
 
     For swaps that are all or nothing and cost callers nothing, so that they can neither count nor pin by themselves.
-    `start` arms the counting, `turn` says which version new calls meet from now on, `stop` disarms it. `quiet` gives a
-    moment in which no call is under way, so that a change in it is seen by no call half-way.
+    `count` begins a counting; several deployments at once have one each, and every call counts in all of them. `quiet`
+    gives a moment in which no call is under way, so that a change in it is seen by no call half-way.
     """
 
     def __init__(self) -> None:
-        self._arms: tuple[ArmCounter, ArmCounter] | None = None
-        self._current: ArmCounter | None = None
+        self._countings: tuple[Counting, ...] = ()
+        self._counters: tuple[ArmCounter, ...] = ()
         self._holders = 0
         self._lock = threading.Lock()
         self._under_way = 0
 
     @property
-    def current(self) -> ArmCounter | None:
-        """The counter that a call which begins now belongs to, or None when nothing is counted."""
-        return self._current
+    def counters(self) -> tuple[ArmCounter, ...]:
+        """The counters that a call which begins now belongs to; none when nothing is counted."""
+        return self._counters
 
     @property
     def under_way(self) -> int:
         """How many calls have entered and not left."""
         return self._under_way
 
-    def start(self, old_version: str, new_version: str) -> None:
+    def count(self, old_version: str, new_version: str) -> Counting:
         """Count from now on, for the old version first."""
-        self._arms = (ArmCounter(old_version), ArmCounter(new_version))
-        self._current = self._arms[0]
+        counting = Counting(old_version, new_version, self._arm)
+        with self._lock:
+            self._countings = (*self._countings, counting)
+        self._arm()
+        return counting
 
-    def turn(self, *, to_new: bool) -> None:
-        """Count calls that begin from now on for the new version, or for the old one again."""
-        if self._arms is not None:
-            self._current = self._arms[1 if to_new else 0]
-
-    def stop(self) -> None:
-        """Count no more; what was counted is forgotten."""
-        self._current = None
-        self._arms = None
-
-    def measure(self, at: float, weight: float) -> Measurement | None:
-        """Return what both versions did since `start`, or None when nothing is counted."""
-        if self._arms is None:
-            return None
-        old, new = self._arms
-        return Measurement(at=at, weight=weight, old=old.snapshot(), new=new.snapshot())
+    def _arm(self) -> None:
+        with self._lock:
+            self._countings = tuple(one for one in self._countings if one.current is not None)
+            self._counters = tuple(one.current for one in self._countings if one.current is not None)
 
     @contextlib.asynccontextmanager
     async def quiet(self, within: float) -> AsyncIterator[bool]:
@@ -164,11 +182,11 @@ class Gauge:
             while not self._try_enter():  # noqa: ASYNC110 - the holder may be on any loop
                 await asyncio.sleep(_LOOK_SECONDS)
             try:
-                counter = self._current
-                if counter is None:
-                    await app(scope, receive, send)
+                counters = self._counters
+                if counters:
+                    await _count_asgi(counters, app, scope, receive, send)
                 else:
-                    await _count_asgi(counter, app, scope, receive, send)
+                    await app(scope, receive, send)
             finally:
                 self._leave()
 
@@ -183,7 +201,7 @@ class Gauge:
         def counted(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
             while not self._try_enter():
                 time.sleep(_LOOK_SECONDS)
-            call = _WsgiCall(self._current, self._leave)
+            call = _WsgiCall(self._counters, self._leave)
             try:
                 call.body = app(environ, call.watch(start_response))
             except BaseException as raised:
@@ -199,7 +217,11 @@ _LOOK_SECONDS = 0.0005
 
 
 async def _count_asgi(
-    counter: ArmCounter, app: Callable[..., Awaitable[None]], scope: MutableMapping[str, Any], receive: Any, send: Any
+    counters: Sequence[ArmCounter],
+    app: Callable[..., Awaitable[None]],
+    scope: MutableMapping[str, Any],
+    receive: Any,
+    send: Any,
 ) -> None:
     error = ""
 
@@ -209,25 +231,30 @@ async def _count_asgi(
             error = f"HTTP {message['status']}"
         await send(message)
 
-    started = counter.enter()
+    started = [counter.enter() for counter in counters]
     try:
         await app(scope, receive, watched)
     except Exception as raised:
         error = f"{type(raised).__name__}: {raised}"
         raise
     finally:
-        counter.leave(started, error)
+        _leave_all(counters, started, error)
+
+
+def _leave_all(counters: Sequence[ArmCounter], started: Sequence[float], error: str) -> None:
+    for counter, since in zip(counters, started, strict=True):
+        counter.leave(since, error)
 
 
 class _WsgiCall:
     """One WSGI request, from its start until the server closes its body."""
 
-    def __init__(self, counter: ArmCounter | None, left: Callable[[], None]) -> None:
+    def __init__(self, counters: Sequence[ArmCounter], left: Callable[[], None]) -> None:
         self.body: Iterable[bytes] = ()
         self.error = ""
-        self._counter = counter
+        self._counters = counters
         self._left: Callable[[], None] | None = left
-        self._started = counter.enter() if counter is not None else 0.0
+        self._started = [counter.enter() for counter in counters]
 
     def watch(self, start_response: Callable[..., Any]) -> Callable[..., Any]:
         """Return `start_response`, noting a status of 5xx."""
@@ -256,6 +283,5 @@ class _WsgiCall:
             if closer is not None:
                 closer()
         finally:
-            if self._counter is not None:
-                self._counter.leave(self._started, self.error)
+            _leave_all(self._counters, self._started, self.error)
             left()

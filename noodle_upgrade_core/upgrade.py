@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import (
     ApprovalRequiredError,
     InvalidRequestError,
+    JournalFullError,
+    JournalSchemaError,
     LeaseLostError,
     RollbackUnavailableError,
     UpgradeDisabledError,
@@ -32,7 +34,8 @@ from noodle_upgrade_core.errors import (
 )
 from noodle_upgrade_core.events import EventBus
 from noodle_upgrade_core.hookspecs import ActiveVersion, UpgradeContext
-from noodle_upgrade_core.journal.contract import Journal
+from noodle_upgrade_core.isolation import blame_ourselves
+from noodle_upgrade_core.journal.contract import LEASE_SECONDS, Journal, take_lease
 from noodle_upgrade_core.model import (
     ComponentDescriptor,
     FeasibilityResult,
@@ -69,9 +72,6 @@ _LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING, Sever
 
 FIRST_LOOK_SECONDS = 1.0
 """When a program that was imported after the Upgrader opened is looked at: what it then runs, a restart runs again."""
-
-LEASE_SECONDS = 30.0
-"""How long a controller that has died without a word keeps others out, where its death cannot be seen."""
 
 
 class Upgrader:
@@ -111,13 +111,15 @@ class Upgrader:
             sources=sources,
             drivers=drivers,
             settings=settings.runtime_upgrade,
+            judge=settings.drivers.judge,
             registered=lambda: self._registered,
             context=self._plan_context,
         )
         self._points = RollbackPoints(journal=journal, store=store, sources=sources, settings=settings)
         core = settings.runtime_upgrade
         most = min(core.max_concurrent_upgrades, core.hot_swap.max_concurrent_swaps)
-        self._runs = Runs(most=most, ended=self.expire_rollback_points)
+        self._runs = Runs(most=most, ended=self._tidy_up)
+        self._unwritten: list[Callable[[], Any]] = []
 
     # --- opening and closing -------------------------------------------------------------------------------------
 
@@ -142,13 +144,11 @@ class Upgrader:
         upgrader = await assemble(cls, settings or load_settings(), plugins or {}, drivers or {}, directory)
         lease = asyncio.create_task(upgrader.keep_lease(), name="noodle-lease")
         try:
-            for finding in await upgrader.resume():
-                logger.log(_LEVELS[finding.severity], "%s %s", finding.message, finding.hint)
+            _log(await upgrader.resume())
             yield upgrader
         finally:
             lease.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await lease
+            await asyncio.wait([lease])
             await upgrader.close()
 
     async def resume(self) -> tuple[Finding, ...]:
@@ -186,7 +186,7 @@ class Upgrader:
                     record=record,
                     reverse=partial(self._reverse, record.components[0]),
                 )
-                self._runs.launch(record.upgrade_id, record.components, soak.run, run=soak)
+                self._runs.launch(record.upgrade_id, record.components, soak.run, run=soak, resumed=True)
         return (*findings, *found)
 
     async def _reverse(self, component_name: str, why: str) -> UpgradeResult:
@@ -317,6 +317,7 @@ class Upgrader:
     async def start(self, plan: UpgradePlan | UpgradeRequest, *, approved_by: str = "") -> str:
         """Begin to carry a plan out and return its upgrade id at once."""
         self._check_enabled()
+        await self._write_unwritten()
         if isinstance(plan, UpgradeRequest):
             plan = await self.plan(plan)
         await self._check_current(plan)
@@ -380,6 +381,7 @@ class Upgrader:
         upgrade in the other direction otherwise. Raises `RollbackUnavailableError`.
         """
         self._check_writable()
+        await self._write_unwritten()
         if not self.settings.runtime_upgrade.rollback.enabled:
             raise RollbackUnavailableError(
                 "Rollback is switched off.", hint="Set runtime_upgrade.rollback.enabled, or NOODLE_ROLLBACK_ENABLED=1."
@@ -451,7 +453,29 @@ class Upgrader:
             strategy_defaults={"gradual": {"percentage": core.gradual_rollout_percentage}},
             rollback_points=self._points.create,
             context=self._context,
+            write_later=self._unwritten.append,
         )
+
+    async def _write_unwritten(self) -> None:
+        """Make the writes that failed, oldest first; what fails again for want of room is tried again."""
+        while self._unwritten:
+            try:
+                await asyncio.to_thread(self._unwritten[0])
+            except JournalFullError:
+                return
+            except UpgradeError as error:
+                self._journal_failed(error)
+            self._unwritten.pop(0)
+
+    async def _tidy_up(self) -> None:
+        """Drop what need not be kept: no reason for anything to fail."""
+        try:
+            await self.expire_rollback_points()
+        except UpgradeError as error:
+            self._journal_failed(error)
+
+    def _journal_failed(self, error: UpgradeError) -> None:
+        self.events.emit("journal.failed", message=error.message, data=error.to_wire())
 
     def _context(self, *, upgrade_id: str, parameters: Mapping[str, Any], **asked: Any) -> UpgradeContext:
         return UpgradeContext(
@@ -493,23 +517,53 @@ class Upgrader:
         }
 
     async def keep_lease(self) -> None:
-        """Renew the lease for ever; when it is lost, end what runs."""
+        """Renew the lease for ever; when it is lost, end what runs.
+
+        Without room for the journal at the start it is tried again, until there is some: only then upgrades are made.
+        """
         pause = FIRST_LOOK_SECONDS
-        while self.journal.refusal is None:
+        while not isinstance(self.journal.refusal, JournalSchemaError):
             await asyncio.sleep(pause)
             pause = LEASE_SECONDS / 3
             try:
-                await self._observe()
-                await asyncio.to_thread(self.journal.renew_lease)
+                if self.journal.refusal is not None:
+                    await self._manage_again()
+                else:
+                    # First of all: whatever else fails, no other controller may take over meanwhile.
+                    await asyncio.to_thread(self.journal.renew_lease)
+                    await self._write_unwritten()
+                    await self._observe()
             except LeaseLostError as lost:
                 # Another controller manages this state by now: what runs here may not go on.
                 for run in self._runs.active:
                     run.cancel(lost.message)
             except UpgradeError as error:
-                self.events.emit("journal.failed", message=error.message, data=error.to_wire())
+                self._journal_failed(error)
+            except Exception as error:
+                logger.exception("what runs could not be noted")
+                self._journal_failed(blame_ourselves(error))
+
+    async def _manage_again(self) -> None:
+        """Open a journal again that had no room, and catch up with what could not be done at the start."""
+
+        def reopen() -> None:
+            self.journal.close()
+            self.journal.open()
+            take_lease(self.journal)
+
+        await asyncio.to_thread(reopen)
+        if self.journal.refusal is None:
+            _log(await self.resume())
+            self.events.emit("journal.recovered", message="There is room for the journal again: upgrades can be made.")
 
     def _who(self) -> str:
         return f"recovery of process {os.getpid()}"
+
+
+def _log(findings: Sequence[Finding]) -> None:
+    """Tell what was found at a start."""
+    for finding in findings:
+        logger.log(_LEVELS[finding.severity], "%s %s", finding.message, finding.hint)
 
 
 def _unrestored(active: Sequence[ActiveVersion], running: Mapping[str, str]) -> list[Finding]:

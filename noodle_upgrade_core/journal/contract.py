@@ -9,6 +9,7 @@ the lease is renewed. Every write checks that this controller's lease is still t
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType, TracebackType
@@ -16,19 +17,24 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from attrs import field, frozen
 
-from noodle_upgrade_core.errors import JournalSchemaError, UpgradeError
+from noodle_upgrade_core.errors import JournalError, JournalFullError, UpgradeError
 from noodle_upgrade_core.hookspecs import ActiveVersion
 from noodle_upgrade_core.model import ArtifactRef, Phase, RollbackPoint, UpgradePlan, UpgradeResult
 
 __all__ = [
+    "LEASE_SECONDS",
     "TRANSITIONS",
     "AuditRow",
     "Journal",
     "PointerMove",
     "Recovery",
     "UpgradeRecord",
+    "take_lease",
     "way",
 ]
+
+LEASE_SECONDS = 30.0
+"""How long a controller that has died without a word keeps others out, where its death cannot be seen."""
 
 TRANSITIONS: Mapping[Phase, frozenset[Phase]] = MappingProxyType(
     {
@@ -40,14 +46,19 @@ TRANSITIONS: Mapping[Phase, frozenset[Phase]] = MappingProxyType(
         Phase.COMMITTED: frozenset({Phase.SOAKING, Phase.DONE, Phase.ROLLING_BACK}),
         Phase.SOAKING: frozenset({Phase.DONE, Phase.ROLLING_BACK}),
         Phase.DONE: frozenset({Phase.ROLLING_BACK}),
-        Phase.ROLLING_BACK: frozenset({Phase.ROLLED_BACK, Phase.STUCK}),
+        Phase.ROLLING_BACK: frozenset({Phase.ROLLED_BACK, Phase.STUCK, Phase.DONE}),
         Phase.STUCK: frozenset({Phase.ROLLING_BACK}),
         Phase.REJECTED: frozenset(),
         Phase.ROLLED_BACK: frozenset(),
         Phase.ABORTED: frozenset(),
     }
 )
-"""Which phase may follow which. `DONE` is left again only by a rollback of a finished upgrade."""
+"""Which phase may follow which.
+
+`DONE` is left again only by a rollback of a finished upgrade, and comes back when that was refused before it moved any.
+"""
+
+_ENDS_OF_GOING_BACK = frozenset({Phase.ROLLED_BACK, Phase.STUCK})
 
 
 def way(before: Phase, after: Phase) -> tuple[Phase, ...]:
@@ -57,7 +68,7 @@ def way(before: Phase, after: Phase) -> tuple[Phase, ...]:
     """
     if after in TRANSITIONS[before]:
         return (after,)
-    if Phase.ROLLING_BACK in TRANSITIONS[before] and after in TRANSITIONS[Phase.ROLLING_BACK]:
+    if Phase.ROLLING_BACK in TRANSITIONS[before] and after in _ENDS_OF_GOING_BACK:
         return (Phase.ROLLING_BACK, after)
     return ()
 
@@ -148,11 +159,15 @@ class Journal(Protocol):
         """The layout of the file that is open."""
 
     @property
-    def refusal(self) -> JournalSchemaError | None:
-        """Why this journal can only be read: a newer version wrote it. `active` answers all the same."""
+    def refusal(self) -> JournalError | None:
+        """Why this journal can only be read; `active` answers all the same.
+
+        `JournalSchemaError` when a newer version wrote it, `JournalFullError` when there is no room to write it: to
+        close it and to open it again is then worth trying.
+        """
 
     def open(self) -> Self:
-        """Open or make the file; raises `JournalCorruptError`. A newer schema opens, for `active` alone."""
+        """Open or make the file; raises `JournalCorruptError`. With a `refusal` it is open for `active` alone."""
 
     def close(self) -> None:
         """Write what rides, release the lease, close; may be called twice."""
@@ -233,7 +248,10 @@ class Journal(Protocol):
         """
 
     def rolling_back(self, upgrade_id: str, *, who: str, why: str, error: UpgradeError | None = None) -> UpgradeRecord:
-        """ROLLING_BACK: durable, except from SHIFTING, whose restart goes back anyway."""
+        """ROLLING_BACK: durable, except from SHIFTING, whose restart goes back anyway.
+
+        From DONE only while every pointer is at the version that this upgrade brought, else `VersionMismatchError`.
+        """
 
     def rolled_back(
         self,
@@ -244,6 +262,7 @@ class Journal(Protocol):
         why: str,
         error: UpgradeError | None = None,
         result: UpgradeResult | None = None,
+        evidence: Mapping[str, Any] | None = None,
     ) -> UpgradeRecord:
         """ROLLED_BACK, durable: every generation grows by 1, and pointers that had been moved go back.
 
@@ -262,7 +281,11 @@ class Journal(Protocol):
         evidence: Mapping[str, Any] | None = None,
         durable: bool = False,
     ) -> UpgradeRecord:
-        """DONE, REJECTED, ABORTED (they ride: a restart comes to the same end), or STUCK (durable)."""
+        """DONE, REJECTED, ABORTED (they ride: a restart comes to the same end), or STUCK (durable).
+
+        DONE after ROLLING_BACK says that a finished upgrade stays, because going back was refused before anything had
+        moved: durable, and only while every pointer is at the new version, else `VersionMismatchError`.
+        """
 
     def record_approval(self, upgrade_id: str, plan_digest: str, *, who: str, at: datetime, nonce: str) -> bool:
         """Keep an approval; False when this person has approved it already.
@@ -330,3 +353,13 @@ class Journal(Protocol):
         Before SHIFTING: ABORTED. SHIFTING, ROLLING_BACK: ROLLED_BACK. COMMITTED, SOAKING: DONE without a soak, SOAKING
         while it has tries and time left, else ROLLED_BACK. STUCK stays for a person to look at.
         """
+
+
+def take_lease(journal: Journal) -> None:
+    """Become the controller of a journal if it can be written; whether it can is its `refusal` afterwards.
+
+    Raises `LeaseHeldError`.
+    """
+    if journal.refusal is None:
+        with contextlib.suppress(JournalFullError):
+            journal.acquire_lease(ttl=LEASE_SECONDS)

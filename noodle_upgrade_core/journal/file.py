@@ -12,6 +12,7 @@ once must never be tried again: the kernel has forgotten by then what it could n
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import threading
@@ -45,7 +46,7 @@ class SqliteFile:
     def __init__(self, path: Path, *, busy_seconds: float, faults: Callable[[str], None] | None = None) -> None:
         self.path = path
         self.schema_version = 0
-        self.refusal: JournalSchemaError | None = None
+        self.refusal: JournalError | None = None
         self.lock = threading.RLock()
         self._busy_seconds = busy_seconds
         self._faults = faults
@@ -76,6 +77,8 @@ class SqliteFile:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise _full() from error
             raise JournalError(
                 f"The journal {self.path} cannot be opened: {error.strerror or error}.",
                 hint="Look at the permissions of the state directory.",
@@ -83,20 +86,55 @@ class SqliteFile:
         with self._translated():
             self._look()
             if self.refusal is None:
-                self._writer = self._connect("rw")
-                self._prepare(self._writer, was_dirty=was_dirty)
-            self._reader = self._connect("ro")
-            self._reader.execute("PRAGMA query_only = 1")
-            self._reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+                self._open_writer(was_dirty=was_dirty)
+            self._reader = self._open_reader()
         if self._writer is not None:
             # The log's own entry in its folder, before anything is acknowledged that lies in it.
             _sync_folder(self.path.parent)
             if self._faults is not None:
                 self._writer.set_trace_callback(self._faults)
 
+    def _open_writer(self, *, was_dirty: bool) -> None:
+        try:
+            with self._translated():
+                self._writer = self._connect("rw")
+                self._prepare(self._writer, was_dirty=was_dirty)
+        except JournalFullError as full:
+            self.refuse(full)
+
+    def refuse(self, why: JournalError) -> None:
+        """Write nothing more; what the file holds can still be read."""
+        self.refusal = why
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(sqlite3.Error):
+                writer.close()
+
+    def _open_reader(self) -> sqlite3.Connection:
+        """Return a connection that reads, also where there is no room for the index that readers share."""
+        try:
+            return self._checked(self._connect("ro"))
+        except sqlite3.OperationalError as error:
+            if not _is_full(error):
+                raise
+        connection = self._connect("rw")
+        # Alone with the file, SQLite keeps that index in its own memory.
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        return self._checked(connection)
+
+    @staticmethod
+    def _checked(connection: sqlite3.Connection) -> sqlite3.Connection:
+        try:
+            connection.execute("PRAGMA query_only = 1")
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
     def _look(self) -> None:
         """Find out whose file this is without writing to it."""
-        connection = self._connect("ro")
+        connection = self._open_reader()
         try:
             self.schema_version = connection.execute("PRAGMA user_version").fetchone()[0]
             application = connection.execute("PRAGMA application_id").fetchone()[0]
@@ -186,15 +224,18 @@ class SqliteFile:
             if self._faults is not None:
                 self._faults("COMMITTED")
             self._since_checkpoint += 1
-            if self._since_checkpoint >= _CHECKPOINT_AFTER:
+        if self._since_checkpoint >= _CHECKPOINT_AFTER:
+            # What was committed is committed: nobody may hear of it as a failure. Without room the log only grows, and
+            # it is tried again later; a disk that has failed stops the next write.
+            with contextlib.suppress(JournalError):
                 self.checkpoint()
 
     def checkpoint(self) -> None:
         """Bring the log into the file, as far as no reader needs it."""
         with self.lock, self._translated():
             if self._since_checkpoint and self._writer is not None:
-                self._usable().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 self._since_checkpoint = 0
+                self._usable().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def check_usable(self) -> None:
         """Raise what a write would raise before it begins: closed, failed, a newer schema, another process."""
@@ -220,6 +261,8 @@ class SqliteFile:
         with self._reading, self._translated():
             if self._reader is None or os.getpid() != self._pid:
                 raise JournalError("The journal is closed.")
+            if self.refusal is not None and self.schema_version == 0:
+                return []  # there was no room to begin it
             return self._reader.execute(query, values).fetchall()
 
     def problems(self) -> list[str]:
@@ -239,13 +282,9 @@ class SqliteFile:
             raise self._ours(error) from error
 
     def _ours(self, error: sqlite3.Error) -> JournalError:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        match code:
-            case sqlite3.SQLITE_FULL:
-                return JournalFullError(
-                    "The disk, or the quota, is full: the journal could not be written.",
-                    hint="Make room; nothing else has to be done.",
-                )
+        if _is_full(error):
+            return _full()
+        match getattr(error, "sqlite_errorcode", 0) & 0xFF:
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
                 self._failure = self._corrupt(str(error))
                 return self._failure
@@ -280,6 +319,19 @@ class SqliteFile:
             hint="Put a backup in its place, or move it away to begin anew with what the environment provides.",
             safe="Nothing was changed; what runs now runs on.",
         )
+
+
+def _full() -> JournalFullError:
+    return JournalFullError(
+        "The disk, or the quota, is full: the journal could not be written.",
+        hint="Make room; nothing else has to be done.",
+    )
+
+
+def _is_full(error: sqlite3.Error) -> bool:
+    """Whether there was no room: for a page, or for the index that connections share."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
 
 
 def _sync_folder(folder: Path) -> None:

@@ -12,7 +12,18 @@ from noodle_upgrade_core.errors import InvalidRequestError, VersionMismatchError
 from noodle_upgrade_core.journal.contract import PointerMove, UpgradeRecord
 from noodle_upgrade_core.journal.rows import ACTIVE, artifact_from, encode, pack, unpack
 
-__all__ = ["Pointer", "befores", "check_set", "first_sight", "grow", "keep_before", "move", "pointer", "same_version"]
+__all__ = [
+    "Pointer",
+    "befores",
+    "check_reached",
+    "check_set",
+    "first_sight",
+    "grow",
+    "keep_before",
+    "move",
+    "pointer",
+    "same_version",
+]
 
 
 def same_version(one: str, other: str) -> bool:
@@ -63,6 +74,19 @@ def check_set(record: UpgradeRecord, moves: Sequence[PointerMove]) -> None:
             raise InvalidRequestError(
                 f"{record.upgrade_id} takes {name} from {record.from_versions[name]} to {record.to_versions[name]},"
                 f" the move goes from {expected} to {one.version}."
+            )
+
+
+def check_reached(record: UpgradeRecord, connection: sqlite3.Connection) -> None:
+    """Refuse unless every component of an upgrade is at the version that it brought."""
+    for name in record.components:
+        found, expected = pointer(connection, name), record.to_versions[name]
+        if found is None or not same_version(found.version, expected):
+            there = "nothing" if found is None else found.version
+            raise VersionMismatchError(
+                f"The journal has {name} at {there}, and not at {expected}, which {record.upgrade_id} is about.",
+                hint="Another upgrade came between: see `noodle history`.",
+                details={"component_name": name, "found": there, "expected": expected},
             )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from noodle_upgrade_core.errors import JournalCorruptError, JournalError, JournalSchemaError, UpgradeError
+from noodle_upgrade_core.errors import JournalCorruptError, JournalError, UpgradeError
 from noodle_upgrade_core.hookspecs import ActiveVersion
 from noodle_upgrade_core.journal.contract import AuditRow, UpgradeRecord
 from noodle_upgrade_core.journal.file import SqliteFile
@@ -61,8 +61,8 @@ class SqliteReads:
         return self._opened().schema_version
 
     @property
-    def refusal(self) -> JournalSchemaError | None:
-        """Why this journal can only be read: a newer version wrote it."""
+    def refusal(self) -> JournalError | None:
+        """Why this journal can only be read: a newer version wrote it, or there is no room to write it."""
         return self._opened().refusal
 
     def _opened(self) -> SqliteFile:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from attrs import evolve
@@ -230,7 +231,10 @@ class SqliteJournal(SqliteWrites):
         return {"soak_deadline": self._clock() + timedelta(seconds=seconds), "soak_tries": max(0, tries)}
 
     def rolling_back(self, upgrade_id: str, *, who: str, why: str, error: UpgradeError | None = None) -> UpgradeRecord:
-        """ROLLING_BACK: durable, except from SHIFTING, whose restart goes back anyway."""
+        """ROLLING_BACK: durable, except from SHIFTING, whose restart goes back anyway.
+
+        From DONE only while every pointer is at the version that it brought, else `VersionMismatchError`.
+        """
         with self._opened().lock:
             record = self._current(upgrade_id)
             if record.phase is Phase.DONE:
@@ -240,7 +244,10 @@ class SqliteJournal(SqliteWrites):
                 self._check_free(record, [(row[0], row[1]) for row in self._rows(query, record.components)])
             fields = {} if error is None else {"error": lenient(error)}
             durable = record.phase is not Phase.SHIFTING
-            return self._change(upgrade_id, Phase.ROLLING_BACK, who=who, why=why, durable=durable, fields=fields)
+            effect = partial(pointers.check_reached, record) if record.phase is Phase.DONE else None
+            return self._change(
+                upgrade_id, Phase.ROLLING_BACK, who=who, why=why, durable=durable, effect=effect, fields=fields
+            )
 
     def rolled_back(
         self,
@@ -251,12 +258,21 @@ class SqliteJournal(SqliteWrites):
         why: str,
         error: UpgradeError | None = None,
         result: UpgradeResult | None = None,
+        evidence: Mapping[str, Any] | None = None,
     ) -> UpgradeRecord:
         """ROLLED_BACK, durable: generations grow, pointers that were moved go back; raises `VersionMismatchError`."""
-        return self._take_back(upgrade_id, moves, who=who, why=why, fields=_ending(error, result))[0]
+        fields = _ending(error, result)
+        return self._take_back(upgrade_id, moves, who=who, why=why, fields=fields, evidence=evidence)[0]
 
     def _take_back(
-        self, upgrade_id: str, moves: Sequence[PointerMove], *, who: str, why: str, fields: dict[str, Any]
+        self,
+        upgrade_id: str,
+        moves: Sequence[PointerMove],
+        *,
+        who: str,
+        why: str,
+        fields: dict[str, Any],
+        evidence: Mapping[str, Any] | None = None,
     ) -> tuple[UpgradeRecord, tuple[PointerMove, ...]]:
         record = self._current(upgrade_id)
         made: list[PointerMove] = []
@@ -279,7 +295,9 @@ class SqliteJournal(SqliteWrites):
             made.extend({**befores, **asked}.values())
             return {"moves": [pointers.move(connection, move, upgrade_id=upgrade_id)[1] for move in made]}
 
-        changed = self._change(upgrade_id, Phase.ROLLED_BACK, who=who, why=why, effect=effect, fields=fields)
+        changed = self._change(
+            upgrade_id, Phase.ROLLED_BACK, who=who, why=why, evidence=evidence, effect=effect, fields=fields
+        )
         return changed, tuple(made)
 
     def finish(
@@ -294,12 +312,26 @@ class SqliteJournal(SqliteWrites):
         evidence: Mapping[str, Any] | None = None,
         durable: bool = False,
     ) -> UpgradeRecord:
-        """DONE, REJECTED, ABORTED (they ride: a restart comes to the same end), or STUCK (durable)."""
+        """DONE, REJECTED, ABORTED (they ride: a restart comes to the same end), or STUCK (durable).
+
+        DONE after ROLLING_BACK is durable too: `VersionMismatchError` unless all pointers are at the new version.
+        """
         if phase not in {Phase.DONE, Phase.REJECTED, Phase.ABORTED, Phase.STUCK}:
             raise JournalError(f"An upgrade does not finish as {phase}.", hint="Use rolled_back for ROLLED_BACK.")
-        durable = durable or phase is Phase.STUCK
-        fields = _ending(error, result)
-        return self._change(upgrade_id, phase, who=who, why=why, evidence=evidence, durable=durable, fields=fields)
+        record = self._current(upgrade_id)
+        stays = phase is Phase.DONE and record.phase is Phase.ROLLING_BACK
+        # A restart that finds a soak whose time has passed goes back: that it ended well must not be lost.
+        soaked = phase is Phase.DONE and record.soak_deadline is not None
+        return self._change(
+            upgrade_id,
+            phase,
+            who=who,
+            why=why,
+            evidence=evidence,
+            durable=durable or stays or soaked or phase is Phase.STUCK,
+            effect=partial(pointers.check_reached, record) if stays else None,
+            fields=_ending(error, result),
+        )
 
     def record_approval(self, upgrade_id: str, plan_digest: str, *, who: str, at: datetime, nonce: str) -> bool:
         """Keep an approval, durable; False when this person has approved this plan already."""

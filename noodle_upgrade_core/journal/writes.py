@@ -14,7 +14,13 @@ from typing import Any, Self
 
 from attrs import evolve
 
-from noodle_upgrade_core.errors import JournalError, LeaseHeldError, LeaseLostError, UpgradeUnknownError
+from noodle_upgrade_core.errors import (
+    JournalError,
+    JournalFullError,
+    LeaseHeldError,
+    LeaseLostError,
+    UpgradeUnknownError,
+)
 from noodle_upgrade_core.journal.contract import AuditRow, UpgradeRecord, way
 from noodle_upgrade_core.journal.file import SqliteFile
 from noodle_upgrade_core.journal.leases import Holder, this_process
@@ -93,7 +99,17 @@ class SqliteWrites(SqliteReads):
     # --- the lease -----------------------------------------------------------------------------------------------
 
     def acquire_lease(self, holder: str = "", *, ttl: float = 30.0) -> int:
-        """Become the one controller and return the fencing number; raises `LeaseHeldError`."""
+        """Become the one controller and return the fencing number; raises `LeaseHeldError`.
+
+        Without room on the disk it raises `JournalFullError`, which is then the journal's `refusal`.
+        """
+        try:
+            return self._acquire(holder, ttl)
+        except JournalFullError as full:
+            self._opened().refuse(full)
+            raise
+
+    def _acquire(self, holder: str, ttl: float) -> int:
         file = self._opened()
         holder = holder or str(this_process())
         with file.lock, file.write(sync=True) as connection:

@@ -69,6 +69,7 @@ class _Call:
     limit: float
     finish: Callable[[Any], Any]
     gather: Callable[[AsyncIterable[Any]], Awaitable[Any]] | None = None
+    late: Callable[[Any], Awaitable[Any]] | None = None
     who: str = ""
 
     @property
@@ -101,7 +102,7 @@ class Runner:
         self._emit = emit
         self._left_behind: list[Work] = []
         self._workers = Workers()
-        self._tasks: set[asyncio.Task[Attempt]] = set()
+        self._tasks: set[asyncio.Future[Any]] = set()
         self._watchdog = Watchdog(self._report)
         self._observers = tuple(
             Observer(one.plugin_name, _observing(one), report=self._report)
@@ -132,12 +133,22 @@ class Runner:
         return None
 
     async def ask_only(
-        self, plugin_name: str, hook: str, /, *, limit: float | None = None, **arguments: Any
+        self,
+        plugin_name: str,
+        hook: str,
+        /,
+        *,
+        limit: float | None = None,
+        late: Callable[[Any], Awaitable[Any]] | None = None,
+        **arguments: Any,
     ) -> Reply | None:
-        """Ask one plugin; None when it does not implement the hook."""
+        """Ask one plugin; None when it does not implement the hook.
+
+        `late` is given what a plain implementation returns after nobody waited for it any more.
+        """
         for one in self._implementations(hook, arguments):
             if one.plugin_name == plugin_name:
-                return await self._ask(one, arguments, limit)
+                return await self._ask(one, arguments, limit, late=late)
         return None
 
     async def call(self, name: str, function: Callable[..., Any], /, *args: Any, limit: float | None = None) -> Any:
@@ -193,7 +204,14 @@ class Runner:
             raise TypeError(f"the hook {hook!r} must be given {', '.join(missing)}")
         return found
 
-    async def _ask(self, one: Implementation, arguments: dict[str, Any], limit: float | None) -> Reply:
+    async def _ask(
+        self,
+        one: Implementation,
+        arguments: dict[str, Any],
+        limit: float | None,
+        *,
+        late: Callable[[Any], Awaitable[Any]] | None = None,
+    ) -> Reply:
         chosen = {name: arguments[name] for name in one.argnames}
         call = _Call(
             plugin=one.plugin_name,
@@ -203,6 +221,7 @@ class Runner:
             limit=self.time_limit if limit is None else limit,
             finish=partial(answers.checked, one.hook),
             gather=partial(answers.gathered, one.hook),
+            late=late,
         )
         started = time.perf_counter()
         value, error = await self._account(call)
@@ -253,10 +272,16 @@ class Runner:
             nonlocal tried
             tried = context.run(_plainly, call)
 
+        def told() -> None:
+            if not ended.done():
+                ended.set_result(tried)
+            elif call.late is not None and tried.value is not None:
+                self._hand_on(call.late(tried.value))
+
         def tell() -> None:
             # After the time limit the loop may be closed: then nobody waits for the answer.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(settle, tried)
+                loop.call_soon_threadsafe(told)
 
         work = Work(call.name, make, tell)
         try:
@@ -308,6 +333,11 @@ class Runner:
                 raise
             return Attempt(error=error)
         return Attempt(value=answer)
+
+    def _hand_on(self, work: Awaitable[Any]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _report(self, message: str, /, **data: Any) -> None:
         self._emit(EventKind.PLUGIN_FAILED, message=message, data=data)

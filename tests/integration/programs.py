@@ -146,6 +146,10 @@ class Program:
         assert response.status == http.HTTPStatus.OK, body
         return json.loads(body)
 
+    def serves(self):
+        """Return what its own answer says that it runs: `g1.0` is acme-greeting 1.0."""
+        return versions_in(self.ask())
+
     def api(self, path):
         """Look at the control API directly: what tests do often must not cost a process each time."""
         pointer = json.loads((self.folder / ".noodle" / "control.json").read_text())

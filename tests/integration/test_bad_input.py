@@ -405,6 +405,34 @@ def test_on_a_full_disk_an_upgrade_is_refused_and_succeeds_when_there_is_room_ag
         program.healthy()
 
 
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+def test_a_program_that_starts_on_a_full_disk_serves_what_was_active_and_is_managed_once_there_is_room(
+    place, config, end
+):
+    folder, env = place("full-at-start")
+    with small_disk(folder) as state, started_program(folder, env, config) as program:
+        assert program.noodle("upgrade", GREETING, NEW, "--yes", "--strategy", "immediate").code == 0
+        program.kill() if end == "killed" else program.stop()
+        fill(state / "ballast")
+        program.start()
+        assert f"g{NEW}" in program.serves()
+        assert "no control yet" in program.log.read_text()
+        assert program.noodle("status").code != 0
+        (state / "ballast").unlink()
+        until(lambda: program.noodle("upgrade", GREETING, OLD, "--yes", "--strategy", "immediate").code == 0, "managed")
+        assert f"g{OLD}" in program.serves()
+        program.healthy()
+
+
+def test_a_program_that_was_never_managed_starts_on_a_full_disk_without_upgrades(place, config):
+    folder, env = place("full-at-first")
+    with small_disk(folder) as state:
+        fill(state / "ballast")
+        with started_program(folder, env, config) as program:
+            assert f"g{OLD}" in program.serves()
+            assert "full" in program.log.read_text()
+
+
 @contextlib.contextmanager
 def failing_disk(program):
     """Let every write beyond the first pages of a file fail."""

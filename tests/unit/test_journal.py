@@ -532,7 +532,10 @@ def test_from_every_phase_only_its_followers_can_be_reached(tmp_path, clock, pha
                     else j.finish("up-1", asked, who=WHO, why="")
                 ),
             )
-            if way(phase, asked):
+            if (phase, asked) == (Phase.ROLLING_BACK, Phase.DONE):
+                with pytest.raises(VersionMismatchError):  # it was never committed
+                    write(journal)
+            elif way(phase, asked):
                 write(journal)
                 assert journal.record("up-1").phase is asked
                 assert [row.phase for row in journal.audit("up-1")[len(before) :]] == list(way(phase, asked))
@@ -813,6 +816,31 @@ def test_going_back_needs_no_note_that_it_began(journal, store):
     journal.rolled_back("up-1", who=WHO, why="harm")
     assert [str(row.phase) for row in journal.audit("up-1")][-2:] == ["rolling_back", "rolled_back"]
     assert violations(journal, store) == []
+
+
+def test_a_finished_upgrade_that_stays_is_done_again_and_free_for_the_next(journal, store, path, clock):
+    bring(journal, "up-1", make_plan("a"), Phase.DONE)
+    journal.rolling_back("up-1", who=WHO, why="asked for")
+    journal.finish("up-1", Phase.DONE, who=WHO, why="it was refused")
+    assert violations(journal, store) == []
+    with crashed(path, clock) as restarted:
+        restarted.acquire_lease()
+        assert restarted.recover("restart") == ()
+        assert restarted.active_of("a").version == "2.0"
+        bring(restarted, "up-2", make_plan("a", before="2.0", after="3.0"), Phase.DONE)
+
+
+def test_an_upgrade_that_was_never_committed_cannot_end_as_done_by_way_of_going_back(journal):
+    bring(journal, "up-1", make_plan("a"), Phase.ROLLING_BACK)
+    with pytest.raises(VersionMismatchError):
+        journal.finish("up-1", Phase.DONE, who=WHO, why="a lie")
+
+
+def test_an_upgrade_that_a_later_one_has_passed_cannot_be_taken_back(journal):
+    bring(journal, "up-1", make_plan("a"), Phase.DONE)
+    bring(journal, "up-2", make_plan("a", before="2.0", after="3.0"), Phase.DONE)
+    with pytest.raises(VersionMismatchError, match=r"3\.0"):
+        journal.rolling_back("up-1", who=WHO, why="too late")
 
 
 def test_a_stuck_upgrade_can_be_taken_back_again(journal, store):
@@ -1248,16 +1276,40 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def finish(self, data):
         ends = {Phase.RECEIVED: Phase.REJECTED, Phase.STAGED: Phase.ABORTED, Phase.COMMITTED: Phase.DONE}
-        ends |= {Phase.SOAKING: Phase.DONE, Phase.ROLLING_BACK: Phase.STUCK}
+        ends |= {Phase.SOAKING: Phase.DONE}
         chosen = self.choose(data, *ends)
         if chosen:
             self.journal.finish(chosen, ends[self.phases()[chosen]], who=WHO, why="")
 
+    @rule(data=st.data(), end=st.sampled_from([Phase.STUCK, Phase.DONE]))
+    def give_up(self, data, end):
+        chosen = self.choose(data, Phase.ROLLING_BACK)
+        if not chosen:
+            return
+        committed = any(row.phase is Phase.COMMITTED for row in self.journal.audit(chosen))
+        try:
+            self.journal.finish(chosen, end, who=WHO, why="")
+        except VersionMismatchError:
+            assert end is Phase.DONE
+            assert not committed
+        else:
+            assert committed or end is Phase.STUCK
+
     @rule(data=st.data())
     def turn_back(self, data):
-        chosen = self.choose(data, Phase.SHIFTING, Phase.COMMITTED, Phase.SOAKING, Phase.STUCK)
-        if chosen:
+        chosen = self.choose(data, Phase.SHIFTING, Phase.COMMITTED, Phase.SOAKING, Phase.STUCK, Phase.DONE)
+        if not chosen:
+            return
+        names = self.plans[chosen].component_names
+        held = {
+            n for u, p in self.phases().items() if not p.ended and u != chosen for n in self.plans[u].component_names
+        }
+        try:
             self.journal.rolling_back(chosen, who=WHO, why="")
+        except UpgradeBusyError:
+            assert held & set(names)
+        except VersionMismatchError:
+            assert any(self.versions[step.name] != int(step.to_version) for step in self.plans[chosen].steps)
 
     @rule(data=st.data())
     def be_back(self, data):

@@ -9,7 +9,7 @@ from noodle_upgrade_core.judges import KillSwitch
 from noodle_upgrade_core.model import Finding, Severity
 from noodle_upgrade_core.rollout import Abort, Conductor, RealClock, VirtualClock, quantile
 from noodle_upgrade_core.staged import LATENCY_BOUNDS, WEIGHTS, Arm, Measurement
-from noodle_upgrade_core.steps import Gate, Judge, Probe, Revert, Shift, Wait
+from noodle_upgrade_core.steps import Gate, Judge, Observation, Probe, Revert, Shift, Wait
 from noodle_upgrade_core.strategies import Gradual, Immediate
 
 
@@ -244,3 +244,70 @@ def test_quantiles_never_fall_as_the_share_rises(buckets):
 def test_revert_takes_one_reason_or_many():
     assert Revert("no").reasons == ("no",)
     assert Revert(["a", "b"]).reasons == ("a", "b")
+
+
+class Recording:
+    """A judge that keeps what it is shown, and never makes up its mind."""
+
+    def __init__(self):
+        self.seen = []
+
+    def observe(self, seen):
+        self.seen.append(seen)
+        return Observation()
+
+
+def test_a_judge_can_tell_what_was_counted_at_the_present_share():
+    clock = VirtualClock()
+    traffic, judge = Traffic(clock, per_second=100), Recording()
+
+    def rollout():
+        yield Shift(0.5)
+        yield Judge(until="budget", budget=2)
+        yield Shift(1.0)
+        yield Judge(until="budget", budget=1)
+
+    assert asyncio.run(Conductor(staged=traffic, judge=judge, clock=clock).carry_out(rollout())).promoted
+    last = judge.seen[-1]
+    assert (last.new.calls, last.since_shift().new.calls) == (
+        pytest.approx(200, abs=2),
+        pytest.approx(100, abs=2),
+    )
+    assert (last.old.calls, last.since_shift().old.calls) == (pytest.approx(100, abs=2), 0)
+
+
+def test_a_good_first_share_does_not_let_the_next_ones_pass_unseen():
+    clock = VirtualClock()
+    traffic = Traffic(clock, per_second=100)
+    waited = []
+
+    def rollout():
+        for weight in (0.5, 1.0):
+            yield Shift(weight)
+            before = clock.now()
+            seen = yield Judge(until="safe", budget=60)
+            assert seen.safe
+            waited.append(clock.now() - before)
+
+    carry_out(rollout(), traffic, clock)
+    assert waited == [pytest.approx(4, abs=0.2), pytest.approx(2, abs=0.2)]
+
+
+class Slow:
+    """A judge that is asked over a network, say."""
+
+    async def observe(self, seen):
+        await asyncio.sleep(0)
+        return Observation(harm=True, reasons=("the metric says so",))
+
+
+def test_a_judge_may_be_async():
+    clock = VirtualClock()
+
+    def rollout():
+        yield Shift(1.0)
+        seen = yield Judge()
+        yield Revert(seen.reasons)
+
+    outcome = asyncio.run(Conductor(staged=Traffic(clock), judge=Slow(), clock=clock).carry_out(rollout()))
+    assert outcome.reasons == ("the metric says so",)

@@ -56,8 +56,8 @@ def test_taking_back_goes_on_past_a_part_that_fails_and_names_every_failure():
 def test_a_set_can_only_do_what_every_part_can():
     parts = SwapSet((Part("a", [], capabilities={WEIGHTS, COUNTS}), Part("b", [], capabilities={COUNTS})))
     assert parts.capabilities == {COUNTS}
-    assert parts.running() == {"a": "2", "b": "2"}
-    assert parts.measure() is None
+    assert asyncio.run(parts.running()) == {"a": "2", "b": "2"}
+    assert asyncio.run(parts.measure()) is None
 
 
 def test_plain_and_async_parts_commit_alike_in_order():

@@ -27,25 +27,46 @@ def test_counts_from_many_threads_are_all_there():
 
 
 def test_nothing_is_counted_when_no_deployment_runs():
-    gauge = Gauge()
-    assert gauge.current is None
-    assert gauge.measure(0.0, 0.0) is None
+    assert Gauge().counters == ()
 
 
 def test_calls_are_counted_for_the_version_that_was_live_when_they_began():
     gauge = Gauge()
-    gauge.start("1", "2")
-    first = gauge.current
+    counting = gauge.count("1", "2")
+    (first,) = gauge.counters
     started = first.enter()
-    gauge.turn(to_new=True)
+    counting.turn(to_new=True)
     first.leave(started)
-    second = gauge.current
+    (second,) = gauge.counters
     second.leave(second.enter(), "boom")
-    seen = gauge.measure(1.0, 1.0)
+    seen = counting.measure(1.0, 1.0)
     assert (seen.old.version, seen.old.calls, seen.old.errors) == ("1", 1, 0)
     assert (seen.new.version, seen.new.calls, seen.new.errors) == ("2", 1, 1)
-    gauge.stop()
-    assert gauge.measure(2.0, 1.0) is None
+    counting.stop()
+    assert gauge.counters == ()
+    counting.turn(to_new=False)
+    assert gauge.counters == ()
+
+
+def test_deployments_at_the_same_time_each_count_every_call_for_themselves():
+    gauge = Gauge()
+    lamp, book = gauge.count("1", "2"), gauge.count("7", "8")
+    lamp.turn(to_new=True)
+
+    async def app(scope, receive, send):
+        raise ValueError("broken")
+
+    async def ask():
+        with pytest.raises(ValueError, match="broken"):
+            await gauge.asgi(app)({"type": "http"}, None, None)
+
+    asyncio.run(ask())
+    book.stop()
+    asyncio.run(ask())
+    gauge.wsgi(lambda environ, start_response: [])({}, None).close()
+    seen, other = lamp.measure(0, 1), book.measure(0, 0)
+    assert [(seen.old.calls, seen.old.errors), (seen.new.calls, seen.new.errors)] == [(0, 0), (3, 2)]
+    assert [(other.old.calls, other.old.errors), (other.new.calls, other.new.errors)] == [(1, 1), (0, 0)]
 
 
 async def respond(status, send):
@@ -55,7 +76,7 @@ async def respond(status, send):
 
 def test_an_asgi_request_that_raises_or_answers_5xx_is_an_error():
     gauge = Gauge()
-    gauge.start("1", "2")
+    counting = gauge.count("1", "2")
 
     async def app(scope, receive, send):
         if scope["path"] == "/raise":
@@ -74,7 +95,7 @@ def test_an_asgi_request_that_raises_or_answers_5xx_is_an_error():
             await wrapped({"type": "http", "path": "/raise"}, None, send)
 
     asyncio.run(run())
-    arm = gauge.measure(0, 0).old
+    arm = counting.measure(0, 0).old
     assert (arm.calls, arm.errors, arm.last_error) == (3, 2, "ValueError: broken")
     assert gauge.under_way == 0
 
@@ -128,7 +149,7 @@ def test_a_request_that_does_not_end_does_not_hold_the_others_for_longer_than_al
 
 def test_a_wsgi_request_ends_when_its_body_is_closed():
     gauge = Gauge()
-    gauge.start("1", "2")
+    counting = gauge.count("1", "2")
 
     def app(environ, start_response):
         start_response("500 Oops", [])
@@ -140,7 +161,7 @@ def test_a_wsgi_request_ends_when_its_body_is_closed():
     body.close()
     body.close()
     assert gauge.under_way == 0
-    arm = gauge.measure(0, 0).old
+    arm = counting.measure(0, 0).old
     assert (arm.calls, arm.errors) == (1, 1)
 
 

@@ -338,6 +338,38 @@ def test_an_undo_that_fails_is_stuck_and_says_all_that_failed(folder):
     run(story())
 
 
+def test_a_rollback_that_is_refused_before_anything_moves_leaves_the_upgrade_done(folder):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        async with opened(folder, shelf) as upgrader:
+            upgraded = await upgrader.upgrade(await upgrader.plan(ask()))
+            shelf.fail = {"revert": e.MigrationError("The old version cannot take this state.")}
+            result = await upgrader.rollback("lamp")
+            assert isinstance(result.error, e.MigrationError)
+            assert (result.success, result.phase) == (False, Phase.DONE)
+            assert shelf.versions["lamp"] == "1.1"
+            assert not await upgrader.doctor()
+            shelf.fail.clear()
+            assert (await upgrader.rollback("lamp")).raise_for_error().metrics["warm"] == 1.0
+            assert shelf.versions["lamp"] == "1.0"
+            assert upgrader.journal.record(upgraded.upgrade_id).phase is Phase.ROLLED_BACK
+
+    run(story())
+
+
+def test_a_rollback_that_fails_half_way_is_stuck(folder):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        async with opened(folder, shelf) as upgrader:
+            upgraded = await upgrader.upgrade(await upgrader.plan(ask()))
+            shelf.fail = {"revert": e.MigrationError("Lost half of it.")}
+            shelf.versions["lamp"] = "0.5"
+            assert not (await upgrader.rollback("lamp")).success
+            assert upgrader.journal.record(upgraded.upgrade_id).phase is Phase.STUCK
+
+    run(story())
+
+
 def test_a_stuck_upgrade_can_be_taken_back_once_its_cause_is_gone(folder):
     async def story():
         shelf = Shelf(lamp="1.0")

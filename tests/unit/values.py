@@ -41,7 +41,7 @@ DEPENDENCIES = _build(model.Dependency, name=NAMES, constraint=TEXT)
 COMPONENTS = _build(
     model.ComponentDescriptor,
     name=NAMES,
-    version=TEXT,
+    version=NAMES,
     description=TEXT,
     component_type=st.sampled_from(model.ComponentType),
     dependencies=tuples(DEPENDENCIES),

@@ -62,7 +62,7 @@ class Fable:
 
     def stage(self, old: str, new: str, *between: str, within: float = 5.0) -> RuntimeSwap:
         part = self.engine.stage((self.change(old, new, *between),), cancelled=lambda: False)
-        quiet = Quiet(top_levels=part.quiet_top_levels, within=within)
+        quiet = Quiet(names=part.quiet_names, suspended=part.stateful_names, within=within)
         return RuntimeSwap([part], versions={self.name: (old, new)}, quiet=quiet, ledger=self.ledger)
 
 

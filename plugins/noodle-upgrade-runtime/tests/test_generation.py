@@ -393,6 +393,27 @@ def test_state_moves_only_when_no_thread_is_inside_and_the_one_inside_is_named(f
     assert service.total == 100
 
 
+@pytest.mark.parametrize("kind", ["coroutine", "generator"])
+def test_state_moves_only_when_no_call_is_suspended_and_what_it_does_is_never_lost(fable, kind):
+    waits = {
+        "coroutine": "    async def stay(self): await self.leave; self.total += 100\n    @property\n"
+        "    def leave(self):\n        import asyncio; return asyncio.sleep(0)\n",
+        "generator": "    def stay(self): yield; self.total += 100\n",
+    }[kind]
+    service = counters(fable, one_more=waits)
+    swap = fable.stage("1.0", "2.0", within=0.05)
+    call = service.stay()
+    step = call.send if kind == "coroutine" else call.__next__
+    step(*[None] * (kind == "coroutine"))
+    with pytest.raises(DrainTimeoutError, match=r"suspended call in .*stay"):
+        swap.shift(1.0)
+    assert swap.running() == {"fable": "1.0"}
+    with pytest.raises(StopIteration):
+        step(*[None] * (kind == "coroutine"))
+    swap.shift(1.0)
+    assert service.total == 100
+
+
 # --- sets ----------------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import sys
+import threading
 import zipfile
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from noodle_upgrade_core.config import load_settings
 from noodle_upgrade_core.errors import (
     ComponentUnknownError,
+    DrainTimeoutError,
     HarmDetectedError,
     MigrationError,
     SwapRefusedError,
@@ -19,7 +21,7 @@ from noodle_upgrade_core.errors import (
     UpgradeDisabledError,
     ValidationFailedError,
 )
-from noodle_upgrade_core.model import UpgradeRequest, UpgradeStatus
+from noodle_upgrade_core.model import Phase, UpgradeRequest, UpgradeStatus
 from noodle_upgrade_core.upgrade import Upgrader
 from noodle_upgrade_runtime import RuntimeUpgradeIntegration, handle
 from noodle_upgrade_runtime.handles import process_handles
@@ -413,6 +415,68 @@ def test_a_canary_is_asked_for_its_health_before_it_has_all_the_traffic(fable, s
             assert isinstance(result.error, HarmDetectedError)
             assert result.operations[:3] == ("staged greeter", "shift to 10%", "probe the new version")
             assert greeter.greet() == "1.0"
+
+    asyncio.run(main())
+
+
+STAY = """
+class Service:
+    def who(self): return __version__
+    def stay(self, inside, leave):
+        inside.set()
+        leave.wait(30)
+        return self.who()
+"""
+
+
+@contextlib.contextmanager
+def somebody_inside(fable):
+    """A service with a thread inside its version 1.0; gives the service and what that call returns in the end."""
+    fable.run("1.0")
+    for version in ("1.0", "2.0"):
+        fable.write(version, STAY)
+        pack(fable, version)
+    service, inside, leave, answers = handle("fable", "fable:Service"), threading.Event(), threading.Event(), []
+    thread = threading.Thread(target=lambda: answers.append(service.stay(inside, leave)), name="stayer")
+    thread.start()
+    inside.wait()
+    try:
+        yield service, leave, answers
+    finally:
+        leave.set()
+        thread.join()
+
+
+def test_with_rollback_a_commit_waits_for_the_calls_inside_and_goes_back_when_they_stay(fable, stack):
+    async def main():
+        with somebody_inside(fable) as (service, leave, answers):
+            async with stack(runtime__drain_timeout=0.05, runtime__on_drain_timeout="rollback") as upgrader:
+                result = await upgrader.upgrade(await upgrader.plan(request()))
+                assert isinstance(result.error, DrainTimeoutError)
+                assert "stayer" in result.error.message
+                assert (result.phase, service.who()) == (Phase.ROLLED_BACK, "1.0")
+                leave.set()
+                assert (await upgrader.upgrade(await upgrader.plan(request()))).success
+                assert service.who() == "2.0"
+        assert answers == ["1.0"]
+
+    asyncio.run(main())
+
+
+def test_with_force_a_commit_is_made_while_calls_are_inside_and_the_journal_remembers_them(fable, stack):
+    async def main():
+        with somebody_inside(fable) as (service, _, answers):
+            async with stack(runtime__drain_timeout=0.05, runtime__on_drain_timeout="force") as upgrader:
+                result = await upgrader.upgrade(await upgrader.plan(request()))
+                assert result.success, result.error
+                assert service.who() == "2.0"
+                (committed,) = [
+                    row for row in upgrader.journal.audit(result.upgrade_id) if row.phase is Phase.COMMITTED
+                ]
+                (mark,) = committed.evidence["marks"]
+                assert mark["what"].startswith("forced")
+                assert "stayer" in mark["blockers"][0]
+        assert answers == ["1.0"]
 
     asyncio.run(main())
 

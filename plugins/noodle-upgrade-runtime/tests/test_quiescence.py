@@ -6,6 +6,7 @@ import types
 import pytest
 
 from noodle_upgrade_core.errors import DrainTimeoutError
+from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.quiescence import at_quiescence, blockers
 
 
@@ -22,12 +23,12 @@ def test_a_thread_that_never_leaves_the_component_is_named_and_nothing_changes()
     thread.start()
     try:
         inside.wait()
-        assert [blocker.thread for blocker in blockers(frozenset({"stayer"}))] == ["worker-7"]
+        assert [blocker.thread for blocker in blockers(Names({"stayer"}))] == ["worker-7"]
         with pytest.raises(DrainTimeoutError, match=r"worker-7.*stay") as caught:
-            at_quiescence(lambda: changed.append(1), frozenset({"stayer"}), within=0.02)
+            at_quiescence(lambda: changed.append(1), Names({"stayer"}), within=0.02)
         assert not changed
         assert "force" in caught.value.hint
-        forced = at_quiescence(lambda: changed.append(1), frozenset({"stayer"}), within=0.0, force=True)
+        forced = at_quiescence(lambda: changed.append(1), Names({"stayer"}), within=0.0, force=True)
         assert [blocker.thread for blocker in forced] == ["worker-7"]
         assert changed == [1]
     finally:
@@ -65,7 +66,7 @@ def test_no_call_sees_two_versions_when_the_change_is_made_at_quiescence():
         thread.start()
     try:
         for version in range(1, 31):
-            at_quiescence(lambda v=version: setattr(module, "version", v), frozenset({"reader"}), within=30)
+            at_quiescence(lambda v=version: setattr(module, "version", v), Names({"reader"}), within=30)
     finally:
         stop.set()
         for thread in threads:
@@ -79,7 +80,7 @@ def test_no_call_sees_two_versions_when_the_change_is_made_at_quiescence():
 
 
 def test_the_thread_that_makes_the_change_does_not_block_itself():
-    module = make_module("own", "def run(change, go):\n    return go(change, frozenset({'own'}), within=0.0)\n")
+    module = make_module("own", "def run(change, go, names):\n    return go(change, names, within=0.0)\n")
     changed = []
-    assert module.run(lambda: changed.append(1), at_quiescence) == ()
+    assert module.run(lambda: changed.append(1), at_quiescence, Names({"own"})) == ()
     assert changed == [1]

@@ -5,6 +5,7 @@ import pytest
 
 from noodle_upgrade_core.errors import RollbackUnavailableError, SwapRefusedError
 from noodle_upgrade_core.staged import COUNTS, WEIGHTS
+from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.swap import Quiet, RuntimeSwap
 
@@ -124,7 +125,7 @@ def test_a_change_that_is_forced_tells_who_was_inside(table):
     thread = threading.Thread(target=module.stay, args=(inside, leave), name="worker-9")
     thread.start()
     inside.wait()
-    quiet = Quiet(top_levels=frozenset({"stayer_of_swap"}), within=0.01, force=True, forced=told.append)
+    quiet = Quiet(names=Names({"stayer_of_swap"}), within=0.01, force=True, forced=told.append)
     try:
         swap_of(Part("a", table), quiet=quiet).shift(1.0)
     finally:

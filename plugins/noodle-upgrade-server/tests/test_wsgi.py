@@ -200,7 +200,7 @@ def test_only_http_is_served():
 
 def test_requests_run_at_once_as_far_as_the_threads_go_and_are_counted():
     gauge = Gauge()
-    gauge.start("1", "2")
+    counting = gauge.count("1", "2")
     both = threading.Barrier(2, timeout=30)
 
     def app(environ, start_response):
@@ -216,5 +216,5 @@ def test_requests_run_at_once_as_far_as_the_threads_go_and_are_counted():
         adapter.close()
 
     asyncio.run(ask())
-    counted = gauge.measure(0.0, 0.0)
+    counted = counting.measure(0.0, 0.0)
     assert (counted.old.calls, counted.old.errors, gauge.under_way) == (2, 2, 0)

@@ -55,7 +55,7 @@ class Discovery:
     def components(self) -> tuple[ComponentDescriptor, ...]:
         """Return every component, by name; the first that describes a name is believed."""
         loaded = _loaded()
-        installed = [d for d in self.distributions.along() if any(top in loaded for top in d.top_levels)]
+        installed = [d for d in self.distributions.along() if _is_loaded(d, loaded)]
         behind = {str(canonicalize_name(name)) for name in self.handles.components()}
         names = {str(canonicalize_name(d.name)) for d in installed} | behind
         found: dict[str, ComponentDescriptor] = {}
@@ -85,6 +85,8 @@ class Discovery:
             "from": "overlay" if self.overlay.tree_of(dist.name) else "environment",
             "root": dist.root,
         }
+        if any(top in loaded and _is_namespace(loaded[top]) for top in dist.top_levels):
+            metadata["import_names"] = [name for name in dist.import_names if name in sys.modules]
         if links:
             metadata["handles"] = len(links)
         if why:
@@ -221,6 +223,19 @@ class Discovery:
 
 def _loaded() -> dict[str, ModuleType]:
     return {name: m for name, m in tuple(sys.modules.items()) if isinstance(m, ModuleType) and "." not in name}
+
+
+def _is_loaded(dist: Installed, loaded: Mapping[str, ModuleType]) -> bool:
+    """Whether something of a distribution is imported; a namespace that it shares says nothing of it."""
+    for top in dist.top_levels:
+        module = loaded.get(top)
+        if module is not None and (not _is_namespace(module) or any(n in sys.modules for n in dist.import_names)):
+            return True
+    return False
+
+
+def _is_namespace(module: ModuleType) -> bool:
+    return getattr(module, "__file__", None) is None and hasattr(module, "__path__")
 
 
 def _first_module(dist: Installed, loaded: Mapping[str, ModuleType]) -> ModuleType | None:

@@ -6,6 +6,7 @@ folder's name and, once, one small file; what was read is kept until the folder 
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -16,12 +17,14 @@ from typing import Any
 from attrs import frozen
 from packaging.utils import canonicalize_name
 
+from noodle_upgrade_core.sources.trees import Contents
+
 __all__ = ["Distributions", "Installed"]
 
 _SUFFIXES = (".dist-info", ".egg-info")
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Installed:
     """A distribution on disk: `root` is its entry of `sys.path`, `changed_at` when its metadata was written."""
 
@@ -31,6 +34,11 @@ class Installed:
     info: Path
     top_levels: tuple[str, ...]
     changed_at: float
+
+    @functools.cached_property
+    def import_names(self) -> tuple[str, ...]:
+        """What can be imported of it, with dots where it lies in a namespace that others share; read at first use."""
+        return Contents.of(_files(self.info)).import_names or self.top_levels
 
     def requires(self) -> tuple[str, ...]:
         """Return its Requires-Dist lines."""
@@ -120,16 +128,20 @@ def _told(info: Path) -> tuple[str, ...]:
     return tuple(sorted({line.strip().partition("/")[0] for line in text.splitlines() if line.strip()}))
 
 
-def _recorded(info: Path) -> tuple[str, ...]:
-    names = set()
+def _files(info: Path) -> list[str]:
     try:
         with (info / "RECORD").open(encoding="utf-8") as file:
-            for line in file:
-                first, slash, _ = line.partition(",")[0].strip('"').partition("/")
-                if not slash:
-                    first = first.partition(".")[0] if first.endswith((".py", ".so", ".pyd")) else ""
-                if first.isidentifier() and first != "__pycache__":
-                    names.add(first)
+            return [line.partition(",")[0].strip('"') for line in file]
     except (OSError, UnicodeDecodeError):
-        return ()
+        return []
+
+
+def _recorded(info: Path) -> tuple[str, ...]:
+    names = set()
+    for path in _files(info):
+        first, slash, _ = path.partition("/")
+        if not slash:
+            first = first.partition(".")[0] if first.endswith((".py", ".so", ".pyd")) else ""
+        if first.isidentifier() and first != "__pycache__":
+            names.add(first)
     return tuple(sorted(names))

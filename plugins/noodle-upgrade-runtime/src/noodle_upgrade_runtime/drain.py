@@ -1,7 +1,8 @@
 """Knowing that a version is no longer running, at no cost to its callers, and who keeps it when it still is.
 
-Every frame, generator and coroutine holds its code object. Once a version's names are gone, its code objects die with
-the last of them: a weak reference tells, without a scan and without a counter.
+Calls inside a version that serves no more are found on the threads' stacks and among what is suspended. Once it is let
+go of, more is known: every frame, generator and coroutine holds its code object, and when a version's names are gone,
+its code objects die with the last of them. A weak reference tells, without a scan and without a counter.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import (
     AsyncGeneratorType,
     CodeType,
@@ -27,9 +28,11 @@ from typing import Any
 from attrs import frozen
 
 from noodle_upgrade_core.errors import DrainTimeoutError
+from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.namespace import Space
+from noodle_upgrade_runtime.quiescence import NOBODY
 
-__all__ = ["Drain", "Held"]
+__all__ = ["Drain", "Held", "InFlight"]
 
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 2.0
@@ -48,11 +51,48 @@ class Held:
         return f"{self.kind} {self.what} at {self.where}" if self.where else f"{self.kind} {self.what}"
 
 
+_Inside = Callable[[FrameType], bool]
+
+
+class InFlight:
+    """The calls that are inside some versions which get no new ones: on a stack, or suspended.
+
+    `spaces` are those of private versions, `names` the modules of a version that was imported publicly.
+    """
+
+    def __init__(self, spaces: Sequence[Space] = (), names: Names = NOBODY) -> None:
+        self._spaces = tuple(spaces)
+        self._names = names
+
+    def holders(self) -> tuple[Held, ...]:
+        """Name them."""
+        codes = {id(code) for space in self._spaces for code in space.living_codes()}
+
+        def inside(frame: FrameType) -> bool:
+            name = frame.f_globals.get("__name__")
+            return name in self._names or id(frame.f_code) in codes
+
+        return (*_threads(inside), *_suspended(gc.get_objects(), inside))[:_MOST_NAMED]
+
+    def wait(self, seconds: float) -> tuple[Held, ...]:
+        """Wait until all have left, at most this long; return who is still inside."""
+        until = time.monotonic() + seconds
+        pause = _FIRST_PAUSE
+        while holders := self.holders():
+            left = until - time.monotonic()
+            if left <= 0:
+                break
+            time.sleep(min(pause, left))
+            pause = min(_LONGEST_PAUSE, pause * 2)
+        return holders
+
+
 class Drain:
     """The end of some released versions."""
 
     def __init__(self, spaces: Sequence[Space]) -> None:
         self._gone = threading.Event()
+        self._stopped = False
         self._refs: dict[int, weakref.ref[CodeType]] = {}
         for code in (code for space in spaces for code in space.living_codes()):
             self._refs[id(code)] = weakref.ref(code, self._died)
@@ -65,7 +105,12 @@ class Drain:
     @property
     def finished(self) -> bool:
         """Whether nothing of the versions is left; says so without looking for it."""
-        return self._gone.is_set()
+        return self._gone.is_set() and not self._stopped
+
+    def stop(self) -> None:
+        """Let whoever waits go on: nobody wants to know any more."""
+        self._stopped = True
+        self._gone.set()
 
     def wait(self, seconds: float) -> bool:
         """Wait until the last call has left; return whether it has within this time.
@@ -73,7 +118,7 @@ class Drain:
         A version refers to itself in circles, so that collections are needed: made at growing distances.
         """
         until = time.monotonic() + seconds
-        pause = _FIRST_PAUSE
+        pause, longest = _FIRST_PAUSE, max(_LONGEST_PAUSE, seconds / 10)
         while not self._gone.is_set():
             gc.collect()
             left = until - time.monotonic()
@@ -81,7 +126,7 @@ class Drain:
                 break
             if left <= 0:
                 return self._gone.is_set()
-            pause = min(_LONGEST_PAUSE, pause * 2)
+            pause = min(longest, pause * 2)
         return True
 
     def require(self, seconds: float) -> None:
@@ -99,10 +144,14 @@ class Drain:
         codes = {key for key, ref in self._refs.items() if ref() is not None}
         if not codes:
             return ()
-        found = list(_threads(codes))
+
+        def inside(frame: FrameType) -> bool:
+            return id(frame.f_code) in codes
+
+        found = list(_threads(inside))
         objects = gc.get_objects()
         try:
-            found += _suspended(objects, codes)
+            found += _suspended(objects, inside)
             if not found:
                 found += _leaks(objects, codes)
         finally:
@@ -110,18 +159,18 @@ class Drain:
         return tuple(found[:_MOST_NAMED])
 
 
-def _threads(codes: set[int]) -> Iterator[Held]:
+def _threads(inside: _Inside) -> Iterator[Held]:
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     for ident, top in sys._current_frames().items():  # noqa: SLF001 - the one documented way to see other stacks
         frame: FrameType | None = top
         while frame is not None:
-            if id(frame.f_code) in codes:
+            if inside(frame):
                 yield Held(kind="thread", what=repr(names.get(ident, ident)), where=_place(frame))
                 break
             frame = frame.f_back
 
 
-def _suspended(objects: Sequence[Any], codes: set[int]) -> Iterator[Held]:
+def _suspended(objects: Sequence[Any], inside: _Inside) -> Iterator[Held]:
     for one in objects:
         if isinstance(one, CoroutineType):
             kind, code, frame = "coroutine", one.cr_code, one.cr_frame
@@ -131,7 +180,7 @@ def _suspended(objects: Sequence[Any], codes: set[int]) -> Iterator[Held]:
             kind, code, frame = "async generator", one.ag_code, one.ag_frame
         else:
             continue
-        if id(code) in codes and frame is not None:
+        if frame is not None and inside(frame):
             yield Held(kind=kind, what=code.co_qualname, where=_place(frame))
 
 

@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from noodle_upgrade_core.model import ComponentDescriptor, Verdict
 from noodle_upgrade_core.staged import Arm
+from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.operations import Operation
 
 __all__ = ["Change", "Engine", "Prepared"]
@@ -24,8 +25,9 @@ class Change:
     """One component's change as an engine sees it.
 
     `new_tree` is the folder with the new version unpacked, `old_tree` the folder that the running version was imported
-    from (an entry of `sys.path`). `top_levels` are the import names that either version provides. `trees` maps every
-    version on the path (the target included) to its folder: those between are there for chained migrations.
+    from (an entry of `sys.path`). `top_levels` are the first parts of the names that either version can be imported by;
+    where one is a namespace that others share, `import_names` are all names of the component, with dots. `trees` maps
+    every version on the path (the target included) to its folder: those between are there for chained migrations.
     """
 
     component: ComponentDescriptor
@@ -37,6 +39,12 @@ class Change:
     path: tuple[str, ...] = ()
     trees: Mapping[str, Path] = field(factory=dict)
     parameters: Mapping[str, Any] = field(factory=dict)
+    import_names: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> Names:
+        """Which modules are this component's."""
+        return Names(self.import_names or self.top_levels)
 
 
 class Prepared(Protocol):

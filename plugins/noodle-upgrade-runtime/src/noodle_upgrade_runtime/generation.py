@@ -12,12 +12,15 @@ from attrs import frozen
 from noodle_upgrade_core.errors import SwapRefusedError
 from noodle_upgrade_core.model import Verdict
 from noodle_upgrade_core.staged import COUNTS, WEIGHTS, Arm
-from noodle_upgrade_runtime.drain import Drain
+from noodle_upgrade_runtime.drain import Drain, InFlight
 from noodle_upgrade_runtime.engine import Change
+from noodle_upgrade_runtime.gate import Gate
 from noodle_upgrade_runtime.handles import Bound, Handles, Link, bind, extend, flip, process_handles
 from noodle_upgrade_runtime.loading import Loading
+from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.namespace import Space
 from noodle_upgrade_runtime.operations import Operation, Script
+from noodle_upgrade_runtime.quiescence import NOBODY
 from noodle_upgrade_runtime.routing import Router, routed_methods
 from noodle_upgrade_runtime.state import Chain, has_state
 from noodle_upgrade_runtime.trees import contents_of, member_of
@@ -149,7 +152,8 @@ class GenerationPrepared:
         self._handles = handles
         stateful = any(map(turn_has_state, self._turns))
         self.capabilities = frozenset({COUNTS}) if stateful else frozenset({COUNTS, WEIGHTS})
-        self.quiet_top_levels = frozenset(t for c in changes for t in c.top_levels) if stateful else frozenset[str]()
+        # A call under way in the old object, also a suspended one, would change state that has gone over already.
+        self.quiet_names = self.stateful_names = _names_of(changes) if stateful else NOBODY
         for turn in self._turns:
             extend(turn.handle, turn.new.surface)
 
@@ -158,6 +162,10 @@ class GenerationPrepared:
         return self._spaces[0] if self._spaces and component in self.component_names else None
 
     # --- state ---------------------------------------------------------------------------------------------------
+
+    def gate(self, within: float) -> Gate:
+        """Return a gate that keeps new calls from the handles with state for as long as that moves."""
+        return Gate([turn.handle for turn in self._turns if turn_has_state(turn)], within=within)
 
     def hand_over(self) -> None:
         """Carry the state of every old object to its new one; the old ones keep theirs. Raises `MigrationError`."""
@@ -172,9 +180,8 @@ class GenerationPrepared:
     # --- what RuntimeSwap asks for -------------------------------------------------------------------------------
 
     def operations(self) -> Sequence[Operation]:
-        """Return the flip of every handle; the state, where there is any, is carried over at this moment."""
+        """Return the flip of every handle; what state there is has been handed over just before."""
         self._take_in_latecomers()
-        self.hand_over()
         made = []
         for turn in self._turns:
             old, new = turn.old.surface.methods, turn.new.surface.methods
@@ -190,6 +197,8 @@ class GenerationPrepared:
                     turn = _turn(one, change, self._spaces[0])
                     extend(one, turn.new.surface)
                     self._turns = (*self._turns, turn)
+                    # Nothing has passed through it but what its own object knows, which is new.
+                    turn.chain.forward()
 
     def route(self, weight: float) -> None:
         """Send this share of calls to the new version, and count from the first share on."""
@@ -221,6 +230,12 @@ class GenerationPrepared:
                 turn.link.bound = turn.old
             self._routing.revert()
             self._routing = None
+
+    def in_flight(self) -> InFlight:
+        """Return the calls that are inside the old version, for whoever wants to wait for them."""
+        old = [turn.old.space for turn in self._turns]
+        public = _names_of(self._changes) if None in old else NOBODY
+        return InFlight([space for space in old if space is not None], public)
 
     def arms(self) -> tuple[Arm, Arm] | None:
         """Return what both versions did since traffic began to move."""
@@ -261,16 +276,21 @@ class GenerationPrepared:
         return Drain(going) if going else None
 
 
+def _names_of(changes: Iterable[Change]) -> Names:
+    return Names(root for change in changes for root in change.names)
+
+
 def _direct_users(change: Change) -> tuple[str, ...]:
     """Name the modules that use the component past its handles: they stay on the version that they imported."""
-    users = []
+    users, names = [], change.names
     for name, module in tuple(sys.modules.items()):
-        top = name.partition(".")[0].partition("@")[0]
-        if module is None or top in change.top_levels or top == __name__.partition(".")[0]:
+        top, dot, rest = name.partition(".")
+        top = top.partition("@")[0]
+        if module is None or top + dot + rest in names or top == __name__.partition(".")[0]:
             continue
         for value in tuple(getattr(module, "__dict__", {}).values()):
             origin = getattr(value, "__name__", "") if isinstance(value, type(sys)) else _home(value)
-            if isinstance(origin, str) and origin.partition(".")[0] in change.top_levels:
+            if origin in names:
                 users.append(name)
                 break
     if not users:

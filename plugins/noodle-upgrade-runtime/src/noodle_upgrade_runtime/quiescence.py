@@ -4,65 +4,133 @@ Operations are atomic, but a call that is half-way through the old code when the
 a change is made at a moment when no thread's stack holds a frame of the component: the check and the change happen
 within one time slice of the GIL, so that no thread can enter in between.
 
-This is about threads that run. A suspended generator or coroutine of the component is on no stack: it goes on in its
-own old code object, and calls the new functions; `Drain` finds those.
+This is about threads that run. A suspended generator or coroutine of the component is on no stack: after a patch it
+goes on in its own old code object, and calls the new functions. Where state is handed over no such call may be under
+way either, because what it does to the old object afterwards would be lost: `at_quiescence` waits for it on request.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
-from types import FrameType
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
+from typing import Any
 
 from attrs import frozen
 
 from noodle_upgrade_core.errors import DrainTimeoutError
+from noodle_upgrade_runtime.names import Names
 
 __all__ = ["Blocker", "at_quiescence", "blockers"]
 
+NOBODY = Names()
 _SLICE_SECONDS = 1.0
 _PAUSE_SECONDS = 0.0005
 
 
 @frozen
 class Blocker:
-    """A thread that is inside the component: `where` is `file:line function`, innermost frame of the component."""
+    """Who is inside the component: `where` is `file:line function`, innermost frame of the component.
+
+    `thread` is empty for a coroutine or generator that is suspended.
+    """
 
     thread: str
     where: str
 
     def __str__(self) -> str:
-        return f"thread {self.thread!r} in {self.where}"
+        return f"thread {self.thread!r} in {self.where}" if self.thread else f"a suspended call in {self.where}"
 
 
-def blockers(top_levels: frozenset[str]) -> tuple[Blocker, ...]:
+def blockers(names: Names) -> tuple[Blocker, ...]:
     """Return the threads, other than this one, that are inside these packages now."""
     me = threading.get_ident()
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    known = {thread.ident: thread.name for thread in threading.enumerate()}
     found = []
     for ident, frame in sys._current_frames().items():  # noqa: SLF001 - the one documented way to see other stacks
-        if ident != me and (inside := _inside(frame, top_levels)) is not None:
-            code = inside.f_code
-            where = f"{code.co_filename}:{inside.f_lineno} {code.co_qualname}"
-            found.append(Blocker(names.get(ident, str(ident)), where))
+        if ident != me and (inside := _inside(frame, names)) is not None:
+            found.append(Blocker(known.get(ident, str(ident)), _place(inside)))
     return tuple(found)
 
 
-def _inside(frame: FrameType | None, top_levels: frozenset[str]) -> FrameType | None:
+def _place(frame: FrameType) -> str:
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}"
+
+
+def _belongs(frame: FrameType, names: Names) -> bool:
+    name = frame.f_globals.get("__name__")
+    if not isinstance(name, str):
+        return False
+    if "@" in name:  # a private one: `jinja2@3_1~2.lexer`
+        top, dot, rest = name.partition(".")
+        name = top.partition("@")[0] + dot + rest
+    return name in names
+
+
+def _inside(frame: FrameType | None, names: Names) -> FrameType | None:
     while frame is not None:
-        name = frame.f_globals.get("__name__")
-        if isinstance(name, str) and name.partition(".")[0].partition("@")[0] in top_levels:
+        if _belongs(frame, names):
             return frame
         frame = frame.f_back
     return None
 
 
-def _busy(top_levels: frozenset[str], me: int) -> bool:
+def _suspended(names: Names) -> tuple[Blocker, ...]:
+    frames = map(_frame_of, _asleep(names))
+    return tuple(Blocker("", _place(frame)) for frame in frames if frame is not None)
+
+
+def _asleep(names: Names) -> list[Any]:
+    """Return the coroutines and generators of these packages that have begun or will, and have not ended."""
+    if not names:
+        return []
+    kinds = (CoroutineType, GeneratorType, AsyncGeneratorType)
+    found = [one for one in gc.get_objects() if type(one) in kinds]
+    return [one for one in found if (frame := _frame_of(one)) is not None and _belongs(frame, names)]
+
+
+def _frame_of(one: Any) -> FrameType | None:
+    for name in ("cr_frame", "gi_frame", "ag_frame"):
+        if hasattr(one, name):
+            frame: FrameType | None = getattr(one, name)
+            return frame
+    return None
+
+
+class _Sleepers:
+    """Looks for suspended calls without stopping the program for it.
+
+    To look through the whole heap takes as long as a request. So those that were found are watched until they have
+    ended, and the next look comes when ten times its length has passed.
+    """
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._found: list[weakref.ref[Any]] = []
+        self._next = 0.0
+
+    def any(self) -> bool:
+        """Whether some were there at the last look and have not ended, or it is too early to look again."""
+        if not self._names:
+            return False
+        if any(_frame_of(one) is not None for ref in self._found if (one := ref()) is not None):
+            return True
+        started = time.monotonic()
+        if started < self._next:
+            return True
+        self._found = [weakref.ref(one) for one in _asleep(self._names)]
+        self._next = time.monotonic() + 10 * (time.monotonic() - started)
+        return bool(self._found)
+
+
+def _busy(names: Names, me: int) -> bool:
     frames = sys._current_frames()  # noqa: SLF001 - see above
-    return any(ident != me and _inside(frame, top_levels) is not None for ident, frame in frames.items())
+    return any(ident != me and _inside(frame, names) is not None for ident, frame in frames.items())
 
 
 @contextlib.contextmanager
@@ -82,30 +150,40 @@ def _long_slice() -> Iterator[None]:
 
 
 def at_quiescence(
-    change: Callable[[], None], top_levels: frozenset[str], *, within: float, force: bool = False
+    change: Callable[[], None],
+    names: Names,
+    *,
+    suspended: Names = NOBODY,
+    within: float,
+    force: bool = False,
 ) -> tuple[Blocker, ...]:
     """Call `change` at an instant in which no other thread is inside these packages.
+
+    Nor, for those in `suspended`, any coroutine or generator.
 
     Tries for `within` seconds. Then, with `force`, it makes the change all the same and returns who was inside (nobody
     otherwise); without it raises `DrainTimeoutError` that names them, and nothing has changed.
     """
     until = time.monotonic() + within
     me = threading.get_ident()
+    sleepers = _Sleepers(suspended)
     while True:
         # Sleeping gives the GIL away and gets it back: a fresh slice.
         time.sleep(_PAUSE_SECONDS)
-        with _long_slice():
-            if not _busy(top_levels, me):
-                change()
-                return ()
+        if not sleepers.any():
+            with _long_slice():
+                # Once more within the slice: one may have fallen asleep since.
+                if not _busy(names, me) and not _suspended(suspended):
+                    change()
+                    return ()
         if time.monotonic() >= until:
             break
-    inside = blockers(top_levels)
+    inside = (*blockers(names), *_suspended(suspended))
     if force:
         change()
         return inside
     raise DrainTimeoutError(
-        f"For {within:g} s some thread was always inside the code that changes: "
+        f"For {within:g} s some call was always inside the code that changes: "
         + ("; ".join(str(blocker) for blocker in inside) or "a different one at each look")
         + ".",
         hint="Wait for the call to end, raise runtime.quiesce, or give runtime.on_busy=force: running calls then go on"

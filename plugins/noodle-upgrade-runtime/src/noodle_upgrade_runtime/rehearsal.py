@@ -103,11 +103,7 @@ def _judged(verdict: Verdict, outcome: Outcome) -> Verdict:
 
 
 def _job(verdict: Verdict, change: Change, engine: Any) -> dict[str, Any]:
-    loaded = sorted(
-        name
-        for name, module in tuple(sys.modules.items())
-        if module is not None and name.partition(".")[0] in change.top_levels
-    )
+    loaded = sorted(name for name, module in tuple(sys.modules.items()) if module is not None and name in change.names)
     return {
         "path": [os.path.abspath(entry) for entry in sys.path],  # noqa: PTH100 - an empty entry means the folder we are in
         "engine": f"{type(engine).__module__}:{type(engine).__qualname__}",
@@ -118,6 +114,7 @@ def _job(verdict: Verdict, change: Change, engine: Any) -> dict[str, Any]:
         "from_version": change.from_version,
         "to_version": change.to_version,
         "top_levels": list(change.top_levels),
+        "import_names": list(change.import_names),
         "new_tree": str(change.new_tree),
         "old_tree": None if change.old_tree is None else str(change.old_tree),
     }

@@ -85,6 +85,7 @@ def _stage(job: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
         from_version=job["from_version"],
         to_version=job["to_version"],
         top_levels=tuple(job["top_levels"]),
+        import_names=tuple(job["import_names"]),
         new_tree=Path(job["new_tree"]),
         old_tree=None if job["old_tree"] is None else Path(job["old_tree"]),
         path=(job["from_version"], job["to_version"]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import itertools
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from types import CoroutineType, GeneratorType
 from typing import Any
 
@@ -18,7 +18,7 @@ from attrs import frozen
 from noodle_upgrade_core.staged import Arm
 from noodle_upgrade_core.traffic import ArmCounter
 
-__all__ = ["Key", "Router", "Table", "routed_methods"]
+__all__ = ["Key", "Router", "Table", "relayed", "routed_methods"]
 
 Key = Callable[..., Any]
 """Called with a call's own arguments; returns what the call belongs to (a user, a tenant): such calls stay together."""
@@ -166,28 +166,50 @@ def _generator(route: _Route) -> Callable[..., Any]:
 
 
 def _async_generator(route: _Route) -> Callable[..., Any]:
-    async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        one = _Call(route, args, kwargs)
-        running = one.result
-        try:
-            item = await anext(running)
-            while True:
-                try:
-                    sent = yield item
-                except GeneratorExit:
-                    await running.aclose()
-                    raise
-                except BaseException as thrown:  # noqa: BLE001 - handed to the generator that it is meant for
-                    item = await running.athrow(thrown)
-                else:
-                    item = await running.asend(sent)
-        except StopAsyncIteration:
-            one.ended()
-        except BaseException as error:
-            one.failed(error)
-            raise
+    def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        begun: list[_Call] = []
+
+        async def begin() -> AsyncGenerator[Any, Any]:
+            begun.append(_Call(route, args, kwargs))
+            running: AsyncGenerator[Any, Any] = begun[0].result
+            return running
+
+        def ended() -> None:
+            begun[0].ended()
+
+        def failed(error: BaseException) -> None:
+            begun[0].failed(error)
+
+        return relayed(begin, ended=ended, failed=failed)
 
     return call
+
+
+async def relayed(
+    begin: Callable[[], Awaitable[AsyncGenerator[Any, Any]]],
+    *,
+    ended: Callable[[], None] = lambda: None,
+    failed: Callable[[BaseException], None] = lambda _: None,
+) -> AsyncGenerator[Any, Any]:
+    """Pass on what an async generator yields and what it is sent; it is begun with the first item."""
+    running = await begin()
+    try:
+        item = await anext(running)
+        while True:
+            try:
+                sent = yield item
+            except GeneratorExit:
+                await running.aclose()
+                raise
+            except BaseException as thrown:  # noqa: BLE001 - handed to the generator that it is meant for
+                item = await running.athrow(thrown)
+            else:
+                item = await running.asend(sent)
+    except StopAsyncIteration:
+        ended()
+    except BaseException as error:
+        failed(error)
+        raise
 
 
 async def _follow(one: _Call) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,16 +30,20 @@ from noodle_upgrade_runtime.drain import Drain
 from noodle_upgrade_runtime.engine import Change, Engine
 from noodle_upgrade_runtime.handles import process_handles
 from noodle_upgrade_runtime.health import check_health
+from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.overlay import Overlay
+from noodle_upgrade_runtime.quiescence import NOBODY
 from noodle_upgrade_runtime.rehearsal import Rehearsals
 from noodle_upgrade_runtime.settings import RuntimeSettings
-from noodle_upgrade_runtime.swap import Quiet, RuntimeSwap
+from noodle_upgrade_runtime.swap import Leaving, Quiet, RuntimeSwap
 from noodle_upgrade_runtime.trees import declared
 
 __all__ = ["Runtime"]
 
 _MECHANISM = "runtime.mechanism"
+_LEAST_WATCH_SECONDS = 1.0
+_MOST_WATCH_SECONDS = 3600.0
 
 
 class Runtime:
@@ -65,7 +69,9 @@ class Runtime:
         self._handles.locate = self._locate
 
     def close(self) -> None:
-        """Find components for handles no more."""
+        """Find components for handles no more, and watch no old version any more."""
+        for drain in self.drains:
+            drain.stop()
         self._handles.locate = _nowhere
 
     # --- what there is -------------------------------------------------------------------------------------------
@@ -141,6 +147,10 @@ class Runtime:
 
     def _change(self, step: PlanStep, component: ComponentDescriptor, context: UpgradeContext) -> Change:
         tops = {*component.metadata.get("top_levels", ()), *step.artifact.top_levels}
+        names = {*_import_names(component.metadata), *_import_names(step.artifact.metadata)}
+        if names:
+            names |= _whole(component.metadata, component.metadata.get("top_levels", ()))
+            names |= _whole(step.artifact.metadata, step.artifact.top_levels)
         root = component.metadata.get("root")
         old = self._overlay.tree_of(step.name) or (Path(root) if root else None)
         trees = {version: context.store / a.tree for version, a in zip(step.path[1:], step.artifacts, strict=False)}
@@ -154,6 +164,7 @@ class Runtime:
             path=step.path,
             trees=trees,
             parameters=context.parameters,
+            import_names=tuple(sorted(names)),
         )
 
     # --- whether it may run --------------------------------------------------------------------------------------
@@ -212,20 +223,20 @@ class Runtime:
             component = self._find(step.name) or step.component
             groups.setdefault(step.verdict.engine, []).append((step, self._change(step, component, context)))
         parts: list[Any] = []
-        quiet: set[str] = set()
+        quiet = suspended = NOBODY
         try:
             for name, group in groups.items():
                 engine: Engine = context.drivers.make("engines", name)
                 changes = tuple(change for _, change in group)
                 part = engine.stage(changes, cancelled=lambda: context.cancelled() or time.monotonic() > until)
                 parts.append(part)
-                tops = frozenset(top for change in changes for top in change.top_levels)
-                quiet |= getattr(part, "quiet_top_levels", tops)
+                quiet |= getattr(part, "quiet_names", [root for change in changes for root in change.names])
+                suspended |= getattr(part, "stateful_names", NOBODY)
         except BaseException:
             for part in parts:
                 _discard(part)
             raise
-        swap = self._swap(parts, groups, frozenset(quiet), context)
+        swap = self._swap(parts, groups, (quiet, suspended), context)
         self._staged.setdefault(context.upgrade_id, []).append(swap)
         return swap
 
@@ -233,10 +244,11 @@ class Runtime:
         self,
         parts: list[Any],
         groups: Mapping[str, list[tuple[PlanStep, Change]]],
-        quiet: frozenset[str],
+        quiet: tuple[Names, Names],
         context: UpgradeContext,
     ) -> RuntimeSwap:
         integration = self._settings.upgrade_integration
+        coordinated = integration.enable_runtime_coordination
         steps = [pair for group in groups.values() for pair in group]
         placed = [(change.component.name, change.new_tree) for change in _importable(groups)]
 
@@ -250,19 +262,27 @@ class Runtime:
             parts,
             versions={step.name: (step.from_version, step.to_version) for step, _ in steps},
             quiet=Quiet(
-                top_levels=quiet if integration.enable_runtime_coordination else frozenset(),
+                names=quiet[0] if coordinated else NOBODY,
+                suspended=quiet[1] if coordinated else NOBODY,
                 within=self._settings.quiesce,
                 force=self._settings.on_busy == "force",
-                forced=lambda inside: context.emit(
-                    "upgrade.forced",
-                    message=f"changed while {len(inside)} call(s) were inside: {'; '.join(inside)}",
-                    data={"blockers": list(inside)},
-                ),
+                forced=partial(_forced, context, "changed while calls were inside"),
             ),
+            leaving=self._leaving(context),
             ledger=self._ledger,
             counting=integration.enable_performance_monitoring,
             extra=overlaid,
             committed=self._supersede,
+        )
+
+    def _leaving(self, context: UpgradeContext) -> Leaving | None:
+        settings = self._settings
+        if settings.on_drain_timeout == "extend":
+            return None
+        return Leaving(
+            within=settings.drain_timeout,
+            force=settings.on_drain_timeout == "force",
+            forced=partial(_forced, context, "committed while calls were inside the old version"),
         )
 
     def _stage_limit(self) -> float:
@@ -289,16 +309,22 @@ class Runtime:
             threading.Thread(target=watch, name="noodle drain", daemon=True).start()
 
     def _watch(self, drains: tuple[Drain, ...], names: str) -> None:
+        told: list[str] = []
+        pause = max(self._settings.drain_timeout, _LEAST_WATCH_SECONDS)
         until = time.monotonic() + self._settings.drain_timeout
-        for drain in drains:
-            if not drain.wait(max(0.0, until - time.monotonic())):
-                held = [str(one) for one in drain.holders()]
+        while not all(drain.wait(max(0.0, until - time.monotonic())) for drain in drains):
+            held = [str(one) for drain in drains for one in drain.holders()]
+            if not told or held != told:
                 self._host.emit(
                     EventKind.DRAINING,
                     component_name=names,
                     message=f"an old version of {names} is still in use: {'; '.join(held) or 'by something unseen'}",
                     data={"blockers": held},
                 )
+            told = held or ["something unseen"]
+            # Nobody is in a hurry: the next look is twice as far away, and says only what has changed.
+            pause = min(2 * pause, _MOST_WATCH_SECONDS)
+            until = time.monotonic() + pause
 
     def drop(self, upgrade_id: str) -> Receipt | None:
         """Let go of what was staged for an upgrade and does not serve."""
@@ -360,6 +386,12 @@ class Runtime:
             )
 
 
+def _forced(context: UpgradeContext, what: str, inside: Sequence[str]) -> None:
+    """Tell of what was done against the rules, now and in the journal."""
+    context.emit("upgrade.forced", message=f"{what}: {'; '.join(inside)}", data={"blockers": list(inside)})
+    context.mark(f"forced: {what}", {"blockers": list(inside)})
+
+
 def _reviewed(verdict: Verdict, engine: Engine, change: Change) -> Verdict:
     """Ask an engine that can what a rehearsal could not see: what lives in this process."""
     review = getattr(engine, "review", None)
@@ -367,6 +399,16 @@ def _reviewed(verdict: Verdict, engine: Engine, change: Change) -> Verdict:
         return verdict
     blockers = review(change, verdict.evidence)
     return evolve(verdict, feasible=not blockers, blockers=(*verdict.blockers, *blockers))
+
+
+def _import_names(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names with dots of a version that lies in namespaces; none for one that has its packages to itself."""
+    return tuple(metadata.get("import_names", ()))
+
+
+def _whole(metadata: Mapping[str, Any], top_levels: Iterable[str]) -> set[str]:
+    """Return the top levels of a version that it has to itself."""
+    return set(top_levels) if not _import_names(metadata) else set()
 
 
 def _nowhere(_name: str) -> None:

@@ -92,5 +92,10 @@ class RuntimeSettings:
         env="NOODLE_RUNTIME_DRAIN_TIMEOUT",
         ge=0,
         le=86400,
-        help="Seconds until an old version's holders are named.",
+        help="Seconds until whoever is still inside the old version is named.",
+    )
+    on_drain_timeout: Literal["extend", "rollback", "force"] = setting(
+        "extend",
+        env="NOODLE_RUNTIME_ON_DRAIN_TIMEOUT",
+        help="Then: go on waiting beside the program; or wait before the commit, and go back; or commit with a mark.",
     )

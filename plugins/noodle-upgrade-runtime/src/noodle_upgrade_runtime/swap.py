@@ -2,32 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from packaging.utils import canonicalize_name
 
-from noodle_upgrade_core.errors import RollbackUnavailableError
+from noodle_upgrade_core.errors import DrainTimeoutError, RollbackUnavailableError
 from noodle_upgrade_core.staged import COUNTS, WEIGHTS, Arm, Measurement
 from noodle_upgrade_runtime.discovery import Ledger
 from noodle_upgrade_runtime.engine import Prepared
+from noodle_upgrade_runtime.gate import Gate
+from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.namespace import Space
 from noodle_upgrade_runtime.operations import Call, Operation, Script
-from noodle_upgrade_runtime.quiescence import at_quiescence
+from noodle_upgrade_runtime.quiescence import NOBODY, Blocker, at_quiescence
 
-__all__ = ["Quiet", "RuntimeSwap"]
+__all__ = ["Leaving", "Quiet", "RuntimeSwap"]
+
+MOST_WAIT_BACK = 5.0
+"""Seconds that going back waits for a moment with no call inside."""
 
 
 @frozen(kw_only=True)
 class Quiet:
-    """When code may be changed: `within` seconds an instant must come in which no thread is inside `top_levels`."""
+    """When code may be changed: `within` seconds an instant must come in which no thread is inside the modules `names`.
 
-    top_levels: frozenset[str] = frozenset()
+    Nor, for those in `suspended`, a call that is suspended.
+    """
+
+    names: Names = NOBODY
+    suspended: Names = NOBODY
     within: float = 5.0
+    force: bool = False
+    forced: Callable[[Sequence[str]], Any] = field(default=lambda _: None)
+
+
+@frozen(kw_only=True)
+class Leaving:
+    """How long a commit waits for the calls inside the old version; with `force` it is then made, and told."""
+
+    within: float
     force: bool = False
     forced: Callable[[Sequence[str]], Any] = field(default=lambda _: None)
 
@@ -45,6 +64,7 @@ class RuntimeSwap:
         *,
         versions: Mapping[str, tuple[str, str]],
         quiet: Quiet,
+        leaving: Leaving | None = None,
         ledger: Ledger,
         counting: bool = True,
         extra: Callable[[list[Operation]], list[Operation]] = lambda _: [],
@@ -53,6 +73,7 @@ class RuntimeSwap:
         self.parts = tuple(parts)
         self.versions = dict(versions)
         self._quiet = quiet
+        self._leaving = leaving
         self._ledger = ledger
         self._extra = extra
         self._committed = committed
@@ -108,6 +129,30 @@ class RuntimeSwap:
             self._weight = 1.0
         self._committed(self)
 
+    def drain(self) -> None:
+        """Wait for the calls that are inside the old version, where the settings want that before a commit.
+
+        Raises `DrainTimeoutError` that names them.
+        """
+        leaving = self._leaving
+        if leaving is None:
+            return
+        until = time.monotonic() + leaving.within
+        for part in self.parts:
+            old = getattr(part, "in_flight", None)
+            inside = old().wait(max(0.0, until - time.monotonic())) if old is not None else ()
+            if not inside:
+                continue
+            names = [str(one) for one in inside]
+            if not leaving.force:
+                raise DrainTimeoutError(
+                    f"After {leaving.within:g} s calls are still inside the old version: {'; '.join(names)}.",
+                    hint="Wait for them, raise runtime.drain_timeout, or set runtime.on_drain_timeout to extend or"
+                    " force: they then end in the old version, which stays until they have.",
+                    details={"blockers": names},
+                )
+            leaving.forced(names)
+
     def _route(self, weight: float) -> None:
         done = []
         try:
@@ -129,7 +174,7 @@ class RuntimeSwap:
             script.apply()
             self._script = script
 
-        self._quietly(change)
+        self._quietly(change, self._quiet, moves="hand_over")
 
     def _notes(self) -> list[Operation]:
         """The ledger says what runs in the same step in which it comes to run."""
@@ -143,13 +188,20 @@ class RuntimeSwap:
             made.append(Operation((dict.__setitem__, self._ledger, key, new), undo, f"version of {name}"))
         return made
 
-    def _quietly(self, change: Callable[[], None]) -> None:
-        if not self._quiet.top_levels:
-            change()
-            return
-        inside = at_quiescence(change, self._quiet.top_levels, within=self._quiet.within, force=self._quiet.force)
+    def _quietly(self, change: Callable[[], None], quiet: Quiet, *, moves: str) -> None:
+        """Make a change while no call is inside, with the state that it moves, by the method `moves` of the parts."""
+        movers = [move for part in self.parts if (move := getattr(part, moves, None)) is not None]
+        with contextlib.ExitStack() as stack:
+            made = [part.gate(quiet.within) for part in self.parts if hasattr(part, "gate")]
+            gates = [stack.enter_context(gate) for gate in made if gate.handles]
+            if not gates:
+                for move in movers:
+                    move()
+                inside = _at(change, quiet)
+            else:
+                inside = _moving(change, movers, gates, quiet)
         if inside:
-            self._quiet.forced([str(blocker) for blocker in inside])
+            quiet.forced([str(blocker) for blocker in inside])
 
     # --- back ----------------------------------------------------------------------------------------------------
 
@@ -164,21 +216,14 @@ class RuntimeSwap:
         if self._script is not None and self._script.applied:
             script = self._script
 
-            def change() -> None:
-                self._hand_back()
-                script.revert()
-
-            self._quietly(change)
+            # A version that hangs is what going back is for: whoever is still inside then ends in a mixture, or loses
+            # what it does to the state. The journal remembers who that was.
+            quiet = evolve(self._quiet, within=min(self._quiet.within, MOST_WAIT_BACK), force=True)
+            self._quietly(script.revert, quiet, moves="hand_back")
             self._script = None
         for part in self.parts:
             if WEIGHTS in part.capabilities:
                 part.route(0.0)
-
-    def _hand_back(self) -> None:
-        for part in self.parts:
-            hand_back = getattr(part, "hand_back", None)
-            if hand_back is not None:
-                hand_back()
 
     # --- looking -------------------------------------------------------------------------------------------------
 
@@ -232,6 +277,57 @@ class RuntimeSwap:
                 "The old version was released: a later upgrade has taken its place.",
                 hint="Upgrade to the version that you want, or choose its rollback point.",
             )
+
+
+def _at(change: Callable[[], None], quiet: Quiet, within: float | None = None) -> tuple[Blocker, ...]:
+    if not quiet.names:
+        change()
+        return ()
+    left = quiet.within if within is None else within
+    return at_quiescence(change, quiet.names, suspended=quiet.suspended, within=left, force=quiet.force)
+
+
+def _moving(
+    change: Callable[[], None], movers: Sequence[Callable[[], None]], gates: Sequence[Gate], quiet: Quiet
+) -> tuple[Blocker, ...]:
+    """Move state and make the change with it; once more for as long as calls pass a gate meanwhile."""
+    until = time.monotonic() + quiet.within
+    while True:
+        inside = _at(_nothing, quiet, max(0.0, until - time.monotonic()))
+        late = time.monotonic() >= until
+        attempt = _Attempt(change, gates, forced=late and quiet.force)
+        for move in movers:
+            move()
+        inside = (*inside, *_at(attempt.make, quiet, max(0.0, until - time.monotonic())))
+        if attempt.made:
+            return inside
+        if late:
+            raise DrainTimeoutError(
+                f"For {quiet.within:g} s calls kept coming that could not wait: plain ones, on a thread whose event"
+                " loop runs.",
+                hint="Make the methods that change its state async, call them from threads, or give runtime.on_busy ="
+                " force: what those calls do to the state meanwhile is lost.",
+            )
+
+
+class _Attempt:
+    """One try of a change that was prepared a moment ago: it is made unless a call has passed a gate since."""
+
+    def __init__(self, change: Callable[[], None], gates: Sequence[Gate], *, forced: bool) -> None:
+        self._change = change
+        self._gates = gates
+        self._forced = forced
+        self._passed = [gate.mark[0] for gate in gates]
+        self.made = False
+
+    def make(self) -> None:
+        if self._forced or [gate.mark for gate in self._gates] == [(passed, 0) for passed in self._passed]:
+            self._change()
+            self.made = True
+
+
+def _nothing() -> None:
+    """Wait for the quiet moment only."""
 
 
 def _added(one: Arm, other: Arm) -> Arm:

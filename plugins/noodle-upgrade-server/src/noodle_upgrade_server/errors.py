@@ -46,6 +46,7 @@ __all__ = [
     "MediaTypeError",
     "MethodError",
     "NoAnswerError",
+    "NoRoomError",
     "PlanUnknownError",
     "RouteUnknownError",
     "ServeError",
@@ -60,6 +61,12 @@ class ServeError(UpgradeError):
 
     code = "control.cannot_serve"
     default_safe = "The program itself runs on."
+
+
+class NoRoomError(ServeError):
+    """The disk is full: there is no room for the files that say where the control API is."""
+
+    code = "control.no_room"
 
 
 class AlreadyServedError(ServeError):

@@ -25,9 +25,11 @@ from starlette.types import ASGIApp
 
 from noodle_upgrade_core.blocking import BlockingUpgrader
 from noodle_upgrade_core.config import Settings
+from noodle_upgrade_core.errors import JournalFullError
 from noodle_upgrade_core.traffic import Gauge
 from noodle_upgrade_server.control import serve
-from noodle_upgrade_server.errors import ServeError
+from noodle_upgrade_server.errors import NoRoomError, ServeError
+from noodle_upgrade_server.later import Later
 from noodle_upgrade_server.target import (
     Interface,
     Kind,
@@ -100,10 +102,21 @@ class Host:
         enabled, origin = self.settings.enabled
         if not enabled:
             self.say(f"Upgrades are switched off (by {origin}): plans and upgrades are refused.")
-        upgrader = stack.enter_context(BlockingUpgrader.open(self.settings))
+        try:
+            upgrader = stack.enter_context(BlockingUpgrader.open(self.settings))
+        except JournalFullError as full:
+            # The program must not stay down for it; with no journal at all there is no version to bring back either.
+            self.say(f"{full.message} {full.hint} Until then, and a restart, nothing can be upgraded.")
+            return _Managed(gauge=Gauge(), control="no control")
         for problem in upgrader.settings.problems():
             logger.warning("settings: %s", problem)
-        control = stack.enter_context(serve(upgrader, port=self.control_port, program=self.target.shown))
+        control = serve(upgrader, port=self.control_port, program=self.target.shown)
+        try:
+            stack.enter_context(control)
+        except NoRoomError as full:
+            self.say(f"{full.message} It opens as soon as there is room.")
+            stack.enter_context(Later(control, self.say))
+            return _Managed(gauge=upgrader.gauge, control="no control yet")
         return _Managed(gauge=upgrader.gauge, control=f"control at {control.shown}")
 
     # --- the program ---------------------------------------------------------------------------------------------
@@ -166,7 +179,8 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
     """Give a socket that has its address, and listens only when the program does."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        made = socket.socket(family, socket.SOCK_STREAM)
+        # The protocol by its number: asyncio turns Nagle's delay off only where a socket says that it is TCP.
+        made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise ServeError(f"{host}:{port} is no address here: {error}.", hint="Choose another --host.") from error
     with made:

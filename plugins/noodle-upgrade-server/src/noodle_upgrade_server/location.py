@@ -24,7 +24,7 @@ from typing import Any
 from attrs import field, frozen
 
 from noodle_upgrade_core.journal.leases import Holder, this_process
-from noodle_upgrade_server.errors import AlreadyServedError, ServeError
+from noodle_upgrade_server.errors import AlreadyServedError, NoRoomError, ServeError
 from noodle_upgrade_server.security import check_bind, peer_of
 
 __all__ = ["Listener", "Lock", "listen_tcp", "listen_unix", "remove_pointer", "write_pointer", "write_private"]
@@ -232,7 +232,8 @@ def listen_tcp(host: str, port: int) -> Listener:
     """Listen on a loopback address; port 0 takes a free one. Raises `ServeError`."""
     check_bind(host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol by its number: asyncio turns Nagle's delay off only where a socket says that it is TCP.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
@@ -300,6 +301,8 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise NoRoomError(f"{path} cannot be used for the control API: {reason}.", hint="Make room.") from error
         hint = "Check that the folder is there, and that this user may write to it."
         if error.errno == errno.ELOOP:
             hint = "It is a symbolic link: remove it."

@@ -74,6 +74,11 @@ class Correspondence:
         self._live[id(private)] = live
         self._kept.append(private)
 
+    def link_modules(self, private: types.ModuleType, live: types.ModuleType) -> None:
+        """Record that a module and its names stand for a live one and its names."""
+        self.link(private, live)
+        self.link(vars(private), vars(live))
+
     def knows(self, private: Any) -> bool:
         """Return whether an object stands for a live one."""
         return id(private) in self._live

@@ -11,13 +11,17 @@ import importlib
 import importlib.machinery
 import importlib.metadata
 import importlib.util
+import itertools
 import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any, ClassVar, Self
+
+from noodle_upgrade_core.errors import SwapRefusedError
+from noodle_upgrade_runtime.names import Names
 
 _bootstrap: Any = importlib._bootstrap  # noqa: SLF001 - the import system itself
 
@@ -32,23 +36,47 @@ class SourceReader(importlib.machinery.SourceFileLoader):
 
 
 def search_path_of(module: ModuleType) -> list[str] | None:
-    """Return the folders that a top-level module was found in, None when it did not come from a file."""
+    """Return the entries of `sys.path` that a module was found by, None when it did not come from a file."""
     spec = getattr(module, "__spec__", None)
     if spec is None:
         return None
     if spec.origin and spec.has_location:
         folder = Path(spec.origin).parent
-        return [str(folder.parent if spec.submodule_search_locations is not None else folder)]
-    if spec.submodule_search_locations is not None:
-        return [str(Path(location).parent) for location in spec.submodule_search_locations]
-    return None
+        found = [folder.parent if spec.submodule_search_locations is not None else folder]
+    elif spec.submodule_search_locations is not None:
+        found = [Path(location).parent for location in spec.submodule_search_locations]
+    else:
+        return None
+    above = module.__name__.count(".")
+    return [str(folder.parents[above - 1] if above else folder) for folder in found]
+
+
+class NamespaceView(ModuleType):
+    """A namespace package that others share: what is ours in it is private, all else is what it really holds."""
+
+    def __init__(self, name: str, imports: PrivateImports, real: ModuleType, path: Sequence[str]) -> None:
+        super().__init__(name, real.__doc__)
+        self.__path__ = list(path)
+        self.__spec__ = real.__spec__
+        self._noodle_ = (imports, real)
+
+    def __getattr__(self, name: str) -> Any:
+        imports, real = self.__dict__["_noodle_"]
+        full = f"{self.__name__}.{name}"
+        if not imports.owns(full):
+            return getattr(real, name)
+        try:
+            return imports.load(full)
+        except ModuleNotFoundError as error:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}") from error
 
 
 class PrivateImports:
-    """One version of some packages: `homes` maps each top-level name to the folders that it is looked up in.
+    """One version of some packages: `homes` maps each of their names to the entries of `sys.path` where it is found.
 
-    `modules` holds what has been imported so far, by public name. `distributions` maps normalised distribution names to
-    the folder with their metadata. `vanished` names modules that were asked for and do not exist.
+    A name with dots lies in namespaces that others share. `modules` holds what has been imported so far, by public
+    name, views of such namespaces too; `own` only what is ours. `distributions` maps normalised distribution names to
+    the folder with their metadata.
     """
 
     def __init__(self, homes: Mapping[str, Sequence[str]], distributions: Mapping[str, str] | None = None) -> None:
@@ -56,24 +84,60 @@ class PrivateImports:
         self.distributions = dict(distributions or {})
         self.modules: dict[str, ModuleType] = {}
         self.current = ""
-        self._codes: dict[str, CodeType] = {}
+        self._names = Names(self.homes)
+        self._namespaces = self._names.namespaces() - self._names.roots
+
+    @property
+    def own(self) -> dict[str, ModuleType]:
+        """What has been imported, without the namespaces that others share."""
+        return {name: module for name, module in self.modules.items() if name not in self._namespaces}
+
+    def shared(self) -> dict[str, ModuleType]:
+        """Return the views of namespaces that others share, by name."""
+        return {name: self.modules[name] for name in self._namespaces if name in self.modules}
 
     def owns(self, name: object) -> bool:
-        """Return whether a module of this name belongs to these packages."""
-        return isinstance(name, str) and name.partition(".")[0] in self.homes
+        """Return whether a module of this name belongs to these packages, or leads to them."""
+        return name in self._names or name in self._namespaces
 
     def find(self, name: str) -> importlib.machinery.ModuleSpec | None:
         """Return the spec of a module; imports its parents."""
         parent, _, _ = name.rpartition(".")
-        if not parent:
-            return importlib.machinery.PathFinder.find_spec(name, self.homes[name])
-        path = getattr(self.load(parent), "__path__", None)
-        return None if path is None else importlib.machinery.PathFinder.find_spec(name, path)
+        if parent and (name not in self.homes or parent in self._names):
+            path = getattr(self.load(parent), "__path__", None)
+            return None if path is None else importlib.machinery.PathFinder.find_spec(name, path)
+        if parent:
+            self.load(parent)
+        return importlib.machinery.PathFinder.find_spec(name, self._folders(name))
+
+    def _folders(self, name: str) -> list[str]:
+        """Return the folders that a name is looked up in, without importing what is above it."""
+        above = name.split(".")[:-1]
+        leading = [path for root, path in self.homes.items() if root == name or root.startswith(f"{name}.")]
+        homes = dict.fromkeys(itertools.chain.from_iterable(leading))
+        return [str(Path(home, *above)) for home in homes]
+
+    def _load_namespace(self, name: str) -> ModuleType:
+        parent, _, child = name.rpartition(".")
+        if parent:
+            self.load(parent)
+        folders = [str(Path(folder, child or name)) for folder in self._folders(name)]
+        real = sys.modules.real.get(name) if isinstance(sys.modules, ModulesView) else sys.modules.get(name)
+        if real is None:
+            raise SwapRefusedError(
+                f"The namespace {name} is not imported yet.",
+                hint="Restart on the new version.",
+                details={"blockers": [f"the namespace {name} is not imported yet"]},
+            )
+        self.modules[name] = made = NamespaceView(name, self, real, folders)
+        return made
 
     def load(self, name: str) -> Any:
         """Import a module, its parents first; raises what the import statement would."""
         if name in self.modules:
             return self.modules[name]
+        if name in self._namespaces:
+            return self._load_namespace(name)
         spec = self.find(name)
         if name in self.modules:  # the parent imported it
             return self.modules[name]
@@ -84,7 +148,7 @@ class PrivateImports:
     def _execute(self, name: str, spec: importlib.machinery.ModuleSpec) -> Any:
         module = importlib.util.module_from_spec(spec)
         parent, _, child = name.rpartition(".")
-        early = bool(parent) and not hasattr(self.modules[parent], child)
+        early = bool(parent) and child not in vars(self.modules[parent])
         if early:
             # In a circular import the interpreter would look the submodule up in the real sys.modules.
             setattr(self.modules[parent], child, module)
@@ -125,7 +189,7 @@ class PrivateImports:
             full = f"{module.__name__}.{name}"
             if not hasattr(module, name):
                 try:
-                    self.load(full)
+                    self.load(full) if self.owns(full) else importlib.import_module(full)
                 except ModuleNotFoundError as error:
                     if error.name != full:
                         raise
@@ -314,7 +378,9 @@ def _dispatcher(imports: PrivateImports, thread: int, real: Callable[..., Any]) 
             package = _bootstrap._calc___package__(globals or {})  # noqa: SLF001 - what the builtin uses
             absolute = importlib.util.resolve_name("." * level + name, package)
         if not imports.owns(absolute):
-            return real(name, globals, locals, fromlist, level)
+            found = real(name, globals, locals, fromlist, level)
+            # `import zope.interface` binds `zope`, through which what is ours can be reached as well.
+            return found if fromlist else imports.shared().get(getattr(found, "__name__", ""), found)
         module = imports.load(absolute)
         if fromlist:
             if hasattr(module, "__path__"):

@@ -62,9 +62,18 @@ class Matching:
         ]
 
 
-def match(live: Modules, pristine: Modules, staged: Modules, *, made: Callable[[Any], bool]) -> Matching:
-    """Match three loads of the same packages."""
+def match(
+    live: Modules,
+    pristine: Modules,
+    staged: Modules,
+    *,
+    made: Callable[[Any], bool],
+    shared: Sequence[tuple[types.ModuleType, types.ModuleType]] = (),
+) -> Matching:
+    """Match three loads of the same packages; `shared` are views of namespaces, each with the one it stands for."""
     base = Correspondence()
+    for view, namespace in shared:
+        base.link_modules(view, namespace)
     first = Pairing(base, made=made, accepts=unchanged)
     first.modules(live, pristine)
     known = first.live_ids()

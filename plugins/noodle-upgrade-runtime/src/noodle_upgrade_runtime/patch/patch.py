@@ -30,10 +30,10 @@ class PatchEngine:
         blockers = []
         if not gil_is_on():
             blockers.append("This interpreter has no GIL, so that no commit is one step for all threads.")
-        compiled = sorted(p.name for top in change.top_levels for p in _extensions(change.new_tree, top))
+        compiled = sorted(p.name for root in change.names for p in _extensions(change.new_tree, root))
         if compiled:
             blockers.append(f"The new version has extension modules ({', '.join(compiled[:5])}).")
-        native = [name for name, module in live_modules(change.top_levels).items() if is_native(module)]
+        native = [name for name, module in live_modules(change.names).items() if is_native(module)]
         if native:
             blockers.append(f"The running version has extension modules ({', '.join(sorted(native)[:5])}).")
         return Verdict(
@@ -51,7 +51,7 @@ class PatchEngine:
         names = evidence.get("outdated") or {}
         if change.parameters.get("runtime.instances") == "keep":
             return ()
-        modules = live_modules(change.top_levels)
+        modules = live_modules(change.names)
         live = {cls: tuple(tables) for name, tables in names.items() if (cls := _class_of(name, modules)) is not None}
         counts = evidence.get("imported") or {}
         return instance_blockers(
@@ -79,11 +79,12 @@ class PatchEngine:
         return staging.prepared
 
 
-def _extensions(tree: Path, top: str) -> list[Path]:
+def _extensions(tree: Path, root: str) -> list[Path]:
     suffixes = tuple(importlib.machinery.EXTENSION_SUFFIXES)
-    folder = tree / top
-    found = list(folder.rglob("*")) if folder.is_dir() else []
-    return [p for p in [*found, *tree.glob(f"{top}.*")] if p.name.endswith(suffixes)]
+    *above, name = root.split(".")
+    folder = tree.joinpath(*above)
+    found = list((folder / name).rglob("*")) if (folder / name).is_dir() else []
+    return [p for p in [*found, *folder.glob(f"{name}.*")] if p.name.endswith(suffixes)]
 
 
 def _class_of(name: str, modules: Mapping[str, types.ModuleType]) -> type | None:

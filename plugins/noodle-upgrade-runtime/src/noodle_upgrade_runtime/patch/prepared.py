@@ -6,7 +6,7 @@ import gc
 import sys
 import threading
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -47,7 +47,7 @@ class Worlds:
     """The same packages three times: as they live, as the old version is when just imported, as the new one is.
 
     `inventory` says what the private loads made. `effects` is what importing the old and the new version does outside
-    of them.
+    of them. `shared` are views of namespaces that other components have modules in, each with the real one.
     """
 
     live: dict[str, types.ModuleType]
@@ -55,6 +55,7 @@ class Worlds:
     staged: dict[str, types.ModuleType]
     inventory: Inventory
     effects: tuple[Sequence[Effect], Sequence[Effect]] = ((), ())
+    shared: Sequence[tuple[types.ModuleType, types.ModuleType]] = ()
 
 
 class PatchPrepared:
@@ -78,7 +79,9 @@ class PatchPrepared:
         self._lazy: dict[type, list[str]] = {}
         self.sweeper: threading.Thread | None = None
         with collector_paused():
-            self._matching = matching = match(worlds.live, worlds.pristine, worlds.staged, made=worlds.inventory.made)
+            self._matching = matching = match(
+                worlds.live, worlds.pristine, worlds.staged, made=worlds.inventory.made, shared=worlds.shared
+            )
         self._planner = Planner(matching, self._import_again, CallVersions())
         self._outdated = self._find_outdated()
         self._imported = self._count_imported()
@@ -200,7 +203,7 @@ class PatchPrepared:
     def _migration(self, growth: Growth, twin: type, new: type) -> Migration | None:
         if not hasattr(new, HOOK):
             return None
-        change = next(c for c in self._changes if growth.cls.__module__.partition(".")[0] in c.top_levels)
+        change = next(c for c in self._changes if growth.cls.__module__ in c.names)
         names = tuple(added.name for added in growth.fields)
 
         def hook(instance: Any, *arguments: Any) -> None:
@@ -220,7 +223,19 @@ class PatchPrepared:
         return [
             *(_swap_entry(name, new=module, old=MISSING) for name, module in come.items()),
             *(_swap_entry(name, new=MISSING, old=module) for name, module in gone.items()),
+            *self._in_namespaces(come, gone),
         ]
+
+    def _in_namespaces(
+        self, come: Mapping[str, types.ModuleType], gone: Mapping[str, types.ModuleType]
+    ) -> Iterator[Operation]:
+        """Bind in a namespace that others share what has come, and take away what is gone."""
+        shared = {live.__name__: vars(live) for _, live in self._worlds.shared}
+        for name in (*come, *gone):
+            parent, _, child = name.rpartition(".")
+            if parent in shared:
+                new, old = come.get(name, MISSING), shared[parent].get(child, MISSING)
+                yield Operation(store_call(shared[parent], child, new), store_call(shared[parent], child, old), name)
 
     def operations(self) -> Sequence[Operation]:
         """Return what puts the new version in the place of the old one, complete at this moment."""
@@ -253,7 +268,7 @@ class PatchPrepared:
         """Return the version that each component really runs: where its live modules say that they came from."""
         found = {}
         for change in self._changes:
-            top = next((t for t in change.top_levels if t in sys.modules), "")
+            top = next((root for root in change.names if root in sys.modules), "")
             origin = str(getattr(sys.modules.get(top), "__file__", "") or "")
             is_new = origin.startswith(str(change.new_tree))
             found[change.component.name] = change.to_version if is_new else change.from_version

@@ -23,10 +23,15 @@ _BATCH = 256
 
 
 def holders_of(targets: set[int], heap: Sequence[Any]) -> Iterator[Any]:
-    """Yield the objects of `heap` that refer directly to one of the objects with these ids."""
+    """Yield the objects of `heap` that refer directly to one of the objects with these ids.
+
+    Modules are not asked: their names are a dict, which is in the heap by itself, and a compiled one may show objects
+    that are dead. CPython 3.12's `_asyncio` visits its list of freed futures, and whoever holds one breaks the heap.
+    """
     if not targets:
         return
     referents = gc.get_referents
+    heap = [value for value in heap if not isinstance(value, types.ModuleType)]
     for start in range(0, len(heap), _BATCH):
         batch = heap[start : start + _BATCH]
         if targets.isdisjoint(map(id, referents(*batch))):

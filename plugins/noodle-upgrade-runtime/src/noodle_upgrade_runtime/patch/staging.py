@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from noodle_upgrade_core.errors import StageError, UpgradeError
 from noodle_upgrade_runtime.engine import Change
+from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.inventory import Inventory
 from noodle_upgrade_runtime.patch.loading import Isolation, PrivateImports, search_path_of
@@ -26,13 +27,12 @@ from noodle_upgrade_runtime.patch.surroundings import Effect, Surroundings
 __all__ = ["Staging", "is_native", "live_modules"]
 
 
-def live_modules(top_levels: Sequence[str]) -> dict[str, types.ModuleType]:
-    """Return the modules of some top-level packages that are imported now, in the order of their import."""
-    tops = set(top_levels)
+def live_modules(names: Names) -> dict[str, types.ModuleType]:
+    """Return the modules of some packages that are imported now, in the order of their import."""
     return {
         name: module
         for name, module in list(sys.modules.items())
-        if name.partition(".")[0] in tops and isinstance(module, types.ModuleType)
+        if name in names and isinstance(module, types.ModuleType)
     }
 
 
@@ -47,10 +47,10 @@ class Staging:
         self._isolation: Isolation | None = None
         self._imports: PrivateImports | None = None
         self._surroundings: Surroundings | None = None
-        tops = [top for change in changes for top in change.top_levels]
-        self._live = live_modules(tops)
+        roots = [root for change in changes for root in change.names]
+        self._live = live_modules(Names(roots))
         self._old_homes = {
-            name: path for name in tops if name in self._live and (path := search_path_of(self._live[name]))
+            name: path for name in roots if name in self._live and (path := search_path_of(self._live[name]))
         }
         self._old_trees = {_normal(c.component.name): str(c.old_tree) for c in changes if c.old_tree is not None}
         self._inventory = Inventory()
@@ -96,7 +96,7 @@ class Staging:
 
     def _load_both(self) -> Worlds:
         names = list(self._live)
-        new_homes = {top: [str(change.new_tree)] for change in self.changes for top in change.top_levels}
+        new_homes = {root: [str(change.new_tree)] for change in self.changes for root in change.names}
         new_trees = {_normal(c.component.name): str(c.new_tree) for c in self.changes}
         outside = set(sys.modules)
         pristine = self._load(self._old_homes, names, self._old_trees)
@@ -105,8 +105,9 @@ class Staging:
         self._spare(set(sys.modules) - outside)
         return Worlds(
             live=self._live,
-            pristine=pristine.modules,
-            staged=staged.modules,
+            pristine=pristine.own,
+            staged=staged.own,
+            shared=[*_shared(pristine), *_shared(staged)],
             inventory=self._inventory,
             effects=(before, self._effects),
         )
@@ -135,9 +136,16 @@ class Staging:
         with self._inventory.watch(gc.get_objects()):
             again = self._load(self._old_homes, list(self._live), self._old_trees)
         branch = links.branch()
+        for private, live in _shared(again):
+            branch.link_modules(private, live)
         pairing = Pairing(branch, made=self._inventory.made, accepts=unchanged)
-        pairing.modules(self._live, again.modules)
+        pairing.modules(self._live, again.own)
         return Again(branch, {id(old): private for old, private in pairing.pairs})
+
+
+def _shared(imports: PrivateImports) -> list[tuple[types.ModuleType, types.ModuleType]]:
+    """Return the views of namespaces that a load made, each with the real one that it stands for."""
+    return [(view, sys.modules[name]) for name, view in imports.shared().items()]
 
 
 def _forget(error: BaseException | None) -> None:
