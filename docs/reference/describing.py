@@ -79,6 +79,8 @@ def _default(one: attrs.Attribute[Any]) -> str:
     if isinstance(one.default, attrs.Factory):  # type: ignore[arg-type]
         empty = one.default.factory
         return f"`{empty()!r}`" if empty in {dict, list, tuple} else "made anew"
+    if callable(one.default):
+        return "does nothing"
     if isinstance(one.default, enum.Enum):
         return f"`{type(one.default).__name__}.{one.default.name}`"
     return f"`{one.default!r}`"

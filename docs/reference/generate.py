@@ -88,6 +88,7 @@ OTHER_EVENTS = {
     "upgrade.recovered": "A start found an unfinished upgrade; `data` has `from` and `to`.",
     "upgrade.forced": "A change was made although threads were inside the code (`runtime.on_busy`); `data` names them.",
     "journal.failed": "The journal could not be written; `data` is the error.",
+    "journal.recovered": "There is room for the journal again; upgrades can be made.",
     "runtime.sync_failed": "The runtime plugin could not re-read what is loaded.",
 }
 FINDINGS = {

@@ -85,9 +85,20 @@ def program(complete, place, config):
 
 
 def test_a_real_upgrade_goes_by_its_steps_and_the_way_back_works(program):
-    # It takes 200 calls of the new version, at 5 % of the traffic.
-    with Clients(program.port, 24) as clients:
-        words = ["upgrade", GREETING, NEW, "--strategy", "careful", "--set", "bake=30", "--yes", "--json"]
+    with Clients(program.port) as clients:
+        words = [
+            "upgrade",
+            GREETING,
+            NEW,
+            "--strategy",
+            "careful",
+            "--set",
+            "bake=30",
+            "--set",
+            "judge.calls=10",
+            "--yes",
+            "--json",
+        ]
         ran = program.noodle(*words)
         assert (ran.code, ran.json["result"]["success"]) == (0, True), ran
         steps = [step for step in ran.json["result"]["operations"] if step.startswith(("shift", "judge"))]
