@@ -55,8 +55,10 @@ class DrivenSwap:
             await self._call("drain", limit=self._left())
 
     async def revert(self) -> None:
-        """Go back to the old version."""
-        await self._call("revert")
+        """Go back to the old version; a swap that needs longer than a hook may take says so by `revert_seconds`."""
+        asked = getattr(self.staged, "revert_seconds", 0.0)
+        longer = isinstance(asked, int | float) and asked > self._runner.time_limit
+        await self._call("revert", limit=float(asked) if longer else None)
 
     async def measure(self) -> Measurement | None:
         """Return the counts."""

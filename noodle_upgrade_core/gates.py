@@ -115,15 +115,14 @@ async def decide(
 ) -> Decision:
     """Return the decision to go on; raises `UpgradeRejectedError` for any other.
 
-    As long as the decider awaits people, `waiting` is told, and it is asked again when one has approved; an abort
-    returns what it said last.
+    As long as the decider awaits people, `waiting` waits for one more approval, and it is asked again; an abort returns
+    what it said last.
     """
     while True:
         decision = await settle(decider.combine(plan, votes, tuple(people.approvals)))
         if not decision.awaits or people.abort.reason:
             break
         await waiting(decision)
-        await people.wait()
     if not decision.approved and not people.abort.reason:
         raise UpgradeRejectedError(
             f"The upgrade was rejected: {'; '.join(decision.reasons) or 'no reason was given'}.",

@@ -21,7 +21,8 @@ and announces itself by one line in its `pyproject.toml`:
 
 Every implementation may be plain or `async`. Each is called with a time limit and on its own: what it raises becomes an
 answer of the phase (see each hook), never the failure of another plugin or of the host. Where order matters, a plugin
-has the attributes `before` or `after`, each a tuple of plugin names; without them the order is that of the names.
+has the attributes `before` or `after`, each a tuple of plugin names; without them the order is that of the names. A
+plugin that needs longer than the settings allow, to ask others say, has `time_limits = {"decide": 300.0}`, in seconds.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from noodle_upgrade_core.staged import Measurement, StagedSwap
 if TYPE_CHECKING:
     from noodle_upgrade_core.drivers import Drivers
     from noodle_upgrade_core.events import Event
+    from noodle_upgrade_core.upgrade import Upgrader
 
 __all__ = [
     "PROJECT",
@@ -100,6 +102,10 @@ class UpgradeContext:
     tells observers, with the upgrade's id filled in. `remaining()` gives the seconds that the upgrade still has;
     `cancelled()` whether somebody wants it to stop: long work asks both now and then. `mark(what, data=…)` has the
     journal remember, with the next change of phase, what an auditor must find there: that something was forced, say.
+
+    `conduct(rollout, judge=…)` is for `deploy`: it carries a generator of steps out as the core's own deployment does,
+    with its time limits, counts, gates and moments between requests, and returns the outcome. `gate` and `probe` are
+    what it uses for those steps.
     """
 
     upgrade_id: str
@@ -110,6 +116,7 @@ class UpgradeContext:
     cancelled: Callable[[], bool]
     parameters: Mapping[str, Any] = field(factory=dict)
     mark: Callable[..., None] = _unmarked
+    conduct: Callable[..., Awaitable[Outcome]] | None = None
     gate: Callable[..., Awaitable[bool]] | None = None
     probe: Callable[[], Awaitable[tuple[Finding, ...]]] | None = None
 
@@ -196,6 +203,16 @@ class UpgradeHooks:
         """
         raise NotImplementedError
 
+    @hookspec
+    def opened(self, upgrader: Upgrader) -> Awaitable[None] | None:
+        """Begin what runs by itself: the Upgrader is open, and what a crash left behind is recovered.
+
+        For plugins that ask for upgrades of their own accord, or watch something. `upgrader` is used on its own event
+        loop; an `async` implementation runs there, and may leave tasks of its own. The plugin's `close` ends them.
+        When it fails: the plugin takes part in upgrades all the same, and a finding says so.
+        """
+        raise NotImplementedError
+
     # --- the six phases ------------------------------------------------------------------------------------------
 
     @hookspec
@@ -240,12 +257,12 @@ class UpgradeHooks:
 
     @hookspec
     def deploy(
-        self, plan: UpgradePlan, staged: StagedSwap, context: UpgradeContext
+        self, plan: UpgradePlan, staged: StagedSwap, artifacts: tuple[ArtifactRef, ...], context: UpgradeContext
     ) -> Outcome | Awaitable[Outcome | None] | None:
         """Move traffic from the old version to the new one.
 
         The first plugin that returns an outcome has deployed; the core's own last implementation runs the strategy
-        that the request names. When it fails: everything is rolled back.
+        that the request names. `artifacts` are what `recompile` made. When it fails: everything is rolled back.
         """
         raise NotImplementedError
 

@@ -256,13 +256,16 @@ def _strings(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+_TIME_LIMIT = 300.0
+
+
 @frozen(kw_only=True)
 class UpgradeRequest:
     """What somebody wants: one component on another version.
 
     `current_version` is read from the registry when it is absent; when it is given and differs, the request is
-    refused. `parameters` go to the strategy, the judge and the engine by name. `constraints` are PEP 440 specifiers
-    that the target version must meet.
+    refused. Of `parameters` plain names go to the strategy, `judge.` names to the judge, others with a dot to the
+    plugin before it. `constraints` are PEP 440 specifiers that the target version must meet.
     """
 
     component_name: str = field(validator=_name)
@@ -273,12 +276,16 @@ class UpgradeRequest:
     parameters: Mapping[str, Any] = field(factory=dict)
     constraints: tuple[str, ...] = field(default=(), converter=_strings)
     priority: int = field(default=5, validator=_priority)
-    timeout_seconds: float = field(default=300.0, validator=_positive)
+    timeout_seconds: float = field(default=_TIME_LIMIT, validator=_positive)
     rollback_enabled: bool = True
     validation_level: ValidationLevel = field(default=ValidationLevel.STRICT, converter=ValidationLevel)
     requested_by: str = "system"
     requested_at: datetime = field(factory=now)
     metadata: Mapping[str, Any] = field(factory=dict)
+
+    def time_limit(self, default: float) -> float:
+        """Return the seconds that this may take: the settings' `default` where the request states none of its own."""
+        return default if self.timeout_seconds == _TIME_LIMIT else self.timeout_seconds
 
 
 # --- plans -------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 
-from noodle_upgrade_core.driven import Driven, carried_through
+from noodle_upgrade_core.driven import Driven, DrivenJudge, carried_through
 from noodle_upgrade_core.errors import (
     ApprovalRequiredError,
     HarmDetectedError,
@@ -40,6 +40,7 @@ from noodle_upgrade_core.isolation import blame_ourselves
 from noodle_upgrade_core.journal.contract import PointerMove
 from noodle_upgrade_core.ledger import Ledger
 from noodle_upgrade_core.model import (
+    ArtifactRef,
     Decision,
     Finding,
     Phase,
@@ -53,7 +54,7 @@ from noodle_upgrade_core.parameters import strategy_for
 from noodle_upgrade_core.rollout import Abort, Conductor, RealClock, arm_summary
 from noodle_upgrade_core.services import Services
 from noodle_upgrade_core.staged import Measurement
-from noodle_upgrade_core.steps import Gate, Judge, Rollout
+from noodle_upgrade_core.steps import Gate, Judge, JudgeDriver, Rollout
 from noodle_upgrade_core.strategies import rollout_of
 from noodle_upgrade_core.traffic import Counting
 from noodle_upgrade_core.wire import to_wire
@@ -82,8 +83,11 @@ class UpgradeRun:
     result: UpgradeResult | None = None
     error: UpgradeError | None = None
     started_at: datetime = field(factory=now)
+    begun: asyncio.Event = field(factory=asyncio.Event)
     _points: tuple[RollbackPoint, ...] = ()
     _deadline: float = 0.0
+    _timer: asyncio.Timeout | None = None
+    _artifacts: tuple[ArtifactRef, ...] = ()
     _counted: Counting | None = None
     _final: bool = False
 
@@ -118,14 +122,15 @@ class UpgradeRun:
         """Ask for the end: before `SHIFTING` nothing has happened, after it everything goes back."""
         self.abort.set(reason)
 
-    def context(self) -> UpgradeContext:
-        """Return what the hooks of this upgrade are given."""
+    def context(self, staged: Driven | None = None) -> UpgradeContext:
+        """Return what the hooks of this upgrade are given; for `deploy` with what is `staged`."""
         return self.services.context(
             upgrade_id=self.upgrade_id,
             parameters=self.plan.request.parameters,
             remaining=lambda: max(0.0, self._deadline - time.monotonic()),
             cancelled=lambda: bool(self.abort.reason),
             mark=self.ledger.mark,
+            conduct=None if staged is None else partial(self._conduct, staged),
             gate=self._gate,
             probe=self._probe,
         )
@@ -164,19 +169,20 @@ class UpgradeRun:
     async def run(self) -> UpgradeResult:
         """Carry the plan out, or leave everything as it was; never raises an error of the upgrade itself.
 
+        The request's time limit is for what is done until the commit; waiting for people has limits of its own.
         Cancelled, it goes back first; what is committed already stays, because a restart goes on from there.
         """
-        seconds = min(self.plan.request.timeout_seconds, self.services.upgrade_timeout)
+        seconds = self.plan.request.time_limit(self.services.upgrade_timeout)
         self._deadline = time.monotonic() + seconds
         failed: UpgradeError | None = None
         cancelled = False
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds) as self._timer:
                 await self._until_committed()
             await self._soak()
             await self._finish()
         except TimeoutError as error:
-            failed = self._waiting_error() or _timed_out(seconds, self.phase)
+            failed = _timed_out(seconds, self.phase)
             failed.__cause__ = error
         except UpgradeError as error:
             failed = error
@@ -197,7 +203,10 @@ class UpgradeRun:
 
     async def _until_committed(self) -> None:
         journal, ledger = self.services.journal, self.ledger
-        await ledger.write(journal.begin, self.plan)
+        try:
+            await ledger.write(journal.begin, self.plan)
+        finally:
+            self.begun.set()
         asked = f"{ledger.title} was asked for by {ledger.who}"
         ledger.tell(EventKind.UPGRADE_REQUESTED, asked, {"plan_digest": self.plan.digest})
         await self._validate()
@@ -229,7 +238,7 @@ class UpgradeRun:
             votes_of(replies),
             decider=await services.make_decider(),
             people=self.people,
-            waiting=self._waiting,
+            waiting=self._wait_for_people,
         )
         await self._advance(
             Phase.APPROVED,
@@ -238,11 +247,37 @@ class UpgradeRun:
             decision=self.decision,
         )
 
-    async def _waiting(self, decision: Decision) -> None:
+    async def _wait_for_people(self, decision: Decision) -> None:
         self.decision = decision
         # People are asked for something that may outlive this process: what rides is written down before.
         await asyncio.to_thread(self.services.journal.renew_lease)
         self._ask_people(f"waits for {decision.awaits}", {"awaits": decision.awaits})
+        given = len(self.people.approvals)
+        with self._standing_still():
+            await self.people.wait(self.services.approval_expires)
+        if len(self.people.approvals) == given and not self.abort.reason:
+            raise ApprovalRequiredError(
+                f"{self.ledger.title} waited for {decision.awaits}, which did not come in time.",
+                hint="Plan again, and approve it: `noodle upgrade … --yes` or `noodle approve`.",
+                details={"plan_digest": self.plan.digest},
+            )
+
+    @contextlib.contextmanager
+    def _standing_still(self) -> Iterator[None]:
+        """Let no time of the request pass while people are waited for."""
+        began = time.monotonic()
+        timer, self._timer = self._timer, None
+        due = None if timer is None else timer.when()
+        if timer is not None:
+            timer.reschedule(None)
+        try:
+            yield
+        finally:
+            waited = time.monotonic() - began
+            self._deadline += waited
+            self._timer = timer
+            if timer is not None and due is not None:
+                timer.reschedule(due + waited)
 
     def _ask_people(self, what: str, data: Mapping[str, Any]) -> None:
         asked = {**data, "plan_digest": self.plan.digest}
@@ -255,12 +290,18 @@ class UpgradeRun:
         ledger.tell(EventKind.UPGRADE_STARTED, f"{ledger.title}: staging")
         await services.stage(self.plan, context, hold=self._hold)
         ledger.operations.append(f"staged {', '.join(self.plan.component_names)}")
-        for reply in await services.runner.ask("recompile", plan=self.plan, staged=self.staged, context=context):
+        replies = await services.runner.ask(
+            "recompile", limit=self._left(), plan=self.plan, staged=self.staged, context=context
+        )
+        for reply in replies:
             if reply.error is not None:
                 raise reply.error
             if made := tuple(reply.value or ()):
+                self._artifacts += made
                 ledger.operations.append(f"{reply.plugin} rebuilt {len(made)} artefact(s)")
-        await self._advance(Phase.STAGED, why="the new version lies beside the old one")
+        rebuilt = [f"{one.name} {one.version} {one.digest}" for one in self._artifacts]
+        evidence = {"rebuilt": rebuilt} if rebuilt else {}
+        await self._advance(Phase.STAGED, why="the new version lies beside the old one", evidence=evidence)
 
     def _hold(self, staged: Driven) -> None:
         self.staged = staged
@@ -305,7 +346,12 @@ class UpgradeRun:
     async def _outcome(self, staged: Driven) -> Outcome:
         services = self.services
         reply = await services.runner.ask_first(
-            "deploy", plan=self.plan, staged=staged, context=self.context(), limit=self._left()
+            "deploy",
+            plan=self.plan,
+            staged=staged,
+            artifacts=self._artifacts,
+            context=self.context(staged),
+            limit=self._left(),
         )
         if reply is not None:
             if reply.error is not None:
@@ -317,9 +363,16 @@ class UpgradeRun:
         def begin() -> Rollout:
             return rollout_of(strategy_for(self.plan.request, services.drivers, services.strategy_defaults), self.plan)
 
-        rollout = await services.runner.call(name, begin)
+        return await self._conduct(staged, await services.runner.call(name, begin), name=name)
+
+    async def _conduct(
+        self, staged: Driven, rollout: Rollout, *, judge: JudgeDriver | None = None, name: str = "strategy"
+    ) -> Outcome:
+        """Carry a rollout out, with the judge of the settings or another one."""
         conductor = await self._conductor(staged)
-        return await evolve(conductor, ask=partial(services.runner.call, name)).carry_out(rollout)
+        if judge is not None:
+            conductor = evolve(conductor, judge=DrivenJudge(judge, self.services.runner, type(judge).__name__))
+        return await evolve(conductor, ask=partial(self.services.runner.call, name)).carry_out(rollout)
 
     async def _conductor(self, staged: Driven) -> Conductor:
         services, counted = self.services, self._counted
@@ -348,7 +401,8 @@ class UpgradeRun:
 
     async def _gate(self, gate: Gate) -> bool:
         self._ask_people(f"waits at the gate {gate.name!r}", {"gate": gate.name, "approvals": gate.approvals})
-        return await self.people.open(gate)
+        with self._standing_still():
+            return await self.people.open(gate)
 
     def _check_running(self, claim: str, running: Mapping[str, str]) -> None:
         wrong = {s.name: running.get(s.name, "nothing") for s in self.plan.steps if running.get(s.name) != s.to_version}
@@ -515,15 +569,6 @@ class UpgradeRun:
 
     # --- bookkeeping ---------------------------------------------------------------------------------------------
 
-    def _waiting_error(self) -> UpgradeError | None:
-        if self.decision is None or not self.decision.awaits:
-            return None
-        return ApprovalRequiredError(
-            f"{self.ledger.title} waited for {self.decision.awaits}, which did not come in time.",
-            hint="Plan again, and approve it: `noodle upgrade … --yes` or `noodle approve`.",
-            details={"plan_digest": self.plan.digest},
-        )
-
     def _check_abort(self) -> None:
         if self.abort.reason:
             raise UpgradeCancelledError(f"Cancelled: {self.abort.reason}")
@@ -590,5 +635,5 @@ def _moves_back(plan: UpgradePlan, points: tuple[RollbackPoint, ...]) -> tuple[P
 def _timed_out(seconds: float, phase: Phase) -> UpgradeTimeoutError:
     return UpgradeTimeoutError(
         f"The upgrade did not end within {seconds:g} s; it was {phase}.",
-        hint="Raise timeout_seconds (`--timeout`) or runtime_upgrade.upgrade_timeout, whichever was less.",
+        hint="Raise timeout_seconds (`--timeout`), or runtime_upgrade.upgrade_timeout for requests that name none.",
     )

@@ -184,7 +184,7 @@ class Conductor:
     def _check(self, state: _State) -> None:
         if len(state.steps) >= MOST_STEPS:
             raise PluginBrokenError(f"The strategy yielded {MOST_STEPS} steps without coming to an end.")
-        if self.clock.now() > self.deadline:
+        if self.clock.now() - state.waited > self.deadline:
             raise UpgradeTimeoutError(
                 "The rollout took longer than the request allows.", hint="Raise timeout_seconds, or use shorter steps."
             )
@@ -277,7 +277,10 @@ class Conductor:
         )
 
     async def _open(self, step: Gate, state: _State) -> Observation:
+        asked = self.clock.now()
         opened = await self.gate(step)
+        # What people take is not the rollout's time.
+        state.waited += self.clock.now() - asked
         return Observation(
             harm=not opened,
             safe=opened,
@@ -296,6 +299,7 @@ class _State:
     steps: list[str] = field(factory=list)
     last: Observation | None = None
     base: Measurement | None = None
+    waited: float = 0.0
 
     def observation(self, at: float) -> Observation:
         return Observation(elapsed=at - self.started, weight=self.weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -20,6 +21,7 @@ from noodle_upgrade_core.parameters import judge_for
 from noodle_upgrade_core.phases.runner import Runner
 from noodle_upgrade_core.planning import Planner
 from noodle_upgrade_core.staged import StagedSwap, SwapSet
+from noodle_upgrade_core.store.content import ContentStore
 from noodle_upgrade_core.traffic import Gauge
 
 __all__ = ["QUIET_SECONDS", "Services"]
@@ -38,6 +40,7 @@ class Services:
     runner: Runner
     planner: Planner
     journal: Journal
+    store: ContentStore
     drivers: Drivers
     events: EventBus
     gauge: Gauge
@@ -47,6 +50,7 @@ class Services:
     soak_tries: int
     swap_timeout: float
     upgrade_timeout: float
+    approval_expires: float
     strategy_defaults: Mapping[str, Mapping[str, Any]]
     rollback_points: Callable[[UpgradePlan, str], Awaitable[tuple[RollbackPoint, ...]]]
     context: Callable[..., UpgradeContext]
@@ -71,6 +75,10 @@ class Services:
 
         `hold` is given what is staged so far, after each plugin, so that it can be let go of when a later one fails.
         """
+        for step in plan.steps:
+            for artifact in step.artifacts:
+                # What is about to run here is what its digest says, also where somebody could write to the store.
+                await asyncio.to_thread(self.store.verify, artifact.digest)
         parts: list[DrivenSwap] = []
         for plugin in dict.fromkeys(step.plugin for step in plan.steps):
             steps = tuple(step for step in plan.steps if step.plugin == plugin)

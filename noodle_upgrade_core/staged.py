@@ -99,7 +99,8 @@ class StagedSwap(Protocol):
     and also after `commit`, until the old version is released.
 
     A swap may have a method `drain()` besides: called when all traffic is on the new version, before the commit point,
-    it waits for the calls that are still inside the old one. When it raises, the change is taken back.
+    it waits for the calls that are still inside the old one. When it raises, the change is taken back. An attribute
+    `revert_seconds` asks for more time for going back than a hook has.
     """
 
     @property

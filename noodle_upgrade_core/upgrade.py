@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
+
 from noodle_upgrade_core import doctor
 from noodle_upgrade_core.config.loading import Settings, load_settings
 from noodle_upgrade_core.drivers import Drivers
@@ -145,6 +147,7 @@ class Upgrader:
         lease = asyncio.create_task(upgrader.keep_lease(), name="noodle-lease")
         try:
             _log(await upgrader.resume())
+            await upgrader.announce()
             yield upgrader
         finally:
             lease.cancel()
@@ -169,9 +172,14 @@ class Upgrader:
         active = await asyncio.to_thread(self.journal.active)
         if refusal is None:
             await self.expire_rollback_points()
+        active, findings = await asyncio.to_thread(self._whole, active)
         context = self._context(upgrade_id="", parameters={})
-        replies = await self._runner.ask("restore", active=active, context=context)
-        findings = [finding for reply in replies for finding in (reply.value or ())]
+        # Each component may have to be changed live: what one swap may take, for each of them.
+        hot_swap = self.settings.runtime_upgrade.hot_swap
+        limit = self._runner.time_limit + len(active) * hot_swap.swap_timeout
+        replies = await self._runner.ask("restore", limit=limit, active=active, context=context)
+        findings += [finding_of(reply.error, source=reply.plugin) for reply in replies if reply.error is not None]
+        findings += [finding for reply in replies for finding in (reply.value or ())]
         registry, found = await self._planner.registry()
         running = {name: registry.get_component(name).version for name in registry.names}
         findings += _unrestored(active, running)
@@ -188,6 +196,24 @@ class Upgrader:
                 )
                 self._runs.launch(record.upgrade_id, record.components, soak.run, run=soak, resumed=True)
         return (*findings, *found)
+
+    def _whole(self, active: Sequence[ActiveVersion]) -> tuple[tuple[ActiveVersion, ...], list[Finding]]:
+        """Return those whose bytes are what their digests say: nothing else is brought back to run here."""
+        whole, findings = [], []
+        for one in active:
+            try:
+                if one.artifact is not None:
+                    self.store.verify(one.artifact.digest)
+            except UpgradeError as error:
+                findings.append(evolve(finding_of(error), subject=one.component_name))
+            else:
+                whole.append(one)
+        return tuple(whole), findings
+
+    async def announce(self) -> None:
+        """Tell the plugins that this is open, so that what runs by itself may begin."""
+        replies = await self._runner.ask("opened", upgrader=self)
+        _log([finding_of(reply.error, source=reply.plugin) for reply in replies if reply.error is not None])
 
     async def _reverse(self, component_name: str, why: str) -> UpgradeResult:
         points = await asyncio.to_thread(self._points.choose, component_name, "")
@@ -344,6 +370,7 @@ class Upgrader:
         if not isinstance(run, UpgradeRun):
             raise InvalidRequestError(f"{upgrade_id} waits for nobody: it was approved, and soaks.")
         digest = run.plan.digest
+        await run.begun.wait()
         if plan_digest and plan_digest != digest:
             raise ApprovalRequiredError(
                 "This approval is for another plan.",
@@ -441,6 +468,7 @@ class Upgrader:
             runner=self._runner,
             planner=self._planner,
             journal=self.journal,
+            store=self.store,
             drivers=self.drivers,
             events=self.events,
             gauge=self.gauge,
@@ -450,6 +478,7 @@ class Upgrader:
             soak_tries=core.soak.tries,
             swap_timeout=core.hot_swap.swap_timeout,
             upgrade_timeout=core.upgrade_timeout,
+            approval_expires=core.approval.expires,
             strategy_defaults={"gradual": {"percentage": core.gradual_rollout_percentage}},
             rollback_points=self._points.create,
             context=self._context,

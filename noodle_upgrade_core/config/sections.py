@@ -73,6 +73,12 @@ class ApprovalSettings:
     automatic: bool = setting(
         False, env="NOODLE_AUTO_UPGRADE_APPROVAL", help="Whether an upgrade goes ahead without a person's approval."
     )
+    expires: float = setting(
+        3600.0,
+        gt=0,
+        le=_YEAR,
+        help="Seconds that an upgrade waits for a person; then it ends as if it never was.",
+    )
 
 
 @frozen(kw_only=True)

@@ -218,7 +218,7 @@ class Runner:
             doing=one.hook,
             function=partial(one.function, **chosen),
             asynchronous=one.asynchronous,
-            limit=self.time_limit if limit is None else limit,
+            limit=limit if limit is not None else one.limit or self.time_limit,
             finish=partial(answers.checked, one.hook),
             gather=partial(answers.gathered, one.hook),
             late=late,

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pluggy
-from attrs import frozen
+from attrs import evolve, frozen
 
 from noodle_upgrade_core.errors import PluginBrokenError
 from noodle_upgrade_core.hookspecs import PROJECT, UpgradeHooks
+from noodle_upgrade_core.isolation import in_text
 
 __all__ = ["Implementation", "hook_arguments", "implementations_of", "marked_hooks"]
 
@@ -27,6 +28,7 @@ class Implementation:
     """One plugin's function for one hook; `argnames` are the arguments of the hook that it takes.
 
     `rank` is -1 for `hookimpl(tryfirst=True)`, 1 for `trylast=True`, else 0: it goes before the order of the plugins.
+    `limit` is how many seconds the plugin asks for, None for what the settings say.
     """
 
     hook: str
@@ -35,6 +37,7 @@ class Implementation:
     argnames: tuple[str, ...]
     asynchronous: bool = False
     rank: int = 0
+    limit: float | None = None
 
 
 @functools.cache
@@ -56,6 +59,7 @@ def implementations_of(plugin: object, *, name: str) -> tuple[Implementation, ..
     # One manager for each plugin: pluggy refuses a plugin that equals another one, and a refusal must touch no other.
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(UpgradeHooks)
+    limits = _time_limits(plugin, name)
     marked = _marked(manager, plugin)
     if not marked:
         raise PluginBrokenError(
@@ -66,8 +70,25 @@ def implementations_of(plugin: object, *, name: str) -> tuple[Implementation, ..
     found = []
     for caller in manager.get_hookcallers(plugin) or ():
         if caller.name in wanted.values():
-            found += [_implementation(caller.name, made, name) for made in caller.get_hookimpls()]
+            made = [_implementation(caller.name, one, name) for one in caller.get_hookimpls()]
+            found += [evolve(one, limit=limits.get(one.hook)) for one in made]
     return tuple(found)
+
+
+def _time_limits(plugin: object, name: str) -> Mapping[str, float]:
+    """Return how many seconds a plugin asks for, by hook."""
+    asked = getattr(plugin, "time_limits", {})
+    valid = isinstance(asked, Mapping) and all(
+        hook in hook_arguments() and isinstance(s, int | float) and not isinstance(s, bool) and 0 < s < float("inf")
+        for hook, s in asked.items()
+    )
+    if not valid:
+        raise PluginBrokenError(
+            f"The plugin {name!r} has time_limits that are no mapping of hooks to seconds: {in_text(asked)[:200]}",
+            hint=f"The hooks are: {', '.join(hook_arguments())}.",
+            details={"plugin": name},
+        )
+    return dict(asked)
 
 
 def marked_hooks(plugin: object) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from noodle_upgrade_core.config.loading import load_settings
 from noodle_upgrade_core.errors import PluginBrokenError, PluginTimeoutError
 from noodle_upgrade_core.model import Phase
 from noodle_upgrade_core.phases.runner import Reply, Runner
@@ -22,12 +23,16 @@ from noodle_upgrade_core.testing.samples import (
     sample_step,
 )
 from noodle_upgrade_core.testing.staged import FakeStaged
-from noodle_upgrade_core.testing.subjects import Subject
+from noodle_upgrade_core.testing.subjects import NAME, Subject
+from noodle_upgrade_core.upgrade import Upgrader
 
 __all__ = ["checks_of", "sample_arguments"]
 
 _MAY_REFUSE = frozenset({"swap", "recompile", "deploy"})
 """Hooks that may refuse by a typed error: their failure is part of their answer."""
+
+_SAMPLED = tuple(hook for hook in hook_arguments() if hook != "opened")
+"""Hooks that are called with sample values; `opened` is given a real Upgrader."""
 
 _CANCEL_SECONDS = 2.0
 
@@ -37,7 +42,7 @@ def checks_of(subject: Subject) -> Mapping[str, Callable[[Subject], None]]:
     implemented = marked_hooks(subject.plugin) or tuple(hook_arguments())
     checks: dict[str, Callable[[Subject], None]] = {"hooks_fit": hooks_fit}
     for hook in implemented:
-        checks[f"answers_{hook}"] = observes if hook == "observe" else partial(answers, hook=hook)
+        checks[f"answers_{hook}"] = _SPECIAL.get(hook) or partial(answers, hook=hook)
     if "rollback" in implemented:
         checks["rollback_is_idempotent"] = rollback_is_idempotent
     checks["ends_when_cancelled"] = ends_when_cancelled
@@ -60,7 +65,7 @@ def sample_arguments(hook: str, directory: Path, *, cancelled: bool = False) -> 
     samples: dict[str, tuple[dict[str, Any], ...]] = {
         "assess": ({"step": sample_step(), "context": context},),
         "decide": (plan,),
-        "deploy": ({**plan, **staged},),
+        "deploy": ({**plan, **staged, "artifacts": ()},),
         "discover": ({},),
         "observe": ({"event": sample_event()}, {"event": sample_event(kind="upgrade.phase", data={"to": "done"})}),
         "recompile": ({**plan, **staged},),
@@ -101,6 +106,19 @@ def observes(subject: Subject) -> None:
     insist(not failures, f"`observe` raised {failures[0] if failures else ''}.", "Leave events that it does not know.")
 
 
+def opens(subject: Subject) -> None:
+    """It begins with a real Upgrader, and ends with it."""
+
+    async def use(directory: Path) -> list[str]:
+        settings = load_settings(environ={}, overrides={"runtime_upgrade.plugins.enabled": [NAME]})
+        async with Upgrader.open(settings, plugins={NAME: subject.plugin}, directory=directory) as upgrader:
+            return [event.message for event in upgrader.events.recent() if event.data.get("hook") == "opened"]
+
+    with subject.folder() as directory:
+        failures = asyncio.run(use(directory))
+    insist(not failures, f"`opened` failed: {failures[0] if failures else ''}", "Begin later what is not there yet.")
+
+
 def rollback_is_idempotent(subject: Subject) -> None:
     """After a crash it is asked again: twice must do no harm, and need nothing that the first one took."""
 
@@ -120,7 +138,7 @@ def ends_when_cancelled(subject: Subject) -> None:
 
     async def use(runner: Runner, directory: Path) -> list[tuple[str, Reply]]:
         found: list[tuple[str, Reply]] = []
-        for hook in hook_arguments():
+        for hook in _SAMPLED:
             if hook == "observe" or not runner.plugin_set.implementations(hook):
                 continue
             for arguments in sample_arguments(hook, directory, cancelled=True):
@@ -140,7 +158,7 @@ def async_hooks_can_be_cancelled(subject: Subject) -> None:
 
     async def use(runner: Runner, directory: Path) -> list[str]:
         stubborn = []
-        for hook in hook_arguments():
+        for hook in _SAMPLED:
             for one in runner.plugin_set.implementations(hook):
                 if not inspect.iscoroutinefunction(one.function):
                     continue
@@ -162,6 +180,9 @@ def async_hooks_can_be_cancelled(subject: Subject) -> None:
         f"`{', '.join(stubborn)}` did not end within {_CANCEL_SECONDS:g} s of its cancellation.",
         "Do not swallow asyncio.CancelledError.",
     )
+
+
+_SPECIAL: Mapping[str, Callable[[Subject], None]] = {"observe": observes, "opened": opens}
 
 
 def _check_error(hook: str, reply: Reply) -> None:

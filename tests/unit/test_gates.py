@@ -71,6 +71,7 @@ def test_an_abort_ends_the_waiting_for_people():
         async def waiting(decision):
             asked.append(decision)
             asyncio.get_running_loop().call_soon(abort.set, "never mind")
+            await people.wait(5)
 
         decision = await decide(None, [], decider=Approval(), people=people, waiting=waiting)
         assert not decision.approved
@@ -95,7 +96,8 @@ def test_a_gate_opens_when_enough_different_people_approved():
         task = asyncio.create_task(people.open(Gate("go", approvals=2, expires=5)))
         await asyncio.sleep(0)
         people.approve("alice")
-        people.approve("alice")
+        people.approve(" Alice")
+        assert people.waiting_at == "the gate 'go'"
         await asyncio.sleep(0.01)
         assert not task.done()
         people.approve("bob")

@@ -43,9 +43,10 @@ ARGUMENTS = {
     "assess": {"step": 1, "context": 2},
     "swap": {"steps": (), "plan": 1, "context": 2},
     "recompile": {"plan": 1, "staged": 2, "context": 3},
-    "deploy": {"plan": 1, "staged": 2, "context": 3},
+    "deploy": {"plan": 1, "staged": 2, "artifacts": (), "context": 3},
     "rollback": {"plan": 1, "reached": 2, "context": 3},
     "restore": {"active": (), "context": 2},
+    "opened": {"upgrader": 1},
 }
 
 

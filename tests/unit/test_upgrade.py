@@ -264,10 +264,25 @@ def test_without_an_approval_an_upgrade_waits_until_a_person_gives_it(folder):
 
 def test_an_approval_that_does_not_come_in_time_ends_in_a_typed_error(folder):
     async def story():
-        async with opened(folder, runtime_upgrade__approval__automatic=False) as upgrader:
-            result = await upgrader.upgrade(await upgrader.plan(ask(timeout_seconds=0.2)))
+        limits = {"runtime_upgrade__approval__automatic": False, "runtime_upgrade__approval__expires": 0.05}
+        async with opened(folder, **limits) as upgrader:
+            result = await upgrader.upgrade(await upgrader.plan(ask()))
             assert isinstance(result.error, e.ApprovalRequiredError)
             assert upgrader.shelf.versions["lamp"] == "1.0"
+
+    run(story())
+
+
+def test_the_time_that_people_take_is_not_the_upgrades(folder):
+    async def story():
+        async with opened(folder, runtime_upgrade__approval__automatic=False) as upgrader:
+            upgrade_id = await upgrader.start(await upgrader.plan(ask(timeout_seconds=0.5)))
+            await asyncio.sleep(0.7)
+            await upgrader.approve(upgrade_id, by="alice")
+            assert (await upgrader.result(upgrade_id)).success
+            hurried = await upgrader.start(await upgrader.plan(ask("2.0", timeout_seconds=0.3, parameters={"bake": 9})))
+            await upgrader.approve(hurried, by="alice")
+            assert isinstance((await upgrader.result(hurried)).error, e.UpgradeTimeoutError)
 
     run(story())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from noodle_upgrade_core.errors import (
     UpgradeError,
     UpgradeTimeoutError,
 )
+from noodle_upgrade_core.events import Event, EventKind
 from noodle_upgrade_core.model import ComponentDescriptor, Phase, RollbackPoint, UpgradeRequest, UpgradeResult
 from noodle_upgrade_core.upgrade import Upgrader
 from noodle_upgrade_runtime.settings import RuntimeSettings
@@ -41,6 +42,10 @@ class RuntimeUpgradeIntegration:
         self._busy: set[str] = set()
         self._last: dict[str, UpgradeResult] = {}
         self._sync: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._unsubscribe: Callable[[], None] | None = None
+        self._recovered: set[str] = set()
+        self._recovering: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
         await self.initialize()
@@ -65,14 +70,45 @@ class RuntimeUpgradeIntegration:
         await self.sync()
         if self._settings.upgrade_integration.auto_sync and self._sync is None:
             self._sync = asyncio.create_task(self._keep_in_sync(), name="noodle runtime sync")
+        if self._settings.upgrade_integration.enable_error_recovery and self._unsubscribe is None:
+            self._loop = asyncio.get_running_loop()
+            self._unsubscribe = self._upgrader.events.subscribe(self._notice)
+
+    def stop(self) -> None:
+        """Read no more, from any thread; upgrades that run go on."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+        if self._sync is not None:
+            sync, self._sync = self._sync, None
+            with contextlib.suppress(RuntimeError):  # its loop has ended before, and it with that
+                sync.get_loop().call_soon_threadsafe(sync.cancel)
 
     async def close(self) -> None:
         """Read no more; upgrades that run go on."""
-        if self._sync is not None:
-            self._sync.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sync
-            self._sync = None
+        sync = self._sync
+        self.stop()
+        if sync is not None:
+            await asyncio.wait([sync])
+
+    def _notice(self, event: Event) -> None:
+        """An upgrade is stuck: it is taken back once more, by itself, as soon as it has ended."""
+        stuck = event.kind == EventKind.PHASE_CHANGED and event.data.get("to") == Phase.STUCK
+        loop = self._loop
+        if stuck and event.component_name and event.upgrade_id not in self._recovered and loop is not None:
+            self._recovered.add(event.upgrade_id)
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._recover_later, event.upgrade_id, event.component_name)
+
+    def _recover_later(self, upgrade_id: str, component_name: str) -> None:
+        async def recover() -> None:
+            with contextlib.suppress(UpgradeError):
+                await self._upgrader.result(upgrade_id)
+            await self._recover(component_name)
+
+        task = asyncio.ensure_future(recover())
+        self._recovering.add(task)
+        task.add_done_callback(self._recovering.discard)
 
     async def sync(self) -> tuple[ComponentDescriptor, ...]:
         """Read what is loaded now, and return it."""
@@ -107,8 +143,8 @@ class RuntimeUpgradeIntegration:
             plan = await self._upgrader.plan(request)
             result = await self._upgrader.upgrade(plan, approved_by=_APPROVER if auto_approve else "")
             self._last[canonicalize_name(component_name)] = result
-            if result.phase is Phase.STUCK and self._settings.upgrade_integration.enable_error_recovery:
-                await self._recover(component_name)
+            if self._recovering:
+                await asyncio.wait(tuple(self._recovering))
             await self.sync()
             return result
 

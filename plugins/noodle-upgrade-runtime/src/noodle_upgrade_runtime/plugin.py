@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from noodle_upgrade_core.hookspecs import ActiveVersion, Host, Receipt, Stage, UpgradeContext, hookimpl
 from noodle_upgrade_core.model import ComponentDescriptor, Finding, Phase, PlanStep, UpgradePlan, Verdict
+from noodle_upgrade_core.upgrade import Upgrader
 from noodle_upgrade_runtime.runtime import Runtime
 from noodle_upgrade_runtime.settings import RuntimeSettings
 from noodle_upgrade_runtime.swap import RuntimeSwap
@@ -53,6 +54,11 @@ class RuntimePlugin:
         """Let go of what was staged for a plan and is not in use."""
         del plan, reached
         return self.runtime.drop(context.upgrade_id)
+
+    @hookimpl
+    async def opened(self, upgrader: Upgrader) -> None:
+        """Begin to re-read what is loaded, and to recover from what was left half-way, as the settings say."""
+        await self.runtime.begin(upgrader)
 
     def close(self) -> None:
         """Look for components no more; what runs goes on running."""

@@ -156,13 +156,15 @@ def at_quiescence(
     suspended: Names = NOBODY,
     within: float,
     force: bool = False,
+    at_once: bool = False,
 ) -> tuple[Blocker, ...]:
     """Call `change` at an instant in which no other thread is inside these packages.
 
     Nor, for those in `suspended`, any coroutine or generator.
 
     Tries for `within` seconds. Then, with `force`, it makes the change all the same and returns who was inside (nobody
-    otherwise); without it raises `DrainTimeoutError` that names them, and nothing has changed.
+    otherwise); without it raises `DrainTimeoutError` that names them, and nothing has changed. `at_once` says that
+    nobody was inside a moment ago: the heap is then looked through once, within the slice.
     """
     until = time.monotonic() + within
     me = threading.get_ident()
@@ -170,7 +172,8 @@ def at_quiescence(
     while True:
         # Sleeping gives the GIL away and gets it back: a fresh slice.
         time.sleep(_PAUSE_SECONDS)
-        if not sleepers.any():
+        if at_once or not sleepers.any():
+            at_once = False
             with _long_slice():
                 # Once more within the slice: one may have fallen asleep since.
                 if not _busy(names, me) and not _suspended(suspended):

@@ -93,4 +93,5 @@ def _stage(job: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     prepared = engine.stage((change,), cancelled=lambda: False)
     script = Script(prepared.operations())
     script.trial()
-    return {**prepared.evidence, "bindings": len(script.operations)}, tuple(prepared.warnings)
+    foresee = getattr(prepared, "foreseen", dict)
+    return {**prepared.evidence, "bindings": len(script.operations), **foresee()}, tuple(prepared.warnings)

@@ -13,7 +13,7 @@ from typing import Any
 from attrs import evolve
 from packaging.utils import canonicalize_name
 
-from noodle_upgrade_core.errors import SwapRefusedError, UpgradeError
+from noodle_upgrade_core.errors import SwapRefusedError, UpgradeBusyError, UpgradeError
 from noodle_upgrade_core.events import EventKind
 from noodle_upgrade_core.hookspecs import ActiveVersion, Host, Receipt, Stage, UpgradeContext
 from noodle_upgrade_core.model import (
@@ -25,11 +25,13 @@ from noodle_upgrade_core.model import (
     Verdict,
 )
 from noodle_upgrade_core.store import ContentStore
+from noodle_upgrade_core.upgrade import Upgrader
 from noodle_upgrade_runtime.discovery import Discovery, Ledger
 from noodle_upgrade_runtime.drain import Drain
 from noodle_upgrade_runtime.engine import Change, Engine
 from noodle_upgrade_runtime.handles import process_handles
 from noodle_upgrade_runtime.health import check_health
+from noodle_upgrade_runtime.integration import RuntimeUpgradeIntegration
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.overlay import Overlay
@@ -64,12 +66,22 @@ class Runtime:
         self._staged: dict[str, list[RuntimeSwap]] = {}
         self._warm: dict[str, RuntimeSwap] = {}
         self._pointers: dict[str, str] = {}
+        self._under_way: set[str] = set()
+        self._integration: RuntimeUpgradeIntegration | None = None
         self.drains: list[Drain] = []
         self._handles = process_handles()
         self._handles.locate = self._locate
 
+    async def begin(self, upgrader: Upgrader) -> None:
+        """Take part by itself where the settings want that: see `RuntimeUpgradeIntegration`."""
+        if self._settings.upgrade_integration.enabled:
+            self._integration = RuntimeUpgradeIntegration(upgrader, settings=self._settings)
+            await self._integration.initialize()
+
     def close(self) -> None:
         """Find components for handles no more, and watch no old version any more."""
+        if self._integration is not None:
+            self._integration.stop()
         for drain in self.drains:
             drain.stop()
         self._handles.locate = _nowhere
@@ -216,6 +228,7 @@ class Runtime:
             raise SwapRefusedError(f"Code may not be changed here: {'; '.join(off)}.", details={"blockers": off})
         if not steps:
             return None
+        self._check_room(context.upgrade_id)
         # A little less than what the core allows: a swap that is ready after it has given up would never be let go of.
         until = time.monotonic() + 0.95 * min(self._stage_limit(), max(0.0, context.remaining()))
         groups: dict[str, list[tuple[PlanStep, Change]]] = {}
@@ -238,7 +251,18 @@ class Runtime:
             raise
         swap = self._swap(parts, groups, (quiet, suspended), context)
         self._staged.setdefault(context.upgrade_id, []).append(swap)
+        self._under_way.add(context.upgrade_id)
         return swap
+
+    def _check_room(self, upgrade_id: str) -> None:
+        most = self._settings.upgrade_integration.max_concurrent_upgrades
+        others = self._under_way - {upgrade_id}
+        if len(others) >= most:
+            raise UpgradeBusyError(
+                f"{len(others)} upgrades of this program's code run already, and no more may at once.",
+                hint="Wait, or raise runtime.upgrade_integration.max_concurrent_upgrades.",
+                details={"busy": sorted(others)},
+            )
 
     def _swap(
         self,
@@ -273,6 +297,7 @@ class Runtime:
             counting=integration.enable_performance_monitoring,
             extra=overlaid,
             committed=self._supersede,
+            revert_seconds=self._settings.coordination.rollback_timeout,
         )
 
     def _leaving(self, context: UpgradeContext) -> Leaving | None:
@@ -287,12 +312,14 @@ class Runtime:
 
     def _stage_limit(self) -> float:
         hot_swap = getattr(self._host.core, "hot_swap", None)
-        return float(getattr(hot_swap, "swap_timeout", 30.0))
+        allowed = self._settings.coordination.upgrade_timeout
+        return min(float(getattr(hot_swap, "swap_timeout", 30.0)), allowed)
 
     # --- letting go ----------------------------------------------------------------------------------------------
 
     def _supersede(self, swap: RuntimeSwap) -> None:
         """The version before the one before is not needed any more."""
+        self._under_way -= {key for key, swaps in self._staged.items() if swap in swaps}
         older = {id(old): old for name in swap.components if (old := self._warm.get(name)) not in (None, swap)}
         for old in older.values():
             self._let_go(old)
@@ -329,6 +356,7 @@ class Runtime:
     def drop(self, upgrade_id: str) -> Receipt | None:
         """Let go of what was staged for an upgrade and does not serve."""
         undone = []
+        self._under_way.discard(upgrade_id)
         for swap in self._staged.pop(upgrade_id, []):
             if not swap.serving:
                 self._let_go(swap)

@@ -69,6 +69,7 @@ class RuntimeSwap:
         counting: bool = True,
         extra: Callable[[list[Operation]], list[Operation]] = lambda _: [],
         committed: Callable[[RuntimeSwap], None] = lambda _: None,
+        revert_seconds: float = 60.0,
     ) -> None:
         self.parts = tuple(parts)
         self.versions = dict(versions)
@@ -77,6 +78,7 @@ class RuntimeSwap:
         self._ledger = ledger
         self._extra = extra
         self._committed = committed
+        self.revert_seconds = revert_seconds
         self._script: Script | None = None
         self._weight = 0.0
         self._released = False
@@ -279,12 +281,16 @@ class RuntimeSwap:
             )
 
 
-def _at(change: Callable[[], None], quiet: Quiet, within: float | None = None) -> tuple[Blocker, ...]:
+def _at(
+    change: Callable[[], None], quiet: Quiet, within: float | None = None, *, at_once: bool = False
+) -> tuple[Blocker, ...]:
     if not quiet.names:
         change()
         return ()
     left = quiet.within if within is None else within
-    return at_quiescence(change, quiet.names, suspended=quiet.suspended, within=left, force=quiet.force)
+    return at_quiescence(
+        change, quiet.names, suspended=quiet.suspended, within=left, force=quiet.force, at_once=at_once
+    )
 
 
 def _moving(
@@ -298,7 +304,7 @@ def _moving(
         attempt = _Attempt(change, gates, forced=late and quiet.force)
         for move in movers:
             move()
-        inside = (*inside, *_at(attempt.make, quiet, max(0.0, until - time.monotonic())))
+        inside = (*inside, *_at(attempt.make, quiet, max(0.0, until - time.monotonic()), at_once=True))
         if attempt.made:
             return inside
         if late:

@@ -173,3 +173,28 @@ def test_a_class_that_gains_a_slot_is_refused_when_instances_live_and_lack_it(pa
     made = module.S()
     made.b = 1
     assert made.m() == "new"
+
+
+def test_a_plan_says_beforehand_that_living_instances_would_lack_a_field(package):
+    module = package.load(OLD, OLD.replace("h=3", "h=3, unit=None, *, scale") + "        self.scale = scale\n")
+    evidence = package.stage().foreseen()
+    assert evidence["lacking"] == {f"{package.name}.A": "scale (it needs the argument scale)"}
+    assert package.engine.review(package.change(), evidence) == ()
+    held = module.A()
+    (blocker,) = package.engine.review(package.change(), evidence)
+    assert blocker.startswith(f"1 live instance(s) of {package.name}.A would lack")
+    with pytest.raises(SwapRefusedError, match="would lack"):
+        package.stage()
+    package.parameters["runtime.instances"] = "keep"
+    assert package.engine.review(package.change(), evidence) == ()
+    del held
+
+
+def test_instances_that_importing_a_version_makes_by_itself_do_not_stand_against_a_change(package):
+    old = OLD + "default = A()\n"
+    new = OLD.replace("h=3", "h=3, *, scale") + "        self.scale = scale\ndefault = A(scale=2)\n"
+    package.load(old, new)
+    evidence = package.stage().foreseen()
+    assert package.engine.review(package.change(), evidence) == ()
+    package.upgrade()
+    assert sys.modules[package.name].default.scale == 2

@@ -9,7 +9,9 @@ import weakref
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-__all__ = ["counted", "instance_blockers", "long_lived"]
+from noodle_upgrade_runtime.patch.instances import HOOK
+
+__all__ = ["counted", "instance_blockers", "lacking_blockers", "long_lived", "would_lack"]
 
 _LOOK_SECONDS = 0.02
 _PATIENCE_SECONDS = 0.5
@@ -30,6 +32,23 @@ def instance_blockers(outdated: Mapping[type, Sequence[str]], imported: Mapping[
         " which differs in the new version, and a constructor is not run again"
         " (runtime.instances=keep goes on with them as they are)"
         for cls, count in counts.items()
+    )
+
+
+def lacking_blockers(lacking: Mapping[type, str], imported: Mapping[type, int]) -> tuple[str, ...]:
+    """Return a sentence for each class with instances that live on and would lack what its new methods need."""
+    if not lacking:
+        return ()
+    found = long_lived(list(lacking), within=_PATIENCE_SECONDS)
+    counts = {cls: count - imported.get(cls, 0) for cls, count in found.items()}
+    return tuple(would_lack(cls, count, lacking[cls]) for cls, count in counts.items() if count > 0)
+
+
+def would_lack(cls: type, count: int, problem: str) -> str:
+    """Say that instances cannot be given a field that the new version's constructor gives them."""
+    return (
+        f"{count} live instance(s) of {cls.__module__}.{cls.__qualname__} would lack {problem};"
+        f" a method {HOOK} of the class could give it to them"
     )
 
 

@@ -13,7 +13,7 @@ from noodle_upgrade_core.errors import StageError, StageTimeoutError
 from noodle_upgrade_core.model import Verdict
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.operations import gil_is_on
-from noodle_upgrade_runtime.patch.census import instance_blockers
+from noodle_upgrade_runtime.patch.census import instance_blockers, lacking_blockers
 from noodle_upgrade_runtime.patch.prepared import MECHANISM, PatchPrepared
 from noodle_upgrade_runtime.patch.staging import Staging, is_native, live_modules
 
@@ -48,14 +48,14 @@ class PatchEngine:
 
     def review(self, change: Change, evidence: Mapping[str, Any]) -> tuple[str, ...]:
         """Return what stands against a change that a rehearsal found possible: instances that live in this process."""
-        names = evidence.get("outdated") or {}
         if change.parameters.get("runtime.instances") == "keep":
             return ()
         modules = live_modules(change.names)
-        live = {cls: tuple(tables) for name, tables in names.items() if (cls := _class_of(name, modules)) is not None}
-        counts = evidence.get("imported") or {}
-        return instance_blockers(
-            live, {cls: int(counts.get(f"{cls.__module__}.{cls.__qualname__}", 0)) for cls in live}
+        outdated, imported = _of_classes(evidence, "outdated", "imported", modules)
+        lacking, made = _of_classes(evidence, "lacking", "lacking_imported", modules)
+        return (
+            *instance_blockers({cls: tuple(tables) for cls, tables in outdated.items()}, imported),
+            *lacking_blockers({cls: str(problem) for cls, problem in lacking.items()}, made),
         )
 
     def stage(self, changes: tuple[Change, ...], *, cancelled: Callable[[], bool]) -> PatchPrepared:
@@ -85,6 +85,17 @@ def _extensions(tree: Path, root: str) -> list[Path]:
     folder = tree.joinpath(*above)
     found = list((folder / name).rglob("*")) if (folder / name).is_dir() else []
     return [p for p in [*found, *folder.glob(f"{name}.*")] if p.name.endswith(suffixes)]
+
+
+def _of_classes(
+    evidence: Mapping[str, Any], what: str, counts: str, modules: Mapping[str, types.ModuleType]
+) -> tuple[dict[type, Any], dict[type, int]]:
+    """Return what a rehearsal says of classes of this process, and how many instances of them an import makes."""
+    told, made = evidence.get(what) or {}, evidence.get(counts) or {}
+    classes = {name: cls for name in told if (cls := _class_of(name, modules)) is not None}
+    return {cls: told[name] for name, cls in classes.items()}, {
+        cls: int(made.get(name, 0)) for name, cls in classes.items()
+    }
 
 
 def _class_of(name: str, modules: Mapping[str, types.ModuleType]) -> type | None:

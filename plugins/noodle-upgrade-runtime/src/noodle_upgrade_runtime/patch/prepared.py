@@ -16,7 +16,7 @@ from noodle_upgrade_core.staged import Arm
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.operations import Operation, Script, collector_paused
 from noodle_upgrade_runtime.patch.callversions import CallVersions
-from noodle_upgrade_runtime.patch.census import counted, instance_blockers
+from noodle_upgrade_runtime.patch.census import counted, instance_blockers, would_lack
 from noodle_upgrade_runtime.patch.classes import attribute_calls, paired_calls
 from noodle_upgrade_runtime.patch.construction import outdated
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
@@ -179,18 +179,35 @@ class PatchPrepared:
                 operations += self._grow_class(new if id(old) in matching.moving else old, twin, new, count)
         return operations
 
-    def _grow_class(self, cls: type, twin: type, new: type, count: int) -> list[Operation]:
+    def foreseen(self) -> dict[str, Any]:
+        """Return what would stand against this where instances live: `lacking`, and how many an import itself makes.
+
+        For a rehearsal, in which nothing lives: whoever has the program can then look for such instances there.
+        """
+        lacking: dict[str, str] = {}
+        classes: dict[str, type] = {}
+        for old, new in self._matching.pairs:
+            twin = self._matching.pristine.get(id(old))
+            if not isinstance(old, type) or not isinstance(twin, type) or issubclass(old, type):
+                continue
+            growth = self._growth(old, twin, new)
+            if growth.fields and (problem := problem_of(growth, self._migration(growth, twin, new))):
+                lacking[_name(old)], classes[_name(old)] = problem, old
+        counts = counted(list(classes.values()))
+        return {"lacking": lacking, "lacking_imported": {name: counts.get(cls, 0) for name, cls in classes.items()}}
+
+    def _growth(self, cls: type, twin: type, new: type) -> Growth:
         namespace = vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}
-        growth = Growth(cls, added_fields(twin, new, namespace))
+        return Growth(cls, added_fields(twin, new, namespace))
+
+    def _grow_class(self, cls: type, twin: type, new: type, count: int) -> list[Operation]:
+        growth = self._growth(cls, twin, new)
         if not growth.fields:
             return []
         migration = self._migration(growth, twin, new)
         problem = problem_of(growth, migration)
         if problem and not self._keeps_instances():
-            self._matching.blockers.append(
-                f"{count} live instance(s) of {_name(cls)} would lack {problem};"
-                f" a method {HOOK} of the class could give it to them"
-            )
+            self._matching.blockers.append(would_lack(cls, count, problem))
             return []
         bound = lazy_fields(growth, migration)
         self._lazy.setdefault(cls, []).extend(n for n, value in bound.items() if isinstance(value, LazyField))
