@@ -106,6 +106,19 @@ def typing(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documents as pages, and take no warning; writes build/docs."""
+    session.install(*nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), "docs"))
+    target = BUILD / "docs"
+    shutil.rmtree(target, ignore_errors=True)
+    session.run(
+        "sphinx-build", "--fail-on-warning", "--keep-going", "--quiet", "--jobs=2", "-d", str(BUILD / "docs-cache"),
+        "-c", str(ROOT / "docs"), str(ROOT), str(target),
+    )  # fmt: skip
+    session.log("The pages begin at %s", target / "index.html")
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Upgrade a library inside a serving process, live, and try to break it; writes build/demo.json."""
     build_wheels(session)

@@ -8,15 +8,25 @@ from __future__ import annotations
 import inspect
 import pathlib
 import sys
+import types
 
 import click
+from describing import described, first_sentence, function_of, prose
 
+import noodle_upgrade_core as core
+import noodle_upgrade_runtime as runtime
+import noodle_upgrade_server as server
+from noodle_upgrade_cli import failures
 from noodle_upgrade_cli.exits import MEANINGS
 from noodle_upgrade_cli.main import cli
-from noodle_upgrade_core import errors, hookspecs, steps
+from noodle_upgrade_core import errors, hookspecs, steps, testing
 from noodle_upgrade_core.config import load_settings
+from noodle_upgrade_core.drivers import GROUPS
 from noodle_upgrade_core.events import EventKind
 from noodle_upgrade_core.hookspecs import UpgradeHooks
+from noodle_upgrade_core.testing import pytest_plugin
+from noodle_upgrade_runtime.settings import RuntimeSettings
+from noodle_upgrade_server import errors as served
 
 HERE = pathlib.Path(__file__).parent
 ARGUMENTS = {
@@ -38,8 +48,94 @@ class NoFridays:
     @hookimpl
     def validate(self, plan, stage):
         if plan.created_at.weekday() == 4:
-            yield Finding(severity=Severity.ERROR, code="acme.friday", message="No upgrades on Fridays.")
+            yield Finding(
+                severity=Severity.ERROR,
+                code="acme.friday",
+                message="No upgrades on Fridays.",
+            )
 """
+DRIVERS = {
+    "strategies": "`drivers.strategy`, `--strategy`: a class with `rollout(plan)`, see [steps](steps.md).",
+    "deciders": "`drivers.decider`: a class with `combine(plan, votes, approvals)` that returns a `Decision`.",
+    "judges": "`drivers.judge`: a class with `observe(seen)` that returns an `Observation`, see [steps](steps.md).",
+    "sources": "`sources.order`: where versions come from; a class with `versions(component)` and `fetch(component, version)`.",
+    "journals": "`drivers.journal`: where durable state is kept; the core's `sqlite` shows what it must do.",
+    "engines": "`--mechanism`: how a plugin that swaps does it; engines belong to that plugin.",
+    "servers": "what `noodle run` opens as the control API.",
+    "commands": "a click command: `noodle` gets it as a command of its own, and imports it only when it is called.",
+}
+EVENTS = {
+    EventKind.UPGRADE_REQUESTED: "Somebody asked for an upgrade; `data` has the plan's digest.",
+    EventKind.UPGRADE_STARTED: "It was validated and approved, and is being staged.",
+    EventKind.UPGRADE_COMPLETED: "It is done: the new version runs.",
+    EventKind.UPGRADE_FAILED: "It failed; `data` is the error.",
+    EventKind.UPGRADE_ROLLED_BACK: "The old version runs again; `data` is the error where one was the reason.",
+    EventKind.AGENT_FEEDBACK: "For plugins with agents; nothing here emits it.",
+    EventKind.DEPLOYMENT_STARTED: "For plugins that deploy; nothing here emits it.",
+    EventKind.DEPLOYMENT_COMPLETED: "For plugins that deploy; nothing here emits it.",
+    EventKind.DEPLOYMENT_FAILED: "For plugins that deploy; nothing here emits it.",
+    EventKind.DEPLOYMENT_ROLLED_BACK: "For plugins that deploy; nothing here emits it.",
+    EventKind.PHASE_CHANGED: "An upgrade came into another phase; `data` has `from` and `to`.",
+    EventKind.PROGRESS: "For engines that can tell how far they are; nothing here emits it.",
+    EventKind.STEP: "A step of the strategy is carried out; the message is the step in words.",
+    EventKind.MEASURED: "What the judge saw of both versions.",
+    EventKind.FINDING: "Something that a validation noticed.",
+    EventKind.APPROVAL_NEEDED: "A person has to approve, or to open a gate.",
+    EventKind.DRAINING: "Something still holds an old version; `data` names who.",
+    EventKind.PLUGIN_FAILED: "A plugin could not be loaded, or one of its hooks failed; `data` is the error.",
+}
+OTHER_EVENTS = {
+    "upgrade.recovered": "A start found an unfinished upgrade; `data` has `from` and `to`.",
+    "upgrade.forced": "A change was made although threads were inside the code (`runtime.on_busy`); `data` names them.",
+    "journal.failed": "The journal could not be written; `data` is the error.",
+    "journal.recovered": "There is room for the journal again; upgrades can be made.",
+    "runtime.sync_failed": "The runtime plugin could not re-read what is loaded.",
+}
+FINDINGS = {
+    "active.differs": "The doctor: a component runs another version than the journal names.",
+    "active.not_restored": "A start could not bring a component back to the version that the journal names.",
+    "active.not_running": "The doctor: the journal names a component that is not loaded.",
+    "component.critical": "The component is critical for this program.",
+    "component.duplicate": "Two plugins describe a component of one name; the first in order is believed.",
+    "constraint.superseded": "What needed another version changes in the same plan.",
+    "constraint.unmet": "Something that runs needs another version than the plan brings.",
+    "constraint.unreadable": "A constraint that PEP 440 does not allow; it is ignored.",
+    "dependency.missing": "The new version needs something that is not there.",
+    "dependency.optional_missing": "A component could use another one, which is not there.",
+    "driver.unfit": "`noodle stack check`: a driver lacks a method that its group must have.",
+    "health.failed": "The health check of the new version did not pass.",
+    "hot_swap.disabled": "The settings forbid to change code in this process.",
+    "requirement.unreadable": "A requirement of the new version that PEP 508 does not allow; it is ignored.",
+    "restore.loaded": "A component was imported before the Upgrader opened, and could not be changed afterwards.",
+    "restore.missing": "The files of an active version are not in the store.",
+    "rollback.warm_only": "There is a way back only while the process lives: the old version's files cannot be kept.",
+    "stack.lock": "`noodle stack check --locked`: what is installed is not what the lock says.",
+    "strategy.all_or_nothing": "The change has one step, whatever the strategy.",
+    "upgrade.stuck": "The doctor: an upgrade could not be taken back; a person must look.",
+    "invariant.…": "The doctor: the journal breaks one of its invariants, whose name follows.",
+    "stack.no_…": "`noodle stack check`: no plugin of the stack implements the hook that is named.",
+}
+VALUES = {
+    "What a hook answers": ("Finding", "Severity", "Vote", "Ballot", "Recommendation", "Verdict", "Outcome", "Receipt"),
+    "What a hook is given": (
+        "UpgradePlan", "PlanStep", "UpgradeRequest", "ComponentDescriptor", "ComponentType", "Dependency",
+        "ArtifactRef", "Event", "StagedSwap", "Measurement", "Arm",
+    ),
+    "What an upgrade is, and how it ends": (
+        "UpgradeResult", "UpgradeStatus", "Phase", "ValidationLevel", "RollbackPoint", "FeasibilityResult", "Decision",
+    ),
+}  # fmt: skip
+DRIVER_LINES = [
+    "## Drivers",
+    "",
+    "Where a name answers and not everybody: one line in the `pyproject.toml` of a distribution, in one of these groups, makes",
+    "a driver. `noodle plugins list` shows those that are installed.",
+    "",
+    "| group of entry points | what names it, and what it is |",
+    "|---|---|",
+    *(f"| `{GROUPS[name]}` | {text} |" for name, text in DRIVERS.items()),
+    "",
+]
 PHASES = ("validate", "decide", "swap", "recompile", "deploy", "rollback")
 
 
@@ -64,13 +160,82 @@ def hooks() -> str:
             function = getattr(UpgradeHooks, name)
             signature = inspect.signature(function)
             arguments = [argument for argument in signature.parameters if argument != "self"]
-            lines += [f"### `{name}({', '.join(arguments)})`", "", inspect.getdoc(function) or "", ""]
+            lines += [f"### `{name}({', '.join(arguments)})`", "", prose(function.__doc__), ""]
             lines += [f"- `{argument}`: {ARGUMENTS[argument]}" for argument in arguments]
             lines += [f"- returns `{signature.return_annotation}`", ""]
-    lines += ["## What hooks are given", ""]
+    lines += ["## What hooks are given", "", "Plans, steps, findings, votes and events: see [values](values.md).", ""]
     for cls in (hookspecs.UpgradeContext, hookspecs.Host, hookspecs.ActiveVersion):
-        lines += [f"### `{cls.__name__}`", "", inspect.getdoc(cls) or "", ""]
+        lines += described(cls, level="###")
+    lines += [*DRIVER_LINES, *described(core.Decider, level="###")]
     return "\n".join(lines)
+
+
+def values_page() -> str:
+    """Return the page of values: what hooks are given and answer with."""
+    lines = [
+        "# Values",
+        "",
+        "Frozen values, all from `noodle_upgrade_core`: made with keywords (`Dependency` takes positions too), compared by",
+        "content, and never changed. Times are aware and in UTC, durations are seconds, versions are PEP 440 strings, digests",
+        "are sha256 in hexadecimal. Give enumerations as such (`Severity.ERROR`); only `ballot` and `validation_level` take a",
+        "string in their place.",
+        "",
+    ]
+    for title, names in VALUES.items():
+        lines += [f"## {title}", ""]
+        for name in names:
+            lines += described(getattr(core, name), level="###")
+    return "\n".join(lines)
+
+
+def python_page() -> str:
+    """Return the page of what a program calls."""
+    lines = [
+        "# From Python",
+        "",
+        "What a program uses: everything of the core comes from `noodle_upgrade_core`, `handle` from",
+        "`noodle_upgrade_runtime`, `serve` from `noodle_upgrade_server`.",
+        "",
+    ]
+    for cls in (core.Upgrader, core.BlockingUpgrader, core.Settings, core.Gauge, core.EventBus):
+        lines += described(cls)
+    lines += function_of("load_settings", core.load_settings)
+    lines += function_of("setting", core.setting)
+    lines += function_of("handle", runtime.handle)
+    lines += function_of("serve", server.serve)
+    lines += described(server.Limits)
+    return "\n".join(lines)
+
+
+def testing_page() -> str:
+    """Return the page of the conformance kit: functions, checks, samples, fixtures."""
+
+    class Everything:
+        """A plugin that could implement every hook: no check leaves it out."""
+
+    lines = ["# Testing", "", prose(testing.__doc__), ""]
+    makers = ("parametrize_with_checks", "conformance_checks", "conformance_checks_of_strategy", "check_strategy")
+    for name in makers:
+        lines += function_of(name, getattr(testing, name))
+    for title, checks in (
+        ("Checks of a plugin", testing.conformance_checks(Everything)),
+        ("Checks of a strategy", testing.conformance_checks_of_strategy(Everything)),
+    ):
+        lines += [f"## {title}", "", "| check | what it wants |", "|---|---|"]
+        lines += [f"| `{check.name}` | {check.description} |" for check in checks]
+        lines += [""]
+    lines += [
+        "## Samples",
+        "",
+        "Well-formed values about a component that no real plugin knows; every field can be given.",
+        "",
+    ]
+    samples = [name for name in testing.__all__ if name.startswith("sample_")]
+    lines += [f"- `{name}(...)`: {inspect.getdoc(getattr(testing, name))}" for name in samples]
+    lines += ["", "## Fixtures for pytest", "", "Installed with the core; nothing has to be imported.", ""]
+    for name in pytest_plugin.__all__:
+        lines += [f"- `{name}`: {' '.join((inspect.getdoc(getattr(pytest_plugin, name)) or '').split())}"]
+    return "\n".join([*lines, "", *described(testing.FakeStaged), *described(testing.Scenario)])
 
 
 def error_page() -> str:
@@ -85,11 +250,29 @@ def error_page() -> str:
         "| code | class | meaning |",
         "|---|---|---|",
     ]
-    for name in errors.__all__:
-        cls = getattr(errors, name)
-        meaning = " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
-        lines.append(f"| `{cls.code}` | `{name}` | {meaning} |")
+    lines += _error_rows(errors)
+    for title, module in (("Of the control API", served), ("Of the command", failures)):
+        lines += ["", f"## {title}", "", "| code | class | meaning |", "|---|---|---|", *_error_rows(module)]
+    lines += [
+        "",
+        "## Codes of findings",
+        "",
+        "Findings have codes too: those above, when an error is reported as a finding, and these. Plugins add their own.",
+        "",
+        "| code | meaning |",
+        "|---|---|",
+        *(f"| `{code}` | {text} |" for code, text in FINDINGS.items()),
+    ]
     return "\n".join([*lines, ""])
+
+
+def _error_rows(module: types.ModuleType) -> list[str]:
+    rows = []
+    for name in module.__all__:
+        cls = getattr(module, name)
+        if isinstance(cls, type) and issubclass(cls, errors.UpgradeError):
+            rows.append(f"| `{cls.code}` | `{name}` | {first_sentence(cls.__doc__)} |")
+    return rows
 
 
 def settings_page() -> str:
@@ -99,12 +282,18 @@ def settings_page() -> str:
         "",
         "From JSON and TOML files, and from variables. An argument wins over a variable, a variable over a file, a later",
         "file over an earlier one, a file over the default. Unknown keys are errors. `noodle config show` prints every",
-        "effective value and where it came from. Plugins add sections of their own; their READMEs list them.",
+        "effective value and where it came from. Plugins add sections of their own, named like their entry point (with `_`",
+        "for `-`); the section `runtime` is the runtime plugin's. In TOML the part before the last dot is a table:",
+        "",
+        "```toml",
+        "[runtime_upgrade.soak]",
+        "seconds = 30.0",
+        "```",
         "",
         "| key | default | variable | meaning |",
         "|---|---|---|---|",
     ]
-    for row in load_settings([], environ={}).explain():
+    for row in load_settings([], environ={}, sections={"runtime": RuntimeSettings}).explain():
         variables = ", ".join(f"`{name}`" for name in row.variables)
         lines.append(f"| `{row.key}` | `{row.value!r}` | {variables} | {row.help} |")
     return "\n".join([*lines, ""])
@@ -112,17 +301,26 @@ def settings_page() -> str:
 
 def steps_page() -> str:
     """Return the page of steps."""
-    lines = ["# Steps", "", inspect.getdoc(steps) or "", ""]
+    lines = ["# Steps", "", prose(steps.__doc__), ""]
     for name in ("Shift", "Wait", "Gate", "Judge", "Probe", "Revert", "Observation", "Strategy", "JudgeDriver"):
-        cls = getattr(steps, name)
-        lines += [f"## `{name}`", "", inspect.getdoc(cls) or "", ""]
+        lines += described(getattr(steps, name))
     return "\n".join(lines)
 
 
 def events_page() -> str:
     """Return the page of events."""
-    lines = ["# Events", "", "Kinds that the core emits; plugins may emit others.", ""]
-    lines += [f"- `{kind}`" for kind in EventKind]
+    lines = ["# Events", "", "What the hook `observe`, `noodle watch` and the control API are told.", ""]
+    lines += described(core.Event)
+    lines += [
+        "## Kinds",
+        "",
+        "The core's are members of `EventKind`; plugins may emit others, by `host.emit` and `context.emit`.",
+        "",
+        "| kind | when |",
+        "|---|---|",
+    ]
+    lines += [f"| `{kind}` | {EVENTS[kind]} |" for kind in EventKind]
+    lines += [f"| `{kind}` | {text} |" for kind, text in OTHER_EVENTS.items()]
     return "\n".join([*lines, ""])
 
 
@@ -141,7 +339,7 @@ def commands_page() -> str:
 
 def _command(command: click.Command, parent: click.Context, title: str) -> list[str]:
     with click.Context(command, info_name=title.rpartition(" ")[2], parent=parent) as context:
-        lines = [f"## `{title}`", "", inspect.cleandoc(command.help or "").replace("\b\n", ""), ""]
+        lines = [f"## `{title}`", "", prose(command.help), ""]
         if isinstance(command, click.Group):
             for name in command.list_commands(context):
                 inner = command.get_command(context, name)
@@ -162,6 +360,9 @@ PAGES = {
     "settings.md": settings_page,
     "steps.md": steps_page,
     "events.md": events_page,
+    "values.md": values_page,
+    "python.md": python_page,
+    "testing.md": testing_page,
 }
 
 

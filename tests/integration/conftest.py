@@ -8,6 +8,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import greetings
+import installing
 from programs import environment
 
 CONFIG = """
@@ -21,6 +22,16 @@ index = false
 def wheels(tmp_path_factory):
     """Every version of the two libraries, as wheels in a folder."""
     return greetings.shelf(tmp_path_factory.mktemp("wheels"))
+
+
+@pytest.fixture(scope="session")
+def ours(tmp_path_factory):
+    """A folder with a wheel of each of our own distributions, built from these sources."""
+    folder = tmp_path_factory.mktemp("ours")
+    for name, source in installing.DISTRIBUTIONS.items():
+        wheel = installing.wheel_of(source, tmp_path_factory.mktemp(name))
+        wheel.rename(folder / wheel.name)
+    return folder
 
 
 @pytest.fixture(scope="session")

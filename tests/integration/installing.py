@@ -1,10 +1,17 @@
 """Put packages where a program finds them, as an installer does, without touching the environment of the tests."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["from_index", "into", "plugin", "wheel_of"]
+__all__ = ["DISTRIBUTIONS", "ROOT", "Environment", "from_index", "into", "plugin", "wheel_of"]
+
+ROOT = Path(__file__).parents[2]
+DISTRIBUTIONS = {"noodle-upgrade-core": ROOT} | {
+    path.parent.name: path.parent for path in sorted(ROOT.glob("plugins/*/pyproject.toml"))
+}
+"""Our own distributions, and where their sources are."""
 
 
 def from_index(folder, *requirements):
@@ -38,3 +45,30 @@ def plugin(folder, name, source, cls, *, requires="noodle-upgrade-core>=0.1,<0.2
     (info / "entry_points.txt").write_text(f"[noodle_upgrade.plugins]\n{name} = {module}:{cls}\n")
     (info / "RECORD").write_text("")
     return folder
+
+
+class Environment:
+    """A new virtual environment: nothing is in it but what a test installs, and our own distributions as wheels."""
+
+    def __init__(self, folder, wheels):
+        self.folder = Path(folder)
+        self.python = str(self.folder / "bin" / "python")
+        self._wheels = wheels
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+
+    def install(self, *requirements):
+        """Install these and what they declare; ours come from the wheels, the rest from the index."""
+        words = ["--quiet", "--disable-pip-version-check", "--find-links", str(self._wheels), *map(str, requirements)]
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", "--python", self.python, "install", *words],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def run(self, *words, cwd):
+        """Run its Python; returns the finished process, with its output as text."""
+        # Nothing of the environment that runs the tests may be importable here.
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        return subprocess.run(
+            [self.python, *map(str, words)], cwd=cwd, env=env, capture_output=True, text=True, check=False
+        )

@@ -49,10 +49,10 @@ def environment(**more):
     return kept | {"PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "160"} | {k: str(v) for k, v in more.items()}
 
 
-def noodle(*words, cwd, env=None, seconds=SECONDS):
+def noodle(*words, cwd, env=None, seconds=SECONDS, python=sys.executable):
     """Run the command to its end."""
     done = subprocess.run(
-        [sys.executable, "-m", "noodle_upgrade_cli", *map(str, words)],
+        [python, "-m", "noodle_upgrade_cli", *map(str, words)],
         cwd=cwd, env=env or environment(), capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL,
         check=False,
     )  # fmt: skip
@@ -77,12 +77,13 @@ def free_port():
 class Program:
     """A program in a folder of its own, hosted by `noodle run`; its state directory is `folder/.noodle`."""
 
-    def __init__(self, folder, target="greeter:app", *, config=None, env=None, options=()):
+    def __init__(self, folder, target="greeter:app", *, config=None, env=None, options=(), python=sys.executable):
         self.folder = Path(folder)
         self.target = target
         self.port = free_port()
         self.env = env or environment()
         self.options = list(options)
+        self.python = python
         self.log = self.folder / "program.log"
         self.process = None
         if config is not None:
@@ -103,7 +104,7 @@ class Program:
         return self
 
     def spawn(self):
-        words = [sys.executable, "-m", "noodle_upgrade_cli", "run", self.target, "--port", str(self.port)]
+        words = [self.python, "-m", "noodle_upgrade_cli", "run", self.target, "--port", str(self.port)]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 [*words, *self.config, *self.options], cwd=self.folder, env=self.env, stdout=log, stderr=log,
@@ -133,7 +134,7 @@ class Program:
 
     def noodle(self, *words, **more):
         """Run `noodle` where the program is found, with its settings."""
-        return noodle(*words, cwd=self.folder, env=self.env, **more)
+        return noodle(*words, cwd=self.folder, env=self.env, python=self.python, **more)
 
     def ask(self):
         """Return one answer of the program."""
