@@ -9,8 +9,10 @@ from noodle_upgrade_core import (
     BlockingUpgrader,
     ComponentDescriptor,
     Dependency,
+    Gate,
     Judge,
     Phase,
+    Revert,
     Shift,
     Upgrader,
     UpgradeStatus,
@@ -19,7 +21,7 @@ from noodle_upgrade_core import (
 )
 from noodle_upgrade_core import errors as e
 
-from .shelf import Shelf, ShelfSwap, ask, fill, gate_at, opened, run
+from .shelf import Shelf, ShelfSwap, ask, fill, gate_at, opened, run, until
 
 
 @pytest.fixture
@@ -219,6 +221,27 @@ def test_without_an_approval_an_upgrade_waits_until_a_person_gives_it(folder):
             result = await upgrader.result(upgrade_id)
             assert result.success
             assert upgrader.journal.approvals(upgrade_id) == ("alice",)
+
+    run(story())
+
+
+def test_an_upgrade_that_waits_at_a_gate_says_at_which_and_one_person_does_not_open_a_gate_of_two(folder):
+    class Two:
+        def rollout(self, plan):
+            seen = yield Gate(name="go", approvals=2, expires=60)
+            yield Shift(1.0) if seen.safe else Revert(seen.reasons)
+
+    async def story():
+        async with opened(folder, drivers={"strategies": {"two": Two}}) as upgrader:
+            upgrade_id = await upgrader.start(await upgrader.plan(ask(strategy="two")))
+            await until(lambda: upgrader.get_upgrade_status(upgrade_id)["awaits"])
+            for who in ("alice", "Alice "):
+                await upgrader.approve(upgrade_id, by=who)
+            status = upgrader.get_upgrade_status(upgrade_id)
+            assert (status["awaits"], status["phase"]) == ("the gate 'go'", Phase.SHIFTING)
+            assert status["approvals"] == ["alice"]
+            await upgrader.approve(upgrade_id, by="bob")
+            assert (await upgrader.result(upgrade_id)).success
 
     run(story())
 
