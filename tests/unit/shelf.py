@@ -5,9 +5,76 @@ Versions come from a folder of single-file components, so that sources, the stor
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 
-from noodle_upgrade_core import ComponentDescriptor, Finding, Receipt, Severity, Verdict, Vote, hookimpl
+from noodle_upgrade_core import (
+    ComponentDescriptor,
+    Finding,
+    Receipt,
+    Severity,
+    Upgrader,
+    UpgradeRequest,
+    Verdict,
+    Vote,
+    hookimpl,
+    load_settings,
+)
+
+VERSIONS = ("0.9", "1.0", "1.1", "2.0", "13.0")
+
+
+def fill(folder):
+    """Make a folder of components that a shelf can hold."""
+    for name in ("lamp", "book", "desk"):
+        place = folder / "components" / name
+        place.mkdir(parents=True)
+        for version in VERSIONS:
+            (place / f"{version}.py").write_text(f"__version__ = {version!r}\n")
+    return folder
+
+
+@contextlib.asynccontextmanager
+async def opened(folder, shelf=None, *, drivers=None, plugins=None, environ=None, **overrides):
+    """An Upgrader of a shelf, with the settings that are given: `runtime_upgrade__soak__seconds=3`."""
+    plugins = plugins or {}
+    values = {
+        "runtime_upgrade.components.registry_path": str(folder / "components"),
+        "runtime_upgrade.sources.order": ["directory"],
+        "runtime_upgrade.state_directory": str(folder / "state"),
+        "runtime_upgrade.approval.automatic": True,
+        "runtime_upgrade.drivers.strategy": "immediate",
+        "runtime_upgrade.plugins.enabled": ["shelf", *plugins],  # whatever else is installed where this runs
+        **{key.replace("__", "."): value for key, value in overrides.items()},
+    }
+    settings = load_settings([], environ=environ or {}, overrides=values)
+    shelf = shelf or Shelf(lamp="1.0", book="1.0")
+    async with Upgrader.open(settings, plugins={"shelf": shelf, **plugins}, drivers=drivers) as upgrader:
+        upgrader.shelf = shelf
+        yield upgrader
+
+
+def ask(version="1.1", name="lamp", **changes):
+    changes.setdefault("strategy", "immediate")
+    return UpgradeRequest(component_name=name, target_version=version, **changes)
+
+
+def run(coroutine):
+    return asyncio.run(asyncio.wait_for(coroutine, 20))
+
+
+async def until(condition):
+    """Wait until something is so."""
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def gate_at(shelf, place):
+    """Make a place of the shelf block: returns what is set when it is reached, and what lets it go on."""
+    entered, go_on = threading.Event(), threading.Event()
+    shelf.wait[place] = (entered, go_on)
+    return entered, go_on
 
 
 class ShelfSwap:
@@ -40,9 +107,10 @@ class ShelfSwap:
                     self.shelf.versions[step.name] = step.from_version
 
     def measure(self):
-        return None
+        self.shelf.fail_at("measure")
 
     def running(self):
+        self.shelf.fail_at("running")
         with self.shelf.lock:
             return {step.name: self.shelf.versions[step.name] for step in self.steps}
 

@@ -112,3 +112,32 @@ def test_a_gate_that_expires_stays_shut():
         assert not await people.open(Gate("go", expires=0.01))
 
     asyncio.run(asyncio.wait_for(story(), 5))
+
+
+def test_one_person_in_two_spellings_is_one_person():
+    async def story():
+        people = People(abort=Abort())
+        task = asyncio.create_task(people.open(Gate("go", approvals=2, expires=5)))
+        await asyncio.sleep(0)
+        for who in ("alice", "Alice ", "\uff21lice", "ALICE"):
+            people.approve(who)
+        assert people.approvals == ["alice"]
+        assert people._gates == {"go": {"alice"}}
+        people.approve("bob")
+        assert await task
+
+    asyncio.run(asyncio.wait_for(story(), 5))
+
+
+def test_people_know_the_gates_that_wait_for_them_and_only_as_long_as_they_do():
+    async def story():
+        people = People(abort=Abort())
+        assert people.waiting_at == ""
+        task = asyncio.create_task(people.open(Gate("go", expires=5)))
+        await asyncio.sleep(0)
+        assert people.waiting_at == "the gate 'go'"
+        people.approve("alice")
+        assert await task
+        assert people.waiting_at == ""
+
+    asyncio.run(asyncio.wait_for(story(), 5))

@@ -294,6 +294,58 @@ def test_after_a_sync_that_failed_nothing_more_is_written_and_reads_go_on(journa
     journal.close()
 
 
+class NoCheckpoint:
+    """A connection that cannot bring its log into the file: it raises what SQLite would."""
+
+    def __init__(self, connection, error):
+        self._connection = connection
+        self._error = error
+
+    def execute(self, statement, *values):
+        if "wal_checkpoint" in statement and self._error is not None:
+            raise self._error
+        return self._connection.execute(statement, *values)
+
+    def mend(self):
+        self._error = None
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+
+def without_checkpoints(journal, name):
+    """Let every checkpoint fail, beginning with the one that is due after the next transaction."""
+    file = journal._file
+    file._writer = NoCheckpoint(file._writer, io_error(name))
+    file._since_checkpoint = 10_000
+    return file._writer
+
+
+def test_a_log_that_cannot_be_brought_into_the_file_for_want_of_room_fails_no_transaction(journal, path, clock, store):
+    plan = make_plan("a")
+    bring(journal, "up-1", plan, Phase.SHIFTING)
+    writer = without_checkpoints(journal, "SQLITE_FULL")
+    assert journal.commit("up-1", moves_of(plan), who=WHO, why="").phase is Phase.COMMITTED
+    assert journal.record("up-1").phase is Phase.COMMITTED
+    with crashed(path, clock) as other:
+        assert (other.record("up-1").phase, other.active()[0].version) == (Phase.COMMITTED, "2.0")
+    journal.finish("up-1", Phase.DONE, who=WHO, why="")
+    bring(journal, "up-2", make_plan("a", before="2.0", after="3.0"), Phase.DONE)
+    writer.mend()
+    journal.renew_lease()
+    assert violations(journal, store) == []
+
+
+def test_a_disk_that_fails_in_a_checkpoint_stops_the_next_write_and_not_the_one_that_is_durable(journal):
+    plan = make_plan("a")
+    bring(journal, "up-1", plan, Phase.SHIFTING)
+    without_checkpoints(journal, "SQLITE_IOERR_WRITE")
+    assert journal.commit("up-1", moves_of(plan), who=WHO, why="").phase is Phase.COMMITTED
+    with pytest.raises(JournalError, match="nothing more is written"):
+        bring(journal, "up-2", make_plan("b"), Phase.SHIFTING)
+    assert journal.active_of("a").version == "2.0"
+
+
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace makes the system's sync fail")
 def test_a_real_sync_error_at_the_commit_stops_the_journal_and_a_restart_finds_one_of_the_two_versions(path, clock):
     code = textwrap.dedent(f"""
@@ -1154,6 +1206,19 @@ def test_a_soak_survives_as_many_restarts_as_it_has_tries(journal, path, clock, 
             found.append(crashed(restarted.path, clock))
     assert phases == [Phase.SOAKING, Phase.SOAKING, Phase.ROLLED_BACK]
     assert (pointer.version, pointer.generation) == ("1.0", 2)
+
+
+@pytest.mark.parametrize("tries", [0, 3])
+def test_a_soak_that_ended_well_stays_done_however_late_or_often_the_program_is_restarted(journal, path, clock, tries):
+    bring(journal, "up-1", make_plan("a"), Phase.COMMITTED, soak_seconds=10, soak_tries=tries)
+    journal.advance("up-1", Phase.SOAKING, who=WHO, why="", soak_seconds=10, soak_tries=tries)
+    clock.pass_(10)
+    journal.finish("up-1", Phase.DONE, who=WHO, why="it runs")
+    clock.pass_(3600)
+    with crashed(path, clock) as other:
+        other.acquire_lease()
+        assert other.recover(WHO) == ()
+        assert (other.record("up-1").phase, other.active()[0].version) == (Phase.DONE, "2.0")
 
 
 @pytest.mark.parametrize(("seconds", "became"), [(100, Phase.SOAKING), (121, Phase.ROLLED_BACK)])

@@ -126,3 +126,17 @@ def test_a_confidence_outside_zero_to_one_is_refused(confidence):
 def test_every_phase_tells_a_person_a_status():
     assert {phase.status for phase in Phase} <= set(type(Phase.DONE.status))
     assert [phase for phase in Phase if phase.ended] == [Phase.DONE, Phase.REJECTED, Phase.ROLLED_BACK, Phase.ABORTED]
+
+
+@pytest.mark.parametrize(
+    "value", [None, "", " ", 5, b"lamp", "\ud800", "two\nlines", "\x1b[31mred", "x" * 201], ids=ascii
+)
+@pytest.mark.parametrize("which", ["name", "version"])
+def test_a_component_whose_name_or_version_cannot_be_written_down_is_refused(which, value):
+    with pytest.raises(InvalidRequestError, match=f"The {which} of a component"):
+        ComponentDescriptor(**{"name": "lamp", "version": "1.0", which: value})
+
+
+@pytest.mark.parametrize("value", ["2.0", "not a version", "näme", "x" * 200], ids=ascii)
+def test_a_component_may_be_called_anything_that_can_be_printed(value):
+    assert ComponentDescriptor(name=value, version=value).name == value

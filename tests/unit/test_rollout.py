@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noodle_upgrade_core.errors import PluginBrokenError, UpgradeTimeoutError
+from noodle_upgrade_core.errors import InvalidRequestError, PluginBrokenError, UpgradeTimeoutError
 from noodle_upgrade_core.judges import KillSwitch
 from noodle_upgrade_core.model import Finding, Severity
 from noodle_upgrade_core.rollout import Abort, Conductor, RealClock, VirtualClock, quantile
@@ -229,6 +229,30 @@ def test_gradual_never_lowers_the_share_and_always_ends_at_everything(percentage
     assert list(weights) == sorted(weights)
     assert weights[-1] == 1.0
     assert weights[0] <= max(percentage / 100 * 1.0001, 1e-9) or len(weights) == 1
+
+
+@pytest.mark.parametrize("percentage", [0, 1e-9, 0.09, -1, 100.1, float("nan"), float("inf"), True, "10"])
+def test_a_share_that_no_rollout_could_come_to_an_end_with_is_refused(percentage):
+    with pytest.raises(InvalidRequestError, match="percentage"):
+        Gradual(percentage=percentage)
+
+
+def test_the_smallest_share_has_a_thousand_steps():
+    assert len(Gradual(percentage=0.1).weights()) == 1000
+
+
+def test_a_strategy_is_asked_for_each_step_where_the_conductor_is_told_to_ask():
+    clock = VirtualClock()
+    asked = []
+
+    async def ask(function, *arguments):
+        asked.append(arguments[1])
+        return function(*arguments)
+
+    outcome = carry_out(Immediate(bake=1).rollout(PlanWith()), Traffic(clock), clock, ask=ask)
+    assert outcome.promoted
+    assert len(asked) == len(outcome.steps) + 1
+    assert asked[0] is None
 
 
 @given(st.lists(st.integers(0, 50), min_size=len(LATENCY_BOUNDS) + 1, max_size=len(LATENCY_BOUNDS) + 1))

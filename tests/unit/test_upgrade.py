@@ -2,9 +2,6 @@ import asyncio
 import contextlib
 import json
 import sqlite3
-import sys
-import threading
-from pathlib import Path
 
 import pytest
 
@@ -12,58 +9,24 @@ from noodle_upgrade_core import (
     BlockingUpgrader,
     ComponentDescriptor,
     Dependency,
+    Gate,
     Judge,
     Phase,
+    Revert,
     Shift,
     Upgrader,
-    UpgradeRequest,
     UpgradeStatus,
     hookimpl,
     load_settings,
 )
 from noodle_upgrade_core import errors as e
 
-sys.path.insert(0, str(Path(__file__).parent))
-from shelf import Shelf, ShelfSwap
-
-VERSIONS = ("0.9", "1.0", "1.1", "2.0", "13.0")
+from .shelf import Shelf, ShelfSwap, ask, fill, gate_at, opened, run, until
 
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("lamp", "book", "desk"):
-        place = tmp_path / "components" / name
-        place.mkdir(parents=True)
-        for version in VERSIONS:
-            (place / f"{version}.py").write_text(f"__version__ = {version!r}\n")
-    return tmp_path
-
-
-@contextlib.asynccontextmanager
-async def opened(folder, shelf=None, *, drivers=None, environ=None, **overrides):
-    values = {
-        "runtime_upgrade.components.registry_path": str(folder / "components"),
-        "runtime_upgrade.sources.order": ["directory"],
-        "runtime_upgrade.state_directory": str(folder / "state"),
-        "runtime_upgrade.approval.automatic": True,
-        "runtime_upgrade.drivers.strategy": "immediate",
-        "runtime_upgrade.plugins.enabled": ["shelf"],  # whatever else is installed where this runs
-        **{key.replace("__", "."): value for key, value in overrides.items()},
-    }
-    settings = load_settings([], environ=environ or {}, overrides=values)
-    shelf = shelf or Shelf(lamp="1.0", book="1.0")
-    async with Upgrader.open(settings, plugins={"shelf": shelf}, drivers=drivers) as upgrader:
-        upgrader.shelf = shelf
-        yield upgrader
-
-
-def ask(version="1.1", name="lamp", **changes):
-    changes.setdefault("strategy", "immediate")
-    return UpgradeRequest(component_name=name, target_version=version, **changes)
-
-
-def run(coroutine):
-    return asyncio.run(coroutine)
+    return fill(tmp_path)
 
 
 async def phases(upgrader, upgrade_id):
@@ -258,6 +221,27 @@ def test_without_an_approval_an_upgrade_waits_until_a_person_gives_it(folder):
             result = await upgrader.result(upgrade_id)
             assert result.success
             assert upgrader.journal.approvals(upgrade_id) == ("alice",)
+
+    run(story())
+
+
+def test_an_upgrade_that_waits_at_a_gate_says_at_which_and_one_person_does_not_open_a_gate_of_two(folder):
+    class Two:
+        def rollout(self, plan):
+            seen = yield Gate(name="go", approvals=2, expires=60)
+            yield Shift(1.0) if seen.safe else Revert(seen.reasons)
+
+    async def story():
+        async with opened(folder, drivers={"strategies": {"two": Two}}) as upgrader:
+            upgrade_id = await upgrader.start(await upgrader.plan(ask(strategy="two")))
+            await until(lambda: upgrader.get_upgrade_status(upgrade_id)["awaits"])
+            for who in ("alice", "Alice "):
+                await upgrader.approve(upgrade_id, by=who)
+            status = upgrader.get_upgrade_status(upgrade_id)
+            assert (status["awaits"], status["phase"]) == ("the gate 'go'", Phase.SHIFTING)
+            assert status["approvals"] == ["alice"]
+            await upgrader.approve(upgrade_id, by="bob")
+            assert (await upgrader.result(upgrade_id)).success
 
     run(story())
 
@@ -489,12 +473,6 @@ def test_a_strategy_of_ones_own_needs_no_entry_point(folder):
 
 
 # --- cancelling, in every state --------------------------------------------------------------------------------------
-
-
-def gate_at(shelf, place):
-    entered, go_on = threading.Event(), threading.Event()
-    shelf.wait[place] = (entered, go_on)
-    return entered, go_on
 
 
 @pytest.mark.parametrize(
