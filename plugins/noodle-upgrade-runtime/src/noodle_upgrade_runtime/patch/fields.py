@@ -17,7 +17,7 @@ from typing import Any
 
 from attrs import frozen
 
-__all__ = ["AddedField", "added_fields", "removed_fields"]
+__all__ = ["AddedField", "added_fields", "definition_of", "removed_fields"]
 
 _CONSTRUCTORS = ("__init__", "__post_init__", "__attrs_post_init__")
 _CONSTANTS = (str, bytes, int, float, complex, bool, type(None))
@@ -118,7 +118,7 @@ def _parsed(path: str, _modified: int) -> ast.Module | None:
         return None
 
 
-def _definition(function: types.FunctionType) -> ast.FunctionDef | None:
+def definition_of(function: types.FunctionType) -> ast.FunctionDef | None:
     """Return the part of its file's syntax tree that defines a function, None when the file is not there."""
     path = function.__code__.co_filename
     try:
@@ -140,7 +140,7 @@ def _assigned_anywhere(cls: type) -> Iterator[str]:
     for value in vars(cls).values():
         function = getattr(value, "__func__", getattr(value, "fget", value))
         if isinstance(function, types.FunctionType) and function.__module__ == cls.__module__:
-            node = _definition(function)
+            node = definition_of(function)
             yield from (name for name, _, _ in _assignments(node)) if node is not None else ()
     yield from getattr(cls, "__dataclass_fields__", ())
     yield from (attribute.name for attribute in getattr(cls, "__attrs_attrs__", ()))
@@ -172,7 +172,7 @@ def _assignments(node: ast.FunctionDef) -> Iterator[tuple[str, ast.expr | None, 
 def _from_source(
     function: types.FunctionType, cls: type, known: set[str], namespace: dict[str, Any]
 ) -> Iterator[tuple[str, AddedField]]:
-    node = _definition(function)
+    node = definition_of(function)
     if node is None:
         return
     local = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}

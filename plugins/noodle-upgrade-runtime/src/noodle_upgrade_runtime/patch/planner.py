@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -12,6 +12,7 @@ from noodle_upgrade_runtime.operations import Call, Operation
 from noodle_upgrade_runtime.patch import contents, definitions
 from noodle_upgrade_runtime.patch.callversions import CallVersions
 from noodle_upgrade_runtime.patch.closures import Closures
+from noodle_upgrade_runtime.patch.copies import Copied
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.matching import Matching
 from noodle_upgrade_runtime.patch.pairing import own_items
@@ -49,14 +50,21 @@ class Planner:
         self.untried: list[Operation] = []
         self.conflicts: list[str] = []
         self.initialised: set[int] = set()
+        self._copies: dict[int, Any] = {}
 
-    def plan(self) -> list[Operation]:
-        """Return all operations, classes' bases first; raises `StateConflictError` for what both sides changed."""
+    def plan(self, copies: Sequence[tuple[Any, Copied]] = ()) -> list[Operation]:
+        """Return all operations, classes' bases first; raises `StateConflictError` for what both sides changed.
+
+        `copies` are what instances have copied from tables: each is merged like its table.
+        """
         self._clear()
         gone = {id(staged) for _, staged in self._matching.replaced}
         for live, staged in self._matching.pairs:
             if id(staged) not in gone:
                 self._pair(live, staged)
+        for held, copied in copies:
+            self._copies[id(held)] = copied.base
+            self._pair(held, copied.staged)
         for live, staged in self._matching.replaced:
             definitions.replace(self, live, staged)
         self._touch_classes()
@@ -101,14 +109,16 @@ class Planner:
 
     def twin(self, live: Any) -> Any:
         """Return the pristine twin; where there is none the live object itself, as if nobody had changed it."""
-        return self._matching.pristine.get(id(live), live)
+        found = self._copies.get(id(live), MISSING)
+        return self._matching.pristine.get(id(live), live) if found is MISSING else found
 
     def merge(
         self, owner: Any, live: Mapping[Any, Any], staged: Mapping[Any, Any], base: Mapping[Any, Any], where: str
     ) -> Merge:
         """Merge what `owner` binds; conflicts are noted, unless each import makes another value."""
         merged = merge_names(self.links, base, live, staged)
-        for conflict in merged.conflicts:
+        # What the program put into a copy of its own would be put over the new table, too, if it were made anew.
+        for conflict in () if id(owner) in self._copies else merged.conflicts:
             # Where each import makes another value, the live one is this process's own, and stays.
             again = self._again()
             other = again.twins.get(id(owner))

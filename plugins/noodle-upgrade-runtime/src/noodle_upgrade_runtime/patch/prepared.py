@@ -19,6 +19,7 @@ from noodle_upgrade_runtime.patch.callversions import CallVersions
 from noodle_upgrade_runtime.patch.census import counted, instance_blockers, would_lack
 from noodle_upgrade_runtime.patch.classes import attribute_calls, paired_calls
 from noodle_upgrade_runtime.patch.construction import outdated
+from noodle_upgrade_runtime.patch.copies import Copied, copied_tables, held_copies
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.fields import added_fields, removed_fields
 from noodle_upgrade_runtime.patch.instances import (
@@ -83,6 +84,7 @@ class PatchPrepared:
                 worlds.live, worlds.pristine, worlds.staged, made=worlds.inventory.made, shared=worlds.shared
             )
         self._planner = Planner(matching, self._import_again, CallVersions())
+        self._copied: dict[type, tuple[Copied, ...]] = {}
         self._outdated = self._find_outdated()
         self._imported = self._count_imported()
         self._check_instances()
@@ -96,6 +98,7 @@ class PatchPrepared:
             "retired": [f"{_name(r.live)}: {r.reason}" for r in matching.retired],
             "outdated": {_name(cls): list(tables) for cls, tables in self._outdated.items()},
             "imported": {_name(cls): count for cls, count in self._imported.items()},
+            "copied": {_name(cls): [one.attribute for one in copied] for cls, copied in self._copied.items()},
         }
 
     def _try(self) -> None:
@@ -119,7 +122,30 @@ class PatchPrepared:
             if isinstance(old, type) and not issubclass(old, type)
         ]
         found = outdated((twin, new) for _, twin, new in classes if isinstance(twin, type) and isinstance(new, type))
-        return {old: found[_name(old)] for old, _, _ in classes if _name(old) in found}
+        left = {}
+        for old, twin, new in classes:
+            tables = set(found.get(_name(old), ()))
+            copied = copied_tables(twin, new) if tables and isinstance(twin, type) else ()
+            if tables and tables <= {one.table for one in copied}:
+                # The instances' own copies are merged like the tables themselves.
+                self._copied[old] = tuple(one for one in copied if one.table in tables)
+            elif tables:
+                left[old] = tuple(sorted(tables))
+        return left
+
+    def _held_copies(self, heap: Sequence[Any]) -> list[tuple[Any, Copied]]:
+        """Return what living instances have copied from tables that differ."""
+        if not self._copied:
+            return []
+        paired = {id(old) for old, _ in self._matching.pairs}
+        found: dict[int, tuple[Any, Copied]] = {}
+        for instance in heap:
+            kind = type(instance)
+            for cls, copied in self._copied.items():
+                if cls in kind.__mro__:
+                    held = [(held_copies(instance, one), one) for one in copied]
+                    found |= {id(own): (own, one) for own, one in held if own is not None and id(own) not in paired}
+        return list(found.values())
 
     def _count_imported(self) -> dict[type, int]:
         """Return how many instances of the outdated classes importing the old version makes by itself."""
@@ -148,7 +174,7 @@ class PatchPrepared:
         if matching.retired:
             ours = _ids_of(matching, self._worlds)
             holders = retire(matching, heap, lambda value: value is heap or id(value) in ours).operations
-        planned = self._planner.plan()
+        planned = self._planner.plan(self._held_copies(heap))
         known = {id(old) for old, _ in matching.pairs}
         planned += self._planner.closures.plan(heap, known, self._planner.versions)
         planned += self._grow(heap)

@@ -1,0 +1,99 @@
+"""Tables of a module that constructors copy into their instances: `self.filters = DEFAULT_FILTERS.copy()`.
+
+Such a copy has one right answer when the new version's table differs: what the program put into its own copy stays, and
+what the new version added to the table comes, as for the table itself. That holds where the constructor does nothing
+else with the table or the copy: then nothing that the instance has was made from the old contents.
+"""
+
+from __future__ import annotations
+
+import ast
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from attrs import frozen
+
+from noodle_upgrade_runtime.patch.correspondence import instance_dict
+from noodle_upgrade_runtime.patch.fields import definition_of
+
+__all__ = ["Copied", "copied_tables", "held_copies"]
+
+_TABLES = (dict, list, set)
+_BUILDERS = frozenset({"dict", "list", "set", "copy"})
+
+
+@frozen
+class Copied:
+    """An attribute of instances that is a copy of a table: the tables of the old and the new version."""
+
+    attribute: str
+    table: str
+    base: Any
+    staged: Any
+
+
+def copied_tables(old: type, new: type) -> tuple[Copied, ...]:
+    """Return what the constructors of both versions copy from one table each, and use for nothing else."""
+    before, after = ({k: v for base in reversed(cls.__mro__) for k, v in _copies(base)} for cls in (old, new))
+    return tuple(
+        Copied(attribute, name, base, after[attribute][1])
+        for attribute, (name, base) in before.items()
+        if attribute in after and after[attribute][0] == name and type(base) is type(after[attribute][1])
+    )
+
+
+def held_copies(instance: Any, copied: Copied) -> Any:
+    """Return an instance's own copy, None when it has none that could be merged."""
+    held = (instance_dict(instance) or {}).get(copied.attribute)
+    return held if type(held) is type(copied.base) else None
+
+
+def _copies(cls: type) -> Iterator[tuple[str, tuple[str, Any]]]:
+    """Yield (attribute, (qualified name of the table, table)) of a class's own constructor."""
+    function = vars(cls).get("__init__")
+    node = definition_of(function) if isinstance(function, types.FunctionType) else None
+    if node is None or not isinstance(function, types.FunctionType) or not node.args.args:
+        return
+    me = node.args.args[0].arg
+    names = [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
+    read = [
+        n.attr
+        for n in ast.walk(node)
+        if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load) and _is_name(n.value, me)
+    ]
+    for statement in node.body:
+        attribute, value = _assigned(statement, me)
+        table = _copied_name(value) if value is not None else ""
+        found = function.__globals__.get(table)
+        if table and type(found) in _TABLES and names.count(table) == 1 and attribute not in read:
+            yield attribute, (f"{function.__module__}.{table}", found)
+
+
+def _assigned(statement: ast.stmt, me: str) -> tuple[str, ast.expr | None]:
+    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+        target: ast.expr = statement.targets[0]
+    elif isinstance(statement, ast.AnnAssign):
+        target = statement.target
+    else:
+        return "", None
+    ours = isinstance(target, ast.Attribute) and _is_name(target.value, me)
+    return (target.attr, statement.value) if ours and isinstance(target, ast.Attribute) else ("", None)
+
+
+def _copied_name(value: ast.expr) -> str:
+    """Return the name that an expression makes a shallow copy of, "" for any other expression."""
+    match value:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="copy"), args=[], keywords=[]):
+            return name
+        case ast.Call(func=ast.Name(id=builder), args=[ast.Name(id=name)], keywords=[]) if builder in _BUILDERS:
+            return name
+        case ast.Subscript(value=ast.Name(id=name), slice=ast.Slice(lower=None, upper=None, step=None)):
+            return name
+        case ast.Dict(keys=[None], values=[ast.Name(id=name)]) | ast.List(elts=[ast.Starred(value=ast.Name(id=name))]):
+            return name
+    return ""
+
+
+def _is_name(node: ast.expr, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
