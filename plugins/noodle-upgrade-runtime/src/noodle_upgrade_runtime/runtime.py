@@ -320,6 +320,7 @@ class Runtime:
             extra=overlaid,
             committed=self._supersede,
             revert_seconds=self._settings.coordination.rollback_timeout,
+            noted=partial(_noted, context),
         )
 
     def _leaving(self, context: UpgradeContext) -> Leaving | None:
@@ -440,6 +441,12 @@ def _forced(context: UpgradeContext, what: str, inside: Sequence[str]) -> None:
     """Tell of what was done against the rules, now and in the journal."""
     context.emit("upgrade.forced", message=f"{what}: {'; '.join(inside)}", data={"blockers": list(inside)})
     context.mark(f"forced: {what}", {"blockers": list(inside)})
+
+
+def _noted(context: UpgradeContext, what: Sequence[str]) -> None:
+    """Tell of what going back could not make whole."""
+    context.emit("upgrade.left_over", message="; ".join(what), data={"what": list(what)})
+    context.mark("left over after going back", {"what": list(what)})
 
 
 def _reviewed(verdict: Verdict, engine: Engine, change: Change) -> Verdict:

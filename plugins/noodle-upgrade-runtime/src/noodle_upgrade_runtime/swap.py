@@ -70,6 +70,7 @@ class RuntimeSwap:
         extra: Callable[[list[Operation]], list[Operation]] = lambda _: [],
         committed: Callable[[RuntimeSwap], None] = lambda _: None,
         revert_seconds: float = 60.0,
+        noted: Callable[[Sequence[str]], Any] = lambda _: None,
     ) -> None:
         self.parts = tuple(parts)
         self.versions = dict(versions)
@@ -79,6 +80,7 @@ class RuntimeSwap:
         self._extra = extra
         self._committed = committed
         self.revert_seconds = revert_seconds
+        self._noted = noted
         self._script: Script | None = None
         self._weight = 0.0
         self._released = False
@@ -221,7 +223,17 @@ class RuntimeSwap:
             # A version that hangs is what going back is for: whoever is still inside then ends in a mixture, or loses
             # what it does to the state. The journal remembers who that was.
             quiet = evolve(self._quiet, within=min(self._quiet.within, MOST_WAIT_BACK), force=True)
-            self._quietly(script.revert, quiet, moves="hand_back")
+            noted: list[str] = []
+
+            def change() -> None:
+                script.revert()
+                for part in self.parts:
+                    if (went_back := getattr(part, "went_back", None)) is not None:
+                        noted.extend(went_back())
+
+            self._quietly(change, quiet, moves="hand_back")
+            if noted:
+                self._noted(noted)
             self._script = None
         for part in self.parts:
             if WEIGHTS in part.capabilities:

@@ -28,13 +28,14 @@ class AddedField:
     """A field that live instances lack.
 
     Exactly one of: `same` (a one-tuple with the value that all share), `make` (called with the instance), or `problem`,
-    which says why it cannot be derived.
+    which says why it cannot be derived; `conditional` when the constructor itself does not always give it.
     """
 
     name: str
     same: tuple[Any, ...] = ()
     make: Callable[[Any], Any] | None = None
     problem: str = ""
+    conditional: bool = False
 
 
 def added_fields(old: type, new: type, namespace: dict[str, Any]) -> tuple[AddedField, ...]:
@@ -179,7 +180,7 @@ def _from_source(
     for written, expression, certain in list(_assignments(node)):
         name = _mangled(written, cls)
         if expression is None or not certain:
-            yield name, AddedField(name, problem="it is assigned under a condition")
+            yield name, AddedField(name, problem="it is assigned under a condition", conditional=True)
             continue
         problem = _missing_for(expression, node, function, local, known | {written})
         if problem:

@@ -35,6 +35,7 @@ from noodle_upgrade_runtime.patch.instances import (
 from noodle_upgrade_runtime.patch.inventory import Inventory
 from noodle_upgrade_runtime.patch.matching import Matching, match, retire
 from noodle_upgrade_runtime.patch.planner import Again, Planner, store_call
+from noodle_upgrade_runtime.patch.returning import Returning
 from noodle_upgrade_runtime.patch.state import MISSING
 from noodle_upgrade_runtime.patch.surroundings import Effect, effect_operations
 
@@ -84,6 +85,7 @@ class PatchPrepared:
                 worlds.live, worlds.pristine, worlds.staged, made=worlds.inventory.made, shared=worlds.shared
             )
         self._planner = Planner(matching, self._import_again, CallVersions())
+        self._returning = Returning(self._classes())
         self._copied: dict[type, tuple[Copied, ...]] = {}
         self._outdated = self._find_outdated()
         self._imported = self._count_imported()
@@ -113,19 +115,29 @@ class PatchPrepared:
                 details={"blockers": [f"a trial of the change failed: {type(error).__name__}: {error}"]},
             ) from error
 
+    def _classes(self) -> list[tuple[type, type, type]]:
+        """Return every class that keeps its identity: the live one, its twin in a fresh import, and the new one."""
+        twins = self._matching.pristine
+        return [
+            (old, twin, new)
+            for old, new in self._matching.pairs
+            if isinstance(old, type) and not issubclass(old, type) and isinstance(twin := twins.get(id(old)), type)
+        ]
+
+    def went_back(self) -> tuple[str, ...]:
+        """Make instances that the new version made fit for the old one; say what could not be."""
+        if not self._returning:
+            return ()
+        return self._returning.bring_back(gc.get_objects(), self._matching.pairs, self._matching.pristine)
+
     def _find_outdated(self) -> dict[type, tuple[str, ...]]:
         """Return the live classes whose constructors build from tables that differ, with those tables."""
-        twins = self._matching.pristine
-        classes = [
-            (old, twins.get(id(old)), new)
-            for old, new in self._matching.pairs
-            if isinstance(old, type) and not issubclass(old, type)
-        ]
-        found = outdated((twin, new) for _, twin, new in classes if isinstance(twin, type) and isinstance(new, type))
+        classes = self._classes()
+        found = outdated((twin, new) for _, twin, new in classes)
         left = {}
         for old, twin, new in classes:
             tables = set(found.get(_name(old), ()))
-            copied = copied_tables(twin, new) if tables and isinstance(twin, type) else ()
+            copied = copied_tables(twin, new) if tables else ()
             if tables and tables <= {one.table for one in copied}:
                 # The instances' own copies are merged like the tables themselves.
                 self._copied[old] = tuple(one for one in copied if one.table in tables)
@@ -212,10 +224,7 @@ class PatchPrepared:
         """
         lacking: dict[str, str] = {}
         classes: dict[str, type] = {}
-        for old, new in self._matching.pairs:
-            twin = self._matching.pristine.get(id(old))
-            if not isinstance(old, type) or not isinstance(twin, type) or issubclass(old, type):
-                continue
+        for old, twin, new in self._classes():
             growth = self._growth(old, twin, new)
             if growth.fields and (problem := problem_of(growth, self._migration(growth, twin, new))):
                 lacking[_name(old)], classes[_name(old)] = problem, old

@@ -1,0 +1,92 @@
+"""Instances that the new version has made, after going back to the old one."""
+
+OLD = """
+_cache = {}
+class Lexer:
+    def __init__(self, text, environment):
+        self.text = text
+        OLD_FIELDS
+    def use(self): return OLD_USE
+def get(text="a"):
+    if text not in _cache: _cache[text] = Lexer(text, "env")
+    return _cache[text]
+"""
+
+
+def version(fields, use):
+    return OLD.replace("OLD_FIELDS", fields).replace("OLD_USE", use)
+
+
+def back(package):
+    """Go back as the swap does."""
+    package.rollback()
+    return package.prepared.went_back()
+
+
+def test_what_only_the_old_constructor_gives_is_derived_from_what_they_have(package):
+    module = package.load(
+        version("self.upper = self.text.upper(); self.tags = []", "self.upper, self.tags"),
+        version("self.lower = self.text.lower()", "self.lower"),
+    )
+    package.upgrade()
+    made = [module.Lexer("Ab", ""), module.Lexer("Cd", "")]
+    assert made[0].use() == "ab"
+    assert back(package) == ()
+    assert [one.use() for one in made] == [("AB", []), ("CD", [])]
+    made[0].tags.append("x")
+    assert made[1].tags == []
+
+
+def test_a_cache_of_what_cannot_be_derived_is_emptied_and_fills_again(package):
+    module = package.load(version("self.a = environment", "self.a"), version("self.b = environment", "self.b"))
+    package.upgrade()
+    assert module.get("k").use() == "env"
+    noted = back(package)
+    assert module.get("k").use() == "env"
+    assert any("lack(s) a" in one for one in noted)
+    assert any(one.startswith("emptied") for one in noted)
+
+
+def test_a_cache_of_several_parts_is_emptied_whole(package):
+    more = """
+class Cache:
+    def __init__(self):
+        self.mapping, self.queue = {}, []
+    def get(self, key):
+        if key not in self.mapping:
+            self.mapping[key] = Lexer(key, "env")
+            self.queue.append(key)
+        return self.mapping[key]
+cache = Cache()
+"""
+    module = package.load(
+        version("self.a = environment", "self.a") + more, version("self.b = environment", "self.b") + more
+    )
+    package.upgrade()
+    assert module.cache.get("k").use() == "env"
+    back(package)
+    assert (module.cache.mapping, module.cache.queue) == ({}, [])
+    assert module.cache.get("k").use() == "env"
+
+
+def test_registries_with_other_contents_stay_as_they_are(package):
+    more = "REGISTRY = {}\n"
+    module = package.load(
+        version("self.a = environment", "self.a") + more, version("self.b = environment", "self.b") + more
+    )
+    package.upgrade()
+    module.REGISTRY["mine"] = "kept"
+    held = module.Lexer("x", "env")
+    noted = back(package)
+    assert module.REGISTRY == {"mine": "kept"}
+    assert len(noted) == 1
+    del held
+
+
+def test_instances_that_lived_before_keep_what_they_have(package):
+    module = package.load(version("self.a = environment", "self.a"), version("self.b = 1", "self.b"))
+    held = module.Lexer("x", "env")
+    package.upgrade()
+    assert held.use() == 1
+    assert back(package) == ()
+    assert held.use() == "env"
