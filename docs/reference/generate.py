@@ -39,8 +39,8 @@ ARGUMENTS = {
     "reached": "`Phase`: the furthest phase that the upgrade came to.",
     "active": "`tuple[ActiveVersion, ...]`: what the journal says each component runs.",
     "event": "`Event`: what happened.",
-    "artifacts": "`tuple[ArtifactRef, ...]`: what the implementations of `recompile` made for this upgrade.",
-    "upgrader": "`Upgrader`: the one that has opened; use it on its own event loop.",
+    "artifacts": "`tuple[ArtifactRef, ...]`: what `recompile` made.",
+    "upgrader": "`Upgrader`: the one that has opened, see [from Python](python.md#upgrader).",
 }
 EXAMPLE = """
 from noodle_upgrade_core import Finding, Severity, hookimpl
