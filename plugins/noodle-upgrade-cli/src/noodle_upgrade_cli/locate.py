@@ -88,7 +88,7 @@ def state_directory(options: Options, environ: Mapping[str, str], *, warn: Calla
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process with this id exists, whoever owns it."""
+    """Return whether a process with this id runs, whoever owns it; one that has ended and was not waited for does not."""
     if pid <= 0:
         return False
     try:
@@ -96,8 +96,18 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        return True
-    return True
+        pass  # it is there, and another user's
+    return not _has_ended(pid)
+
+
+def _has_ended(pid: int) -> bool:
+    """Return whether a process is only an entry in the system's table by now; False where the system does not tell."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    # The name in brackets may hold anything, also brackets.
+    return stat.rpartition(")")[2].lstrip()[:1] in {"Z", "X"}
 
 
 def version_warning(health: Mapping[str, Any]) -> str:
