@@ -33,6 +33,14 @@ def test_status_lists_active_upgrades_and_what_they_wait_for(noodle, program):
     assert noodle("status", "--json").json["active"][0]["upgrade_id"] == "up-1"
 
 
+def test_status_names_the_gate_that_is_waited_at_and_what_to_do(noodle, program):
+    program.begin("up-1", {})
+    program.move("up-1", "shifting")
+    program.wait_at_a_gate("up-1", "after lunch")
+    assert "the gate 'after lunch'" in noodle("status").out
+    assert "the gate 'after lunch': noodle approve up-1" in noodle("status", "up-1").out
+
+
 def test_status_of_one_upgrade_shows_its_counts(noodle, program):
     program.begin("up-1", {})
     program.upgrades["up-1"] |= {

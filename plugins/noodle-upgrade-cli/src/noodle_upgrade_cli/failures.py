@@ -14,7 +14,7 @@ import click
 from noodle_upgrade_cli import catalogue
 from noodle_upgrade_cli.exits import Exit, exit_of
 from noodle_upgrade_cli.options import Options
-from noodle_upgrade_cli.text import clean, clean_lines
+from noodle_upgrade_cli.text import clean, clean_lines, sentence
 from noodle_upgrade_core.errors import UpgradeError
 
 __all__ = [
@@ -27,6 +27,9 @@ __all__ = [
     "report",
     "speaks_json",
 ]
+
+
+_OTHER_VERSION = "It may speak another version of the control API: compare `noodle --version` with the program's."
 
 
 class UsageMistakeError(UpgradeError):
@@ -66,6 +69,9 @@ class ProtocolError(ControlError):
     """The other side does not speak this control API."""
 
     code = "control.protocol"
+
+    def __init__(self, message: str, *, hint: str = _OTHER_VERSION, **more: Any) -> None:
+        super().__init__(message, hint=hint, **more)
 
 
 def speaks_json(options: Options, args: Sequence[str]) -> bool:
@@ -108,11 +114,11 @@ def report(error: Exception, *, options: Options, args: Sequence[str]) -> int:
     if code is Exit.INTERRUPTED:
         click.echo(clean(wire["message"]), err=True)
         return int(code)
-    click.echo(click.style("Error: ", fg="red", bold=True) + clean_lines(wire["message"]), err=True, color=color)
+    click.echo(click.style("Error: ", fg="red", bold=True) + sentence(wire["message"]), err=True, color=color)
     for line in _details(wire["details"]):
         click.echo(f"  - {line}", err=True)
     if wire["safe"]:
-        click.echo(click.style("Safe:  ", fg="green") + clean_lines(wire["safe"]), err=True, color=color)
+        click.echo(click.style("Safe:  ", fg="green") + sentence(wire["safe"]), err=True, color=color)
     if wire["hint"]:
         click.echo(click.style("Do:    ", fg="cyan") + clean_lines(wire["hint"]), err=True, color=color)
     return int(code)
@@ -127,8 +133,8 @@ def _described(error: Exception) -> tuple[dict[str, Any], Exit]:
     if isinstance(error, click.Abort):
         return _wire("interrupted", "Interrupted."), Exit.INTERRUPTED
     if isinstance(error, click.ClickException):
-        return _wire("usage", error.format_message()), Exit.USAGE
-    message = f"An error inside noodle itself: {type(error).__name__}: {error}"
+        return _wire("usage", sentence(error.format_message()), hint=_help_of(error)), Exit.USAGE
+    message = sentence(f"An error inside noodle itself: {type(error).__name__}: {error}")
     return _wire("internal", message, hint="Run it again with -v and report what it prints."), Exit.FAILED
 
 
@@ -137,9 +143,12 @@ def _wire(code: str, message: str, *, hint: str = "") -> dict[str, Any]:
 
 
 def _usage(error: Exception) -> str:
-    if not isinstance(error, click.UsageError) or error.ctx is None:
-        return ""
-    return f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help'."
+    return error.ctx.get_usage() if isinstance(error, click.UsageError) and error.ctx is not None else ""
+
+
+def _help_of(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"See `{'noodle' if context is None else context.command_path} --help`."
 
 
 def _details(details: Mapping[str, Any]) -> list[str]:

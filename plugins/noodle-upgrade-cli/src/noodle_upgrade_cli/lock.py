@@ -27,6 +27,7 @@ __all__ = ["compare", "installed_closure", "lock_of", "read_lock", "render"]
 
 LOCK_VERSION = 1
 _MOST_BYTES = 8 << 20
+_ANEW = "Make it anew with `noodle stack lock`."
 # Written by whoever installs, different for the same wheel.
 _NOTES = ("/RECORD", "/INSTALLER", "/REQUESTED", "/direct_url.json")
 
@@ -121,23 +122,25 @@ def read_lock(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(
             f"The lock {path} cannot be read: {error.strerror}.",
-            hint=f"Make it: noodle stack lock FILE --output {path}",
+            hint=f"Make it with `noodle stack lock FILE --output {path}`.",
         ) from error
     if len(content) > _MOST_BYTES:
-        raise SettingsError(f"The lock {path} has more than {_MOST_BYTES >> 20} MiB.")
+        raise SettingsError(f"The lock {path} has more than {_MOST_BYTES >> 20} MiB.", hint=_ANEW)
     try:
         lock = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
-        raise SettingsError(f"The lock {path} is not TOML: {error}.", hint="Make it anew: noodle stack lock") from error
+        raise SettingsError(f"The lock {path} is not TOML: {error}.", hint=_ANEW) from error
     version = lock.get("lock_version")
     if version != LOCK_VERSION:
-        raise SettingsError(f"The lock {path} is of version {version!r}; this noodle reads {LOCK_VERSION}.")
+        raise SettingsError(
+            f"The lock {path} is of version {version!r}, and this noodle reads version {LOCK_VERSION}.", hint=_ANEW
+        )
     for key in ("plugin", "driver", "distribution"):
         rows = lock.setdefault(key, [])
         if not isinstance(rows, list) or not all(
             isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows
         ):
-            raise SettingsError(f"The lock {path} is damaged: {key!r} is no list of tables with a name.")
+            raise SettingsError(f"The lock {path} is damaged: {key!r} is no list of tables with a name.", hint=_ANEW)
     return lock
 
 

@@ -19,6 +19,7 @@ __all__ = ["examined", "examined_anyway"]
 _CODE = "from noodle_upgrade_cli.examining import main; main()"
 _MOST_BYTES = 32 << 20
 _MOST_WORDS = 2000
+_ONE = "Update or uninstall it, or switch it off in the settings (runtime_upgrade.plugins.disabled)."
 
 
 def examined(
@@ -51,7 +52,7 @@ def examined(
         except subprocess.TimeoutExpired as error:
             raise PluginTimeoutError(
                 f"{_what(only)} did not load within {limit:g} s.",
-                hint="" if only else "`noodle plugins doctor` loads them one by one and names the slow one.",
+                hint=_ONE if only else "`noodle plugins doctor` loads them one by one and names the slow one.",
             ) from error
         finally:
             # Also what a plugin has started meanwhile.
@@ -84,7 +85,7 @@ def _report(content: bytes, code: int, words: str, only: Sequence[str]) -> dict[
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         raise PluginBrokenError(
             f"{_what(only)} ended the process that loaded it, with {how}.",
-            hint="" if only else "`noodle plugins doctor` loads them one by one and names the one that does this.",
+            hint=_ONE if only else "`noodle plugins doctor` loads them one by one and names the one that does this.",
             details={"output": words},
         )
     if report.get("error"):

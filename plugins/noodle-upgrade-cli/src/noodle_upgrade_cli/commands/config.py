@@ -14,6 +14,7 @@ from noodle_upgrade_cli.options import OwnGroup
 from noodle_upgrade_cli.output import grid
 from noodle_upgrade_cli.probing import examined_anyway
 from noodle_upgrade_cli.session import Session, with_session
+from noodle_upgrade_cli.text import counted
 from noodle_upgrade_core.errors import SettingsError
 
 __all__ = ["config"]
@@ -74,7 +75,7 @@ def check(session: Session, files: tuple[str, ...]) -> int:
         session.out.show(
             findings_view([{**p, "subject": p["key"] or p["origin"], "message": p["problem"]} for p in problems])
         )
-    session.out.show(f"{len(files)} file(s) can be used; {len(problems)} warning(s).")
+    session.out.show(f"{counted(len(files), 'file')} can be used; {counted(len(problems), 'warning')}.")
     return Exit.OK
 
 
@@ -84,8 +85,8 @@ def _report(session: Session, files: Sequence[str]) -> dict[str, Any]:
     wrong = [problem for problem in report["problems"] if problem["severity"] == "error"]
     if wrong:
         raise SettingsError(
-            f"{len(wrong)} setting(s) cannot be used.",
-            hint="Mend them; `noodle config show` lists every setting and its default.",
+            f"{counted(len(wrong), 'setting')} cannot be used.",
+            hint="Mend what is named; `noodle config show` lists every setting and its default.",
             details={"problems": wrong},
             safe="",
         )

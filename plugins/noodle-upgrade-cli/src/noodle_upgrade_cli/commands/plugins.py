@@ -197,5 +197,5 @@ def doctor(session: Session, names: tuple[str, ...]) -> int:
         )
     )
     if not rows:
-        session.out.note("No plugin is installed: pip install noodle-upgrade-runtime")
+        session.out.note("No plugin is installed. Install one with `pip install noodle-upgrade-runtime`.")
     return Exit.PROBLEMS if broken else Exit.OK
