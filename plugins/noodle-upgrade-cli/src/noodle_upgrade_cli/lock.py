@@ -19,6 +19,7 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from noodle_upgrade_cli.catalogue import SERVED_BY, foreign_commands
 from noodle_upgrade_core.errors import SettingsError
 from noodle_upgrade_core.model import Finding, Severity
 from noodle_upgrade_core.plugins.installed import canonical
@@ -38,7 +39,11 @@ def lock_of(report: Mapping[str, Any], *, stack: str) -> dict[str, Any]:
     drivers = [
         {key: row[key] for key in ("group", "name", "distribution", "version", "value")} for row in report["drivers"]
     ]
-    roots = ["noodle-upgrade-core", *(row["distribution"] for row in (*plugins, *drivers) if row["distribution"])]
+    roots = [
+        "noodle-upgrade-core",
+        *_commands(),
+        *(row["distribution"] for row in (*plugins, *drivers) if row["distribution"]),
+    ]
     return {
         "lock_version": LOCK_VERSION,
         "stack": stack,
@@ -50,6 +55,12 @@ def lock_of(report: Mapping[str, Any], *, stack: str) -> dict[str, Any]:
             for found in installed_closure(roots)
         ],
     }
+
+
+def _commands() -> list[str]:
+    """Return the distributions that bring `noodle` and `noodle run`, if they are installed."""
+    brought = foreign_commands()
+    return ["noodle-upgrade-cli", *(brought[name].distribution for name in SERVED_BY if name in brought)]
 
 
 def installed_closure(roots: Iterable[str]) -> list[Distribution]:
