@@ -116,7 +116,7 @@ def findings_view(findings: Sequence[Mapping[str, Any]]) -> RenderableType:
         [
             Text(clean(finding.get("severity", "")), style=_SEVERITY.get(str(finding.get("severity")), "")),
             Text(clean(finding.get("subject") or finding.get("source") or "")),
-            clean(" ".join(str(finding[key]) for key in ("message", "hint") if finding.get(key))),
+            clean(f"{sentence(finding.get('message') or '')} {finding.get('hint') or ''}".strip()),
         ]
         for finding in findings
     ]

@@ -10,6 +10,7 @@ __all__ = ["clean", "clean_lines", "count", "counted", "milliseconds", "seconds"
 # Cc: control, Cf: format (bidirectional overrides, zero width), Cs: lone surrogates, Co/Cn: no agreed glyph,
 # Zl/Zp: line and paragraph separators.
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_OPENINGS = frozenset({"a", "an", "it", "no", "the", "there", "this"})
 
 
 def clean(value: Any, *, limit: int = 4000) -> str:
@@ -28,8 +29,10 @@ def clean_lines(value: Any, *, limit: int = 20_000) -> str:
 
 
 def sentence(value: Any) -> str:
-    """Return a message as clean lines that end in one full stop, whatever made it."""
+    """Return a message as clean lines that begin like a sentence and end in one full stop, whatever made it."""
     text = clean_lines(value).rstrip()
+    if text.partition(" ")[0] in _OPENINGS:  # any other word may be a name, which is written as it is
+        text = text[0].upper() + text[1:]
     if text.endswith("..") and not text.endswith("..."):
         return text[:-1]
     return text if not text or text.endswith((".", "!", "?", "…")) else f"{text}."
