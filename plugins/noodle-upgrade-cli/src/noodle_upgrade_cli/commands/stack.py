@@ -18,6 +18,7 @@ from noodle_upgrade_cli.options import OwnGroup
 from noodle_upgrade_cli.output import grid, line
 from noodle_upgrade_cli.probing import examined_anyway
 from noodle_upgrade_cli.session import Session, with_session
+from noodle_upgrade_cli.text import counted
 from noodle_upgrade_core.model import Severity
 from noodle_upgrade_core.wire import to_wire
 
@@ -88,9 +89,7 @@ def lock(session: Session, file: str, output: str, requirements: str) -> int:
     if session.out.json:
         session.out.document({"ok": True, "lock": str(path), "content": made})
     else:
-        words = (
-            f"{len(made['plugin'])} plugins, {len(made['driver'])} drivers, {len(made['distribution'])} distributions"
-        )
+        words = ", ".join(counted(len(made[kind]), kind) for kind in ("plugin", "driver", "distribution"))
         session.out.show(line(f"Locked {words} in {path}."))
     return Exit.OK
 
