@@ -107,6 +107,33 @@ def test_what_is_printed_of_an_error_is_what_happened_and_what_to_do(noodle, pro
         assert not line.endswith(".."), line
 
 
+@pytest.mark.parametrize("words", [(), ("plugins",)])
+def test_without_a_command_the_help_is_shown_and_is_no_error_message(noodle, words):
+    ran = noodle(*words)
+    assert ran.code == 2
+    assert ran.err.startswith("Usage: ")
+    assert "Commands:" in ran.err or "Change what runs:" in ran.err
+    assert "Error:" not in ran.err
+    assert ran.err.count("Usage:") == 1
+    ran = noodle("--json", *words)
+    assert (ran.code, ran.json["error"]["message"]) == (2, "Missing command.")
+
+
+def test_what_is_wrong_with_settings_is_listed_by_setting_and_file(noodle):
+    Path("noodle.toml").write_text("[runtime_upgrade]\nenabeld = true\n")
+    ran = noodle("config", "check", "noodle.toml")
+    (line,) = [line for line in ran.err.splitlines() if line.startswith("  - ")]
+    assert line == "  - runtime_upgrade.enabeld (file noodle.toml, line 2) is not a setting. Did you mean 'enabled'?"
+
+
+def test_a_lock_that_cannot_be_written_is_named(noodle):
+    Path("noodle.toml").write_text("")
+    ran = noodle("stack", "lock", "noodle.toml", "--output", "nowhere/noodle.lock")
+    assert ran.code == 2
+    assert said(ran.err)["Error"][0].startswith("nowhere/noodle.lock cannot be written: ")
+    assert not list(Path().glob("nowhere*"))
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -101,6 +101,9 @@ def speaks_json(options: Options, args: Sequence[str]) -> bool:
 
 def report(error: Exception, *, options: Options, args: Sequence[str]) -> int:
     """Print an error where it belongs and return the exit code."""
+    if _is_help(error) and not speaks_json(options, args):
+        click.echo(str(error), err=True)
+        return int(Exit.USAGE)
     wire, code = _described(error)
     if options.verbose and not isinstance(error, click.ClickException | click.Abort):
         sys.stderr.write("".join(traceback.format_exception(error)))
@@ -132,6 +135,8 @@ def _described(error: Exception) -> tuple[dict[str, Any], Exit]:
         return wire, exit_of(str(wire["code"]))
     if isinstance(error, click.Abort):
         return _wire("interrupted", "Interrupted."), Exit.INTERRUPTED
+    if _is_help(error):
+        return _wire("usage", "Missing command.", hint=_help_of(error)), Exit.USAGE
     if isinstance(error, click.ClickException):
         return _wire("usage", sentence(error.format_message()), hint=_help_of(error)), Exit.USAGE
     message = sentence(f"An error inside noodle itself: {type(error).__name__}: {error}")
@@ -142,13 +147,26 @@ def _wire(code: str, message: str, *, hint: str = "") -> dict[str, Any]:
     return {"code": code, "message": message, "hint": hint, "safe": "", "details": {}}
 
 
+def _is_help(error: Exception) -> bool:
+    """Return whether this is the help of a group that was called without a command; older clicks raise none."""
+    return type(error).__name__ == "NoArgsIsHelpError"
+
+
 def _usage(error: Exception) -> str:
     return error.ctx.get_usage() if isinstance(error, click.UsageError) and error.ctx is not None else ""
 
 
-def _help_of(error: click.ClickException) -> str:
+def _help_of(error: Exception) -> str:
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f"See `{'noodle' if context is None else context.command_path} --help`."
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    """Return `key (origin) is wrong. What to do.`, as far as they are known."""
+    key, origin = str(row.get("key") or ""), str(row.get("origin") or "")
+    about = f"{key} ({origin})" if key and origin else key or origin
+    said = f"{about} {row['problem']}" if row.get("problem") else str(row.get("message") or about)
+    return f"{sentence(said)} {row.get('hint') or ''}".strip()
 
 
 def _details(details: Mapping[str, Any]) -> list[str]:
@@ -158,8 +176,7 @@ def _details(details: Mapping[str, Any]) -> list[str]:
         rows = details.get(key)
         for row in rows if isinstance(rows, list | tuple) else ():
             if isinstance(row, Mapping):
-                parts = [str(row[k]) for k in ("key", "problem", "message", "hint", "origin") if row.get(k)]
-                lines.append(clean(": ".join(parts)))
+                lines.append(clean(_row(row)))
             else:
                 lines.append(clean(row))
     return lines[:50]
