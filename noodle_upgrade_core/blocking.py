@@ -8,13 +8,17 @@ with BlockingUpgrader.open(settings) as upgrader:
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from noodle_upgrade_core.config.loading import Settings
+from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.events import EventBus
+from noodle_upgrade_core.journal.contract import Journal
 from noodle_upgrade_core.model import (
     ComponentDescriptor,
     FeasibilityResult,
@@ -25,6 +29,8 @@ from noodle_upgrade_core.model import (
     UpgradeResult,
     UpgradeStatus,
 )
+from noodle_upgrade_core.plugins.loading import PluginSet
+from noodle_upgrade_core.store.content import ContentStore
 from noodle_upgrade_core.traffic import Gauge
 from noodle_upgrade_core.upgrade import Upgrader
 
@@ -36,7 +42,8 @@ T = TypeVar("T")
 class BlockingUpgrader:
     """Every public method of `Upgrader`, callable from any thread; made by `BlockingUpgrader.open`.
 
-    The program's own threads and event loops are not used: a plugin that is slow delays upgrades, not requests.
+    The program's own threads and event loops are not used: a plugin that is slow delays upgrades, not requests. Only
+    what `open` itself does, to renew the lease and to close, is not there.
     """
 
     def __init__(self, upgrader: Upgrader, loop: asyncio.AbstractEventLoop) -> None:
@@ -52,11 +59,14 @@ class BlockingUpgrader:
         thread.start()
         try:
             manager = Upgrader.open(settings, **options)
-            upgrader = asyncio.run_coroutine_threadsafe(manager.__aenter__(), loop).result()
+            opening = asyncio.run_coroutine_threadsafe(manager.__aenter__(), loop)
             try:
-                yield cls(upgrader, loop)
+                yield cls(opening.result(), loop)
             finally:
-                asyncio.run_coroutine_threadsafe(manager.__aexit__(None, None, None), loop).result()
+                # Also where only the wait for it was interrupted: what is half open by then is closed once it is open.
+                concurrent.futures.wait([opening])
+                if not opening.cancelled() and opening.exception() is None:
+                    asyncio.run_coroutine_threadsafe(manager.__aexit__(None, None, None), loop).result()
         finally:
             asyncio.run_coroutine_threadsafe(_drain(loop), loop).result()
             loop.call_soon_threadsafe(loop.stop)
@@ -64,13 +74,55 @@ class BlockingUpgrader:
             loop.close()
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine of the Upgrader on its loop and wait for it; never call it from that loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+        """Run a coroutine of the Upgrader on its loop and wait for it; never call it from that loop.
+
+        Who stops waiting, by Ctrl-C, has given up what was waited for: it is cancelled.
+        """
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # nothing, where it has ended
+
+    def _ask(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """Call a plain method of the Upgrader on its loop."""
+
+        async def ask() -> T:
+            return function(*arguments, **options)
+
+        return self.call(ask())
+
+    # --- what it was made of -------------------------------------------------------------------------------------
 
     @property
     def settings(self) -> Settings:
         """The effective settings."""
         return self.upgrader.settings
+
+    @property
+    def directory(self) -> Path:
+        """The state directory."""
+        return self.upgrader.directory
+
+    @property
+    def journal(self) -> Journal:
+        """The durable state; its methods may be called from any thread."""
+        return self.upgrader.journal
+
+    @property
+    def store(self) -> ContentStore:
+        """Where the bytes of versions are kept."""
+        return self.upgrader.store
+
+    @property
+    def drivers(self) -> Drivers:
+        """The drivers that may be used."""
+        return self.upgrader.drivers
+
+    @property
+    def plugins(self) -> PluginSet:
+        """The plugins that take part, and those that were left out."""
+        return self.upgrader.plugins
 
     @property
     def events(self) -> EventBus:
@@ -82,9 +134,23 @@ class BlockingUpgrader:
         """Where calls that enter the program are counted while a deployment runs."""
         return self.upgrader.gauge
 
+    # --- looking -------------------------------------------------------------------------------------------------
+
     def components(self) -> tuple[ComponentDescriptor, ...]:
         """See `Upgrader.components`."""
         return self.call(self.upgrader.components())
+
+    def register_component(self, component: ComponentDescriptor) -> None:
+        """See `Upgrader.register_component`."""
+        self._ask(self.upgrader.register_component, component)
+
+    def discover_components(self) -> tuple[ComponentDescriptor, ...]:
+        """See `Upgrader.discover_components`."""
+        return self.call(self.upgrader.discover_components())
+
+    def request(self, component_name: str, target_version: str, **fields: Any) -> UpgradeRequest:
+        """See `Upgrader.request`."""
+        return self._ask(self.upgrader.request, component_name, target_version, **fields)
 
     def plan(self, request: UpgradeRequest | Sequence[UpgradeRequest]) -> UpgradePlan:
         """See `Upgrader.plan`."""
@@ -93,6 +159,36 @@ class BlockingUpgrader:
     def analyze_upgrade_feasibility(self, request: UpgradeRequest) -> FeasibilityResult:
         """See `Upgrader.analyze_upgrade_feasibility`."""
         return self.call(self.upgrader.analyze_upgrade_feasibility(request))
+
+    def get_upgrade_status(self, upgrade_id: str = "") -> dict[str, Any]:
+        """See `Upgrader.get_upgrade_status`."""
+        return self._ask(self.upgrader.get_upgrade_status, upgrade_id)
+
+    def get_upgrade_history(self, limit: int = 50, *, component_name: str = "") -> tuple[dict[str, Any], ...]:
+        """See `Upgrader.get_upgrade_history`."""
+        return self._ask(self.upgrader.get_upgrade_history, limit, component_name=component_name)
+
+    def list_rollback_points(self, component_name: str = "") -> tuple[RollbackPoint, ...]:
+        """See `Upgrader.list_rollback_points`."""
+        return self._ask(self.upgrader.list_rollback_points, component_name)
+
+    def verify_rollback_point(self, rollback_id: str) -> tuple[Finding, ...]:
+        """See `Upgrader.verify_rollback_point`."""
+        return self.call(self.upgrader.verify_rollback_point(rollback_id))
+
+    def expire_rollback_points(self) -> int:
+        """See `Upgrader.expire_rollback_points`."""
+        return self.call(self.upgrader.expire_rollback_points())
+
+    def collect_garbage(self) -> int:
+        """See `Upgrader.collect_garbage`."""
+        return self.call(self.upgrader.collect_garbage())
+
+    def doctor(self) -> tuple[Finding, ...]:
+        """See `Upgrader.doctor`."""
+        return self.call(self.upgrader.doctor())
+
+    # --- changing ------------------------------------------------------------------------------------------------
 
     def upgrade(self, plan: UpgradePlan | UpgradeRequest, *, approved_by: str = "") -> UpgradeResult:
         """See `Upgrader.upgrade`."""
@@ -106,10 +202,6 @@ class BlockingUpgrader:
         """See `Upgrader.result`."""
         return self.call(self.upgrader.result(upgrade_id))
 
-    def rollback(self, component_name: str, *, rollback_id: str = "", requested_by: str = "system") -> UpgradeResult:
-        """See `Upgrader.rollback`."""
-        return self.call(self.upgrader.rollback(component_name, rollback_id=rollback_id, requested_by=requested_by))
-
     def approve(self, upgrade_id: str, *, by: str, plan_digest: str = "") -> None:
         """See `Upgrader.approve`."""
         self.call(self.upgrader.approve(upgrade_id, by=by, plan_digest=plan_digest))
@@ -118,33 +210,13 @@ class BlockingUpgrader:
         """See `Upgrader.cancel_upgrade`."""
         return self.call(self.upgrader.cancel_upgrade(upgrade_id, by=by))
 
-    def get_upgrade_status(self, upgrade_id: str = "") -> dict[str, Any]:
-        """See `Upgrader.get_upgrade_status`."""
+    def rollback(self, component_name: str, *, rollback_id: str = "", requested_by: str = "system") -> UpgradeResult:
+        """See `Upgrader.rollback`."""
+        return self.call(self.upgrader.rollback(component_name, rollback_id=rollback_id, requested_by=requested_by))
 
-        async def ask() -> dict[str, Any]:
-            return self.upgrader.get_upgrade_status(upgrade_id)
-
-        return self.call(ask())
-
-    def get_upgrade_history(self, limit: int = 50, *, component_name: str = "") -> tuple[dict[str, Any], ...]:
-        """See `Upgrader.get_upgrade_history`."""
-
-        async def ask() -> tuple[dict[str, Any], ...]:
-            return self.upgrader.get_upgrade_history(limit, component_name=component_name)
-
-        return self.call(ask())
-
-    def list_rollback_points(self, component_name: str = "") -> tuple[RollbackPoint, ...]:
-        """See `Upgrader.list_rollback_points`."""
-
-        async def ask() -> tuple[RollbackPoint, ...]:
-            return self.upgrader.list_rollback_points(component_name)
-
-        return self.call(ask())
-
-    def doctor(self) -> tuple[Finding, ...]:
-        """See `Upgrader.doctor`."""
-        return self.call(self.upgrader.doctor())
+    def resume(self) -> tuple[Finding, ...]:
+        """See `Upgrader.resume`."""
+        return self.call(self.upgrader.resume())
 
 
 async def _drain(loop: asyncio.AbstractEventLoop) -> None:

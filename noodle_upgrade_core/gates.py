@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import unicodedata
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from attrs import define, evolve, field
 
@@ -18,7 +18,12 @@ from noodle_upgrade_core.rollout import Abort
 from noodle_upgrade_core.staged import settle
 from noodle_upgrade_core.steps import Gate
 
-__all__ = ["People", "check_feasible", "check_findings", "decide", "votes_of"]
+__all__ = ["People", "check_feasible", "check_findings", "decide", "in_one", "votes_of"]
+
+
+def in_one(reasons: Iterable[str]) -> str:
+    """Return reasons as parts of one sentence, each without its own end."""
+    return "; ".join(reason.rstrip().removesuffix(".") for reason in reasons)
 
 
 def check_feasible(plan: UpgradePlan) -> None:
@@ -26,7 +31,7 @@ def check_feasible(plan: UpgradePlan) -> None:
     blocked = [f"{step.name}: {blocker}" for step in plan.steps for blocker in step.verdict.blockers]
     if blocked or not all(step.verdict.feasible for step in plan.steps):
         raise SwapRefusedError(
-            f"This change cannot be made safely: {'; '.join(blocked) or 'no mechanism fits'}.",
+            f"This change cannot be made safely: {in_one(blocked) or 'no mechanism fits'}.",
             hint="Restart the program on the new version, or change the parts that are named.",
             details={"blockers": blocked},
         )
@@ -125,7 +130,7 @@ async def decide(
         await waiting(decision)
     if not decision.approved and not people.abort.reason:
         raise UpgradeRejectedError(
-            f"The upgrade was rejected: {'; '.join(decision.reasons) or 'no reason was given'}.",
+            f"The upgrade was rejected: {in_one(decision.reasons) or 'no reason was given'}.",
             hint="See the alternatives with `noodle plan`." if decision.alternatives else "",
             details={"reasons": list(decision.reasons)},
         )

@@ -34,7 +34,7 @@ from noodle_upgrade_core.errors import (
     ValidationFailedError,
 )
 from noodle_upgrade_core.events import EventKind
-from noodle_upgrade_core.gates import People, check_feasible, check_findings, decide, votes_of
+from noodle_upgrade_core.gates import People, check_feasible, check_findings, decide, in_one, votes_of
 from noodle_upgrade_core.hookspecs import Outcome, UpgradeContext
 from noodle_upgrade_core.isolation import blame_ourselves
 from noodle_upgrade_core.journal.contract import PointerMove
@@ -324,7 +324,7 @@ class UpgradeRun:
         if not outcome.promoted:
             self._check_abort()
             raise HarmDetectedError(
-                f"The new version was taken back: {'; '.join(outcome.reasons)}.",
+                f"The new version was taken back: {in_one(outcome.reasons)}.",
                 hint="Look at the evidence with `noodle history`, mend the version, and try again.",
                 details={"reasons": list(outcome.reasons), "evidence": dict(outcome.evidence)},
             )
@@ -464,7 +464,7 @@ class UpgradeRun:
         self._check_abort()
         if seen.harm:
             raise HarmDetectedError(
-                f"The new version was taken back while it soaked: {'; '.join(seen.reasons)}.",
+                f"The new version was taken back while it soaked: {in_one(seen.reasons)}.",
                 details={"reasons": list(seen.reasons), "evidence": dict(seen.evidence)},
             )
 
@@ -507,7 +507,7 @@ class UpgradeRun:
         if failures := await self._undo(reached):
             await self._end(Phase.STUCK, why="; ".join(failures), failures=unwritten)
             self.error = RollbackFailedError(
-                f"The upgrade failed ({error.message}), and so did going back: {'; '.join(failures)}.",
+                f"The upgrade failed ({error.message}), and so did going back: {in_one(failures)}.",
                 hint="Run `noodle doctor`; a restart comes back on the version that it names.",
                 details={"errors": [*failures, *unwritten], "cause": error.to_wire()},
             )

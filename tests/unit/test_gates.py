@@ -90,6 +90,21 @@ def test_a_rejection_says_why():
     asyncio.run(story())
 
 
+def test_a_reason_that_is_a_sentence_does_not_give_the_rejection_two_ends():
+    async def story():
+        with pytest.raises(UpgradeRejectedError) as caught:
+            await decide(
+                None,
+                [vote("reject", reasons=("No upgrades on Fridays.",)), vote("reject", "b", reasons=("Too new",))],
+                decider=Unanimous(),
+                people=People(abort=Abort()),
+                waiting=None,
+            )
+        assert caught.value.message == "The upgrade was rejected: a: No upgrades on Fridays; b: Too new."
+
+    asyncio.run(story())
+
+
 def test_a_gate_opens_when_enough_different_people_approved():
     async def story():
         people = People(abort=Abort())

@@ -59,6 +59,8 @@ class Program:
         ]
         self.verdict: dict[str, Any] = {}
         self.findings: list[dict[str, Any]] = []
+        self.level = "strict"
+        self.critical = False
         self.plans: dict[str, dict[str, Any]] = {}
         self.upgrades: dict[str, dict[str, Any]] = {}
         self.events: list[dict[str, Any]] = []
@@ -109,6 +111,15 @@ class Program:
         self.move(upgrade_id, "validated")
         self.upgrades[upgrade_id]["awaits"] = "a person's approval"
         self.emit("upgrade.approval_needed", upgrade_id, "greeter 1.0 -> 2.0 waits", awaits="a person's approval")
+
+    def wait_at_a_gate(self, upgrade_id: str, gate: str) -> None:
+        self.upgrades[upgrade_id]["awaits"] = f"the gate {gate!r}"
+        said = f"greeter 1.0 -> 2.0 waits at the gate {gate!r}"
+        self.emit("upgrade.approval_needed", upgrade_id, said, gate=gate, approvals=1)
+
+    def pass_the_gate(self, upgrade_id: str) -> None:
+        self.upgrades[upgrade_id]["awaits"] = ""
+        self.emit("upgrade.step", upgrade_id, "shift to 100%", step="shift to 100%", weight=0.25)
 
     def finish(self, upgrade_id: str, phase: str = "done", error: dict[str, Any] | None = None) -> None:
         status = {"done": "completed", "rolled_back": "rolled_back"}.get(phase, "failed")
@@ -203,9 +214,11 @@ class Program:
             step(one["component_name"], str(known[one["component_name"]]), one["target_version"], **self.verdict)
             for one in requests
         ]
+        for one in steps:
+            one["component"]["critical"] = self.critical
         plan = {
             "plan_id": f"plan-{len(self.plans) + 1}",
-            "requests": [{"strategy": "gradual"} | one for one in requests],
+            "requests": [{"strategy": "gradual", "validation_level": self.level} | one for one in requests],
             "steps": steps,
             "findings": self.findings,
             "dependents": [],

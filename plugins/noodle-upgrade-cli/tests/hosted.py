@@ -15,6 +15,7 @@ from noodle_upgrade_core.config import load_settings
 from noodle_upgrade_core.hookspecs import hookimpl
 from noodle_upgrade_core.model import ComponentDescriptor, Finding, Severity, Verdict
 from noodle_upgrade_core.staged import COUNTS, WEIGHTS, Arm, Measurement
+from noodle_upgrade_core.steps import Gate, Shift
 from noodle_upgrade_server import serve
 
 
@@ -82,6 +83,13 @@ class Numbers:
         return Staged(self, steps[0].from_version, steps[0].to_version)
 
 
+class Gated:
+    def rollout(self, plan):
+        yield Shift(0.5)
+        yield Gate("after lunch")
+        yield Shift(1.0)
+
+
 def main() -> None:
     state = Path(sys.argv[1])
     components = state.parent / "components" / "greeter"
@@ -95,7 +103,9 @@ def main() -> None:
     }
     settings = load_settings(overrides=overrides)
     with (
-        BlockingUpgrader.open(settings, plugins={"numbers": Numbers()}, directory=state) as upgrader,
+        BlockingUpgrader.open(
+            settings, plugins={"numbers": Numbers()}, drivers={"strategies": {"gated": Gated}}, directory=state
+        ) as upgrader,
         serve(upgrader, program="hosted"),
     ):
         sys.stdout.write("ready\n")

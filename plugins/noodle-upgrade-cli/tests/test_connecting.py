@@ -37,6 +37,19 @@ def test_a_program_that_died_is_named_with_its_process(noodle, tmp_path):
     assert f"process {gone}) is gone" in ran.err
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux")
+def test_a_program_that_was_killed_and_that_nobody_has_waited_for_yet_is_gone(noodle, tmp_path):
+    state = tmp_path / "state"
+    state.mkdir()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as killed:
+        assert locate.is_alive(killed.pid)
+        killed.kill()
+        os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
+        (state / "control.json").write_text(json.dumps({"socket": "control.sock", "pid": killed.pid}))
+        assert not locate.is_alive(killed.pid)
+        assert f"process {killed.pid}) is gone" in noodle("status", "--state", state).err
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"pid": 1}', "[" * 50_000, "\xff"])
 def test_a_damaged_pointer_file_is_an_error_that_names_it(noodle, tmp_path, content):
     (tmp_path / ".noodle").mkdir()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,8 +87,12 @@ def test_an_upgrade_and_its_rollback(at):
     assert phases == ["validated", "approved", "staged", "shifting", "committed", "done"]
     assert version(at) == "2.0"
     assert at("rollback-points", "--json").json["rollback_points"][0]["from_version"] == "1.0"
+    ran = at("rollback", "greeter")
+    assert ran.code == 2
+    assert "Would go back: greeter 2.0 -> 1.0 (point " in ran.out
     ran = at("rollback", "greeter", "--yes", "--json")
     assert (ran.code, ran.json["result"]["success"]) == (0, True)
+    assert at("rollback", "greeter").code == 4
     assert version(at) == "1.0"
 
 
@@ -136,6 +141,30 @@ def test_without_yes_it_waits_until_somebody_approves_and_watch_sees_the_end(at)
     assert ran.lines[-1]["data"]["to"] == "done"
     assert version(at) == "2.0"
     assert at("approve", upgrade_id).code == 2
+
+
+def test_a_gate_of_the_strategy_is_named_wherever_one_looks_and_an_approval_opens_it(at):
+    ran = at("upgrade", "greeter", "2.0", "--yes", "--strategy", "gated", "--no-wait", "--json")
+    upgrade_id = ran.json["upgrade_id"]
+    until = time.monotonic() + 20
+    while not (awaits := at("status", upgrade_id, "--json").json["awaits"]) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert awaits == "the gate 'after lunch'"
+    assert awaits in at("status").out
+    assert f"waits for {awaits}: noodle approve {upgrade_id}" in at("status", upgrade_id).out
+    with subprocess.Popen(
+        [sys.executable, "-m", "noodle_upgrade_cli", "watch", upgrade_id], stderr=subprocess.PIPE, text=True
+    ) as watching:
+        assert watching.stderr
+        seen = ""
+        while f"waits for {awaits}: noodle approve" not in seen:
+            seen += (line := watching.stderr.readline())
+            assert line, seen
+        ran = at("approve", upgrade_id)
+        assert f"It waited for {awaits}." in ran.out
+        watching.communicate(timeout=30)
+    assert watching.returncode == 0
+    assert version(at) == "2.0"
 
 
 def test_a_cancelled_upgrade_leaves_the_old_version(at):

@@ -33,6 +33,14 @@ def test_status_lists_active_upgrades_and_what_they_wait_for(noodle, program):
     assert noodle("status", "--json").json["active"][0]["upgrade_id"] == "up-1"
 
 
+def test_status_names_the_gate_that_is_waited_at_and_what_to_do(noodle, program):
+    program.begin("up-1", {})
+    program.move("up-1", "shifting")
+    program.wait_at_a_gate("up-1", "after lunch")
+    assert "the gate 'after lunch'" in noodle("status").out
+    assert "the gate 'after lunch': noodle approve up-1" in noodle("status", "up-1").out
+
+
 def test_status_of_one_upgrade_shows_its_counts(noodle, program):
     program.begin("up-1", {})
     program.upgrades["up-1"] |= {
@@ -81,7 +89,7 @@ def test_history_shows_who_what_and_how_it_ended(noodle, program):
 
 def test_history_without_upgrades_says_so(noodle, program):
     assert "Nothing was upgraded yet." in noodle("history").err
-    assert noodle("history", "--limit", "0").code == 2
+    assert [noodle("history", "--limit", limit).code for limit in ("0", "1", "1000", "1001")] == [2, 0, 0, 2]
 
 
 def test_rollback_points_are_listed(noodle, program):

@@ -123,7 +123,8 @@ def test_run_without_the_server_says_what_to_install(noodle, monkeypatch):
     monkeypatch.setattr(catalogue, "slow_lookup", lambda _: None)
     ran = noodle("run", "service:app")
     assert ran.code == 2
-    assert "`noodle run` needs noodle-upgrade-server: pip install noodle-upgrade-server" in ran.err
+    assert "`noodle run` is brought by noodle-upgrade-server" in ran.err
+    assert "`pip install noodle-upgrade-server`" in ran.err
 
 
 def test_a_wrong_command_is_answered_with_the_right_one(noodle):

@@ -209,6 +209,156 @@ def test_a_plugin_for_another_core_is_named_with_what_it_needs(noodle, site):
     assert ran.json["plugins"][0]["error"]["code"] == "plugin.incompatible"
 
 
+# --- drivers of third parties -----------------------------------------------------------------------------------------
+
+CAREFUL = """
+import print_nothing  # what it imports is there as well
+
+class Careful:
+    \"\"\"Small shares first.\"\"\"
+    def __init__(self, bake=60.0): pass
+    def rollout(self, plan): yield
+"""
+BAD_DRIVERS = {
+    # the group, what is in its module, what is said of it
+    "odd": ("strategies", "class Odd: pass\nthing = Odd\n", "has no rollout"),
+    "needy": ("judges", "class thing:\n    def __init__(self, x): pass\n    def observe(self): pass\n", "needs more"),
+    "raising": ("deciders", "raise RuntimeError('no')\n", "RuntimeError: no"),
+    "vanishing": ("engines", "import os\nos._exit(7)\n", "exit code 7"),
+    "unmade": ("servers", "thing = 7\n", "not a class"),
+    "narrow": ("sources", "class thing:\n    def __init__(self): pass\n    def fetch(self): pass\n"
+               "    def versions(self): pass\n", "store"),
+    "plain": ("commands", "def thing(): pass\n", "click command"),
+    "hollow": ("journals", "class thing:\n    def __init__(self, path): pass\n", "has no open"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def careful(site: Path) -> Path:
+    """A third party's distribution with two drivers."""
+    install(
+        site,
+        "acme-upgrades",
+        "1.0.0",
+        entry_points="[noodle_upgrade.strategies]\ncareful = acme_upgrades:Careful\nslow = acme_upgrades:Careful\n",
+        files={"acme_upgrades.py": CAREFUL, "print_nothing.py": ""},
+    )
+    return site
+
+
+def bad_driver(site: Path, name: str, group: str, code: str, *, distribution: str = "") -> None:
+    module = f"{(distribution or name).replace('-', '_')}_driver"
+    points = f"[noodle_upgrade.{group}]\n{name} = {module}:thing\n"
+    install(site, distribution or f"bad-{name}", entry_points=points, files={f"{module}.py": code})
+
+
+@pytest.mark.parametrize(
+    ("name", "drivers"),
+    [
+        ("careful", ["careful"]),
+        ("strategies:careful", ["careful"]),
+        ("Acme_Upgrades", ["careful", "slow"]),
+        ("sqlite", ["sqlite"]),
+    ],
+)
+def test_info_describes_a_driver_by_its_name_or_its_distributions(noodle, careful, name, drivers):
+    ran = noodle("plugins", "info", name, "--json")
+    assert ran.code == 0, ran
+    assert ran.json["plugins"] == []
+    assert [row["name"] for row in ran.json["drivers"]] == drivers
+    assert "acme_upgrades" not in sys.modules
+
+
+def test_info_of_a_driver_says_where_it_is_from_and_what_it_takes(noodle, careful):
+    out = noodle("plugins", "info", "careful").out
+    for words in ("Small shares first.", "strategies", "acme-upgrades 1.0.0", "acme_upgrades:Careful", "bake=60.0"):
+        assert words in out
+
+
+def test_info_of_a_distribution_describes_its_plugins_and_drivers(noodle, site):
+    install(
+        site, "acme-both",
+        entry_points="[noodle_upgrade.plugins]\nboth = acme_audit:Audit\n"
+        "[noodle_upgrade.strategies]\nboth-ways = acme_both:Careful\n",
+        files={"acme_both.py": CAREFUL, "print_nothing.py": ""},
+    )  # fmt: skip
+    ran = noodle("plugins", "info", "acme-both", "--json")
+    assert ([row["name"] for row in ran.json["plugins"]], ran.code) == (["both"], 0)
+    assert [row["name"] for row in ran.json["drivers"]] == ["both-ways"]
+
+
+@pytest.mark.parametrize(("name", "meant"), [("carefull", "careful"), ("acme-upgrade", "acme-upgrades")])
+def test_info_of_a_driver_that_is_not_there_suggests_one(noodle, careful, name, meant):
+    ran = noodle("plugins", "info", name)
+    assert ran.code == 2
+    assert f"Did you mean {meant!r}?" in ran.err
+
+
+def test_the_doctor_loads_every_driver_and_those_that_work_are_well(noodle, careful):
+    ran = noodle("plugins", "doctor", "--json")
+    assert ran.code == 0, ran.out
+    rows = {(row["group"], row["name"]): row for row in ran.json["drivers"]}
+    assert {("strategies", "careful"), ("strategies", "gradual"), ("journals", "sqlite"), ("sources", "wheel")} <= set(
+        rows
+    )
+    assert all(row["error"] is None for row in rows.values())
+    assert "careful" in noodle("plugins", "doctor").out
+
+
+def test_the_doctor_names_every_driver_that_does_not_work_and_the_others_are_checked(noodle, careful):
+    for name, (group, code, _) in BAD_DRIVERS.items():
+        bad_driver(careful, name, group, code)
+    ran = noodle("plugins", "doctor", "--json")
+    assert ran.code == 6
+    rows = {row["name"]: row for row in ran.json["drivers"]}
+    for name, (_, _, words) in BAD_DRIVERS.items():
+        assert rows[name]["error"] is not None, name
+        assert words in f"{rows[name]['error']['message']} {rows[name]['error']['hint']}"
+    assert rows["careful"]["error"] is None
+    assert ran.json["ok"] is False
+
+
+def test_one_driver_that_ends_the_process_does_not_hide_the_others_of_its_distribution(noodle, site):
+    points = "[noodle_upgrade.strategies]\na = acme_two_a:thing\nb = acme_two_b:Careful\n"
+    files = {"acme_two_a.py": "import os\nos._exit(7)\n", "acme_two_b.py": CAREFUL, "print_nothing.py": ""}
+    install(site, "acme-two", entry_points=points, files=files)
+    rows = {row["name"]: row for row in noodle("plugins", "doctor", "acme-two", "--json").json["drivers"]}
+    assert "exit code 7" in rows["a"]["error"]["message"]
+    assert rows["b"]["error"] is None
+
+
+def test_a_name_that_two_distributions_claim_is_reported_with_both(noodle, careful):
+    bad_driver(careful, "careful", "strategies", CAREFUL, distribution="acme-rival")
+    ran = noodle("plugins", "doctor", "strategies:careful", "--json")
+    assert ran.code == 6
+    (row,) = ran.json["drivers"]
+    assert "claimed more than once: by acme-rival 1.0" in row["error"]["message"]
+    assert "Uninstall all but one of them." in noodle("plugins", "doctor", "careful").out
+    # The list says the same in one line, and goes on.
+    assert "acme-rival, acme-upgrades" in noodle("plugins", "list").out
+
+
+def test_a_driver_that_hangs_is_given_up_after_its_time(site):
+    bad_driver(site, "hangs", "judges", HANGS)
+    (row,) = probing.examined_drivers([("judges", "hangs")], limit=2.0)
+    assert row["error"]["code"] == "plugin.timeout"
+
+
+def test_a_stack_whose_driver_ends_the_process_does_not_fit(noodle, site, file):
+    bad_driver(site, "vanishing", "strategies", "import os\nos._exit(7)\n")
+    file.write_text('[stack]\nplugins = ["swapper"]\nstrategy = "vanishing"\n')
+    ran = noodle("stack", "check", file)
+    assert ran.code == 6
+    assert "exit code 7" in " ".join(ran.out.split())
+
+
+def test_a_stack_that_requires_a_plugin_that_is_not_installed_does_not_fit(noodle, site, file):
+    file.write_text('[runtime_upgrade.plugins]\nrequired = ["swaper"]\n')
+    ran = noodle("stack", "check", file)
+    assert ran.code == 6
+    assert "Did you mean 'swapper'?" in " ".join(ran.out.split())
+
+
 def test_a_stack_that_fits_says_so_in_its_order(noodle, site, file):
     ran = noodle("stack", "check", file, "--json")
     assert ran.code == 0, ran.out
@@ -221,14 +371,14 @@ def test_a_stack_that_fits_says_so_in_its_order(noodle, site, file):
     ("text", "words"),
     [
         ('[stack]\nplugins = ["swaper"]\n', "Did you mean 'swapper'?"),
-        ('[stack]\nplugins = ["swapper"]\nstrategy = "gradul"\n', "no strategy 'gradul'"),
+        ('[stack]\nplugins = ["swapper"]\nstrategy = "gradul"\n', "No strategy 'gradul'"),
         ('[stack]\nplugins = ["swapper"]\n[swapper]\ndepth = 0\n', "swapper.depth"),
         ('[stack]\nplugins = ["swapper"]\n[swapper]\ndeph = 1\n', "Did you mean 'depth'?"),
         ('[stack]\nplugin = ["swapper"]\n', "Did you mean 'plugins'?"),
         ("[[[", "line 1"),
         ('[stack]\nplugins = ["leaves"]\n', "plugins doctor"),
         ('[stack]\nplugins = ["first", "second"]\n', "circular"),
-        ('[stack]\nplugins = ["swapper"]\ndecider = "gradual"\n', "no decider"),
+        ('[stack]\nplugins = ["swapper"]\ndecider = "gradual"\n', "No decider"),
     ],
 )
 def test_a_stack_that_does_not_fit_ends_with_6_and_says_why(noodle, site, file, text, words):
@@ -275,6 +425,36 @@ def test_a_lock_is_the_same_twice_and_what_was_locked_fits(noodle, site, file, t
     ran = noodle("stack", "check", file, "--locked", "--json")
     assert [f for f in ran.json["findings"] if f["code"] == "stack.lock"] == []
     assert ran.code == 0
+
+
+def test_what_is_locked_brings_noodle_and_noodle_run_as_well(noodle, site, file, tmp_path):
+    for name, needs in (("noodle-upgrade-server", ("acme-listener",)), ("noodle-upgrade-cli", ("acme-colours",))):
+        command = "[noodle_upgrade.commands]\nrun = acme_run:run\n" if "server" in name else ""
+        install(site, name, "0.1.0", requires=needs, entry_points=command, files={f"{name[15:]}_of_acme.py": ""})
+    install(site, "acme-listener", "3.0")
+    install(site, "acme-colours", "4.0")
+    ran = noodle("stack", "lock", file, "--requirements", tmp_path / "req.txt")
+    assert ran.code == 0, ran
+    lines = (tmp_path / "req.txt").read_text().splitlines()
+    assert {"noodle-upgrade-cli==0.1.0", "noodle-upgrade-server==0.1.0"} <= set(lines)
+    assert {"acme-listener==3.0", "acme-colours==4.0"} <= set(lines)
+    assert len(lines) == len(set(lines))
+    assert noodle("stack", "check", file, "--locked").code == 0
+
+
+def test_without_the_server_only_what_is_there_is_locked(noodle, site, file, monkeypatch):
+    real = locks.distribution
+
+    def without(name: str):
+        if name.startswith(("noodle-upgrade-server", "noodle-upgrade-cli")):
+            raise locks.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(locks, "distribution", without)
+    monkeypatch.setattr(locks, "foreign_commands", dict)
+    assert noodle("stack", "lock", file).code == 0
+    lock = tomllib.loads(file.with_suffix(".lock").read_text())
+    assert not {"noodle-upgrade-server", "noodle-upgrade-cli"} & {row["name"] for row in lock["distribution"]}
 
 
 def change(site: Path, what: str) -> None:
@@ -390,6 +570,56 @@ def test_config_check_warns_of_what_has_no_effect(noodle, site, file):
     ran = noodle("config", "check", file)
     assert ran.code == 0
     assert "noodle-upgrade-compiler" in " ".join(ran.out.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        ('[stack]\nplugins = ["swaper", "audit"]\n', "stack.plugins", "Did you mean 'swapper'?"),
+        ('[stack]\nstrategy = "gradul"\n', "stack.strategy", "Did you mean 'gradual'?"),
+        ('[stack]\ndecider = "gradual"\n', "stack.decider", "Install the plugin that brings this decider."),
+        ('[runtime_upgrade.drivers]\njudge = "kilswitch"\n', "runtime_upgrade.drivers.judge", "'killswitch'?"),
+        ('[runtime_upgrade.drivers]\njournal = "sqlit"\n', "runtime_upgrade.drivers.journal", "'sqlite'?"),
+        ('[runtime_upgrade.sources]\norder = ["weel"]\n', "runtime_upgrade.sources.order", "'wheel'?"),
+        ('[runtime_upgrade.plugins]\nenabled = ["swaper"]\n', "runtime_upgrade.plugins.enabled", "'swapper'?"),
+        ('[runtime_upgrade.plugins]\nrequired = ["swaper"]\n', "runtime_upgrade.plugins.required", "'swapper'?"),
+        ('[runtime_upgrade.plugins]\ndisabled = ["swaper"]\n', "runtime_upgrade.plugins.disabled", "'swapper'?"),
+    ],
+)
+def test_config_check_warns_of_a_plugin_or_driver_that_is_not_installed(noodle, site, file, text, key, words):
+    file.write_text(text)
+    ran = noodle("config", "check", file)
+    assert ran.code == 0, ran
+    shown = " ".join(ran.out.split())
+    assert words in shown
+    assert "1 file can be used; 1 warning." in shown
+    (problem,) = noodle("config", "check", file, "--json").json["problems"]
+    assert (problem["key"], problem["severity"]) == (key, "warning")
+    assert problem["origin"].startswith("file ")
+    assert "not installed" in problem["problem"]
+
+
+def test_config_check_counts_a_plugin_that_cannot_be_loaded_among_its_warnings(noodle, site, file):
+    broken(site, "explodes", "raise RuntimeError('no')\n")
+    file.write_text("")
+    (problem,) = noodle("config", "check", file, "--json").json["problems"]
+    assert problem["key"] == "explodes"
+    assert "RuntimeError: no" in problem["problem"]
+
+
+def test_config_check_says_nothing_of_drivers_and_plugins_that_are_there_or_switched_off(noodle, site, file):
+    file.write_text(
+        '[stack]\nplugins = ["swapper"]\n[runtime_upgrade.plugins]\ndisabled = ["telemetry"]\n'
+        '[runtime_upgrade.drivers]\ndecider = "unanimous"\n'
+    )
+    ran = noodle("config", "check", file)
+    assert "1 file can be used; 0 warnings." in ran.out
+
+
+def test_config_check_imports_no_driver(noodle, site, file):
+    bad_driver(site, "vanishing", "strategies", "import os\nos._exit(7)\n")
+    file.write_text('[stack]\nplugins = ["swapper"]\nstrategy = "vanishing"\n')
+    assert "0 warnings" in noodle("config", "check", file).out
 
 
 def test_config_check_of_a_file_that_is_not_there_names_it(noodle, site):

@@ -55,6 +55,13 @@ def test_every_option_reaches_the_program_typed(noodle, program):
     }
 
 
+@pytest.mark.parametrize("command", ["plan", "upgrade"])
+def test_the_help_says_whom_a_parameter_is_for(noodle, command):
+    out = " ".join(noodle(command, "--help").out.split())
+    assert "a plain KEY is the strategy's, judge.KEY the judge's, PLUGIN.KEY that plugin's" in out
+    assert "--set bake=5 --set judge.calls=20" in out
+
+
 def test_several_components_are_one_plan(noodle, program):
     ran = noodle("plan", "greeter==2.0", "engine", "3.0", "--json")
     assert [one["component_name"] for one in asked(program, "/v1/plans")[0]["requests"]] == ["greeter", "engine"]
@@ -117,12 +124,43 @@ def test_an_infeasible_upgrade_is_not_started(noodle, program):
     assert ran.json["error"]["code"] == "swap.refused"
 
 
-def test_findings_that_stop_an_upgrade_are_the_error(noodle, program):
+def finding(severity: str, message: str, subject: str = "greeter") -> dict[str, str]:
+    return {"severity": severity, "code": "x", "message": message, "subject": subject, "hint": ""}
+
+
+@pytest.mark.parametrize(
+    ("level", "critical", "stopping"),
+    [
+        ("strict", False, ["Ugly.", "No upgrades on Fridays."]),
+        ("normal", False, ["Ugly."]),
+        ("permissive", True, ["Ugly."]),
+        ("of tomorrow", False, ["Ugly.", "No upgrades on Fridays.", "It is Friday."]),
+    ],
+)
+def test_only_the_findings_that_stop_an_upgrade_are_the_error(noodle, program, level, critical, stopping):
     program.findings = [
-        {"severity": "warning", "code": "x", "message": "No upgrades on Fridays.", "subject": "greeter"}
+        finding("error", "Ugly."),
+        finding("warning", "No upgrades on Fridays."),
+        finding("info", "It is Friday."),
     ]
+    program.level = level
+    program.critical = critical
     ran = noodle("upgrade", "greeter", "2.0", "-y", "--json")
     assert (ran.code, ran.json["error"]["code"]) == (4, "validation.failed")
+    assert [line.partition(": ")[2] for line in ran.json["error"]["details"]["findings"]] == stopping
+    # All of them are in the plan that is shown above the error.
+    ran = noodle("upgrade", "greeter", "2.0", "-y")
+    assert "It is Friday." in ran.out
+    many = len(stopping) > 1
+    assert f"{len(stopping)} finding{'s stop' if many else ' stops'} this upgrade" in ran.err
+
+
+def test_a_rejection_is_one_sentence(noodle, program):
+    error = {"code": "decision.rejected", "message": "The upgrade was rejected: no upgrades on Fridays..", "hint": ""}
+    program.on_start = lambda upgrade_id: program.finish(upgrade_id, "rejected", error)
+    out = noodle("upgrade", "greeter", "2.0", "-y").out
+    assert "no upgrades on Fridays." in out
+    assert ".." not in out
 
 
 def test_without_a_terminal_and_without_yes_it_is_started_and_waits_for_somebody_else(noodle, program):
@@ -134,6 +172,33 @@ def test_without_a_terminal_and_without_yes_it_is_started_and_waits_for_somebody
     ran = noodle("upgrade", "greeter", "2.0", "--json")
     assert (ran.code, ran.json["waiting_for_approval"]) == (5, True)
     assert noodle("upgrade", "greeter", "2.0", "--no-wait").code == 5
+
+
+def test_what_it_waits_for_at_a_gate_is_named(noodle, program):
+    def gated(upgrade_id: str) -> None:
+        program.move(upgrade_id, "shifting")
+        program.wait_at_a_gate(upgrade_id, "after lunch")
+
+    program.on_start = gated
+    ran = noodle("upgrade", "greeter", "2.0")
+    assert ran.code == 5
+    assert ran.out == "up-1 waits for the gate 'after lunch': noodle approve up-1\n"
+    ran = noodle("upgrade", "greeter", "2.0", "--json")
+    assert ran.json["awaits"] == "the gate 'after lunch'"
+
+
+def test_an_approval_says_what_it_was_for(noodle, program):
+    program.begin("up-9", {"plan_id": "plan-9", "steps": []})
+    program.wait_at_a_gate("up-9", "after lunch")
+    ran = noodle("approve", "up-9")
+    assert "It waited for the gate 'after lunch'." in ran.out
+    program.begin("up-9", {"plan_id": "plan-9", "steps": []})
+    program.wait_at_a_gate("up-9", "after lunch")
+    assert noodle("approve", "up-9", "--json").json["awaits"] == "the gate 'after lunch'"
+    program.begin("up-8", {"plan_id": "plan-8", "steps": []})
+    ran = noodle("approve", "up-8")
+    assert ran.code == 0
+    assert "waits for nobody" in ran.err
 
 
 def test_where_the_settings_approve_by_themselves_it_goes_on_to_the_end(noodle, program):
@@ -196,10 +261,42 @@ def test_a_cancelled_upgrade_ends_with_0(noodle, program):
     assert (ran.code, ran.out) == (0, "up-1: cancelled\n")
 
 
-def test_a_rollback_without_a_terminal_needs_yes(noodle, program):
+def point(rollback_id: str, component: str, old: str, new: str, upgrade_id: str) -> dict[str, str]:
+    return {
+        "rollback_id": rollback_id,
+        "upgrade_id": upgrade_id,
+        "component_name": component,
+        "from_version": old,
+        "to_version": new,
+        "created_at": "2031-05-04T10:00:00+00:00",
+    }
+
+
+def test_a_rollback_without_a_terminal_says_what_it_would_do_and_needs_yes(noodle, program):
+    program.points = [
+        point("rb-4", "greeter", "1.0", "3.0", "up-3"),  # gone back from already
+        point("rb-3", "greeter", "1.0", "2.0", "up-2"),
+        point("rb-2", "engine", "3", "4", "up-2"),
+        point("rb-1", "greeter", "0.9", "1.0", "up-1"),
+    ]
+    program.components[0]["version"] = "2.0"
     ran = noodle("rollback", "greeter")
     assert ran.code == 2
-    assert "--yes" in ran.err
+    assert ran.out == "Would go back: greeter 2.0 -> 1.0, engine 4 -> 3 (point rb-3 of 2031-05-04 10:00:00Z).\n"
+    assert "Nothing was asked of the program" not in ran.err
+    assert "Do:    Add --yes" in ran.err
+    assert "Would go back: greeter 1.0 -> 0.9 (point rb-1" in noodle("rollback", "greeter", "--to", "rb-1").out
+    ran = noodle("rollback", "greeter", "--json")
+    assert (ran.code, ran.json["error"]["code"]) == (2, "usage")
+    assert [one["rollback_id"] for one in ran.json["error"]["details"]["rollback_points"]] == ["rb-3", "rb-2"]
+    assert asked(program, "/v1/rollbacks") == []
+
+
+@pytest.mark.parametrize("words", [("greeter",), ("greeter", "--to", "rb-9")])
+def test_a_rollback_that_has_no_point_says_so_before_it_asks_for_yes(noodle, program, words):
+    ran = noodle("rollback", *words)
+    assert ran.code == 4
+    assert "nothing to go back to" in ran.err
     assert asked(program, "/v1/rollbacks") == []
 
 

@@ -81,6 +81,19 @@ def test_a_way_back_is_shown_where_it_left_the_way_there():
     assert card.weight == 0.0
 
 
+def test_a_board_names_the_gate_that_is_waited_at_until_it_is_passed(program):
+    program.begin("up-1", {})
+    program.move("up-1", "shifting")
+    program.wait_at_a_gate("up-1", "after lunch")
+    board = Board()
+    for event in program.events:
+        board.take(event)
+    assert "waits for the gate 'after lunch': noodle approve up-1" in shown(board)
+    program.pass_the_gate("up-1")
+    board.take(program.events[-1])
+    assert "waits for" not in shown(board).partition("upgrade.phase")[0]
+
+
 def test_a_finished_upgrade_has_all_steps_behind_it():
     card = Card(upgrade_id="up-1")
     for to in STEPS[1:]:
@@ -137,6 +150,21 @@ def test_watching_what_has_ended_says_how_it_ended(noodle, program):
     assert ran.code == 1
     assert "rolled back" in ran.out
     assert noodle("watch", "up-7").code == 2
+
+
+def test_watching_without_a_terminal_says_what_is_waited_for_and_how_it_goes_on(noodle, program):
+    program.begin("up-1", {})
+    program.move("up-1", "shifting")
+    program.wait_at_a_gate("up-1", "after lunch")
+    ran: list = []
+    watcher = threading.Thread(target=lambda: ran.append(noodle("watch", "up-1")))
+    watcher.start()
+    program.wait_for_a_watcher()
+    program.pass_the_gate("up-1")
+    program.finish("up-1")
+    watcher.join(30)
+    assert ran[0].code == 0
+    assert "up-1 waits for the gate 'after lunch': noodle approve up-1" in ran[0].err
 
 
 class Terminal:

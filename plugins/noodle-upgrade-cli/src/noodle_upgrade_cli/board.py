@@ -56,8 +56,11 @@ class Card:
             case "upgrade.phase":
                 self._moved(str(data.get("to", self.phase)))
             case "upgrade.approval_needed":
-                self.waiting = str(data.get("awaits") or data.get("gate") or "approval")
+                gate = f"the gate {data['gate']!r}" if data.get("gate") else "approval"
+                self.waiting = str(data.get("awaits") or gate)
             case "upgrade.step":
+                # A strategy goes on: whoever was waited for has come.
+                self.waiting = ""
                 self.doing = message or str(data.get("step", ""))
                 self.weight = _share(data.get("weight"), self.weight)
             case "upgrade.measured":

@@ -16,6 +16,7 @@ from noodle_upgrade_cli.failures import ConnectionLostError, ControlRefusedError
 from noodle_upgrade_cli.locate import Address, is_alive
 from noodle_upgrade_cli.streaming import StreamEvent, split
 from noodle_upgrade_core.errors import UpgradeError
+from noodle_upgrade_core.isolation import in_words
 
 __all__ = ["ControlClient"]
 
@@ -77,7 +78,7 @@ class ControlClient:
         answer = self.post("/v1/upgrades", {"plan_id": plan_id, "approve": approve}, limit=WORK_SECONDS)
         upgrade_id = answer.get("upgrade_id")
         if not isinstance(upgrade_id, str) or not upgrade_id:
-            raise ProtocolError("The program started an upgrade without naming it.", hint="Look at `noodle status`.")
+            raise ProtocolError("The program started an upgrade without naming it.", hint="See `noodle status`.")
         return upgrade_id
 
     def upgrade(self, upgrade_id: str, *, wait: float = 0.0) -> dict[str, Any]:
@@ -199,7 +200,7 @@ class _Translation:
             ) from error
         if isinstance(error, httpx.HTTPError):
             raise ConnectionLostError(
-                f"The connection to the program broke: {type(error).__name__} {error}".rstrip(),
+                f"The connection to the program broke: {in_words(error)}.",
                 hint="Look at it with `noodle status`; after a crash a restart comes back on exactly one version.",
                 safe=self.safe,
             ) from error
@@ -214,12 +215,10 @@ def _unreachable(address: Address, error: Exception) -> UpgradeError:
         )
     if address.pid and not is_alive(address.pid):
         message = f"The program that listened at {address.shown} (process {address.pid}) is gone."
-        hint = (
-            "Start it again: it comes back on the version that its journal names. `noodle doctor` checks the journal."
-        )
+        hint = "Start it again: it comes back on the version that its journal names, which `noodle doctor` checks."
     elif address.pid:
         message = f"Process {address.pid} is there, but nothing listens at {address.shown}."
-        hint = "It may be starting or stopping; try again. If not, look at its log."
+        hint = "Try again, in case it starts or stops just now; else look at its log."
     else:
         message = f"Nothing listens at {address.shown}: {error}."
         hint = "Start a program with `noodle run module:app`, or name the right address with --state or --url."
@@ -244,10 +243,10 @@ def _object(body: bytes) -> dict[str, Any]:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(
-            "The answer is not JSON.", hint="Is this the control API of a noodle program? Check --url."
+            "The answer is not JSON.", hint="Check --state and --url: this may be no control API of a noodle program."
         ) from error
     if not isinstance(value, dict):
-        raise ProtocolError(f"The answer is a {type(value).__name__}, not an object.")
+        raise ProtocolError(f"The answer is JSON of type {type(value).__name__}, not an object.")
     return value
 
 
@@ -265,7 +264,6 @@ def _refusal(response: httpx.Response, body: bytes) -> UpgradeError:
         return ControlRefusedError("The program does not accept this token.", hint=_TOKEN_HINT, safe=_UNTOUCHED)
     return ProtocolError(
         f"The program answered {response.request.url.path} with status {status} and no error of this API.",
-        hint="It may speak another version of the control API: compare `noodle --version` with the program's.",
         safe="",
     )
 
@@ -276,7 +274,7 @@ _TOKEN_HINT = "Give the program's token with --token-file or NOODLE_TOKEN."  # n
 def _rows(answer: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     rows = answer.get(key)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ProtocolError(f"The answer has no list {key!r}.", hint="Compare the versions: `noodle --version`.")
+        raise ProtocolError(f"The answer has no list {key!r}.")
     return rows
 
 

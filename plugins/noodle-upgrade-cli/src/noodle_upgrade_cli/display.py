@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from noodle_upgrade_cli.output import grid, line
-from noodle_upgrade_cli.text import clean, milliseconds, seconds, span, when
+from noodle_upgrade_cli.text import clean, milliseconds, seconds, sentence, span, when
 
 __all__ = [
     "arms_rows",
@@ -23,6 +23,8 @@ __all__ = [
     "plan_view",
     "progress_of",
     "result_view",
+    "stopping_findings",
+    "waits_for",
 ]
 
 _SEVERITY = {"error": "red", "warning": "yellow", "info": "dim"}
@@ -114,11 +116,48 @@ def findings_view(findings: Sequence[Mapping[str, Any]]) -> RenderableType:
         [
             Text(clean(finding.get("severity", "")), style=_SEVERITY.get(str(finding.get("severity")), "")),
             Text(clean(finding.get("subject") or finding.get("source") or "")),
-            clean(" ".join(str(finding[key]) for key in ("message", "hint") if finding.get(key))),
+            clean(f"{sentence(finding.get('message') or '')} {finding.get('hint') or ''}".strip()),
         ]
         for finding in findings
     ]
     return grid(["Finding", "About", "What"], rows)
+
+
+def stopping_findings(plan: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the findings of a plan that stop it, as the program decides it; all of them where that cannot be told."""
+    # Of the core only where a plan was refused: it takes time to import.
+    from noodle_upgrade_core.model import Finding, Severity, ValidationLevel, stops  # noqa: PLC0415
+
+    findings = _list(plan.get("findings"))
+    critical = {
+        str(component.get("name"))
+        for component in (_mapping(step.get("component")) for step in _list(plan.get("steps")))
+        if component.get("critical")
+    }
+    try:
+        level = ValidationLevel(str(_list(plan.get("requests"))[0].get("validation_level")))
+        stopping = [
+            finding
+            for finding in findings
+            if stops(
+                Finding(
+                    severity=Severity(str(finding.get("severity"))),
+                    code="",
+                    message="",
+                    subject=str(finding.get("subject") or ""),
+                ),
+                level,
+                critical,
+            )
+        ]
+    except (IndexError, ValueError):
+        return findings
+    return stopping or findings
+
+
+def waits_for(state: Mapping[str, Any]) -> str:
+    """Return what an upgrade waits for and what lets it go on, in words that follow its name."""
+    return clean(f"waits for {state.get('awaits') or 'approval'}: noodle approve {state.get('upgrade_id', '')}")
 
 
 def progress_of(state: Mapping[str, Any]) -> str:
@@ -179,8 +218,8 @@ def error_view(error: Mapping[str, Any]) -> RenderableType:
     """Return an error of the API: what, what is safe, what to do."""
     return fields(
         [
-            ("error", Text(clean(error.get("message", "")), style=_BAD)),
-            ("safe", error.get("safe")),
+            ("error", Text(sentence(error.get("message", "")), style=_BAD)),
+            ("safe", sentence(error.get("safe") or "")),
             ("do", error.get("hint")),
         ]
     )

@@ -18,40 +18,31 @@ from typing import Any
 
 import attrs
 
+from noodle_upgrade_cli.fitness import look_at
 from noodle_upgrade_core import __version__ as core_version
 from noodle_upgrade_core.config import Settings, load_settings
 from noodle_upgrade_core.config.documents import read_document
 from noodle_upgrade_core.config.sections import PluginSettings, RuntimeUpgradeSettings
 from noodle_upgrade_core.drivers import Drivers
-from noodle_upgrade_core.errors import SettingsError, UpgradeError
+from noodle_upgrade_core.errors import DriverUnknownError, SettingsError, UpgradeError
 from noodle_upgrade_core.hookspecs import Host
 from noodle_upgrade_core.model import Finding, Severity
 from noodle_upgrade_core.plugins import Candidates, PluginInfo, PluginSet
 from noodle_upgrade_core.plugins import loading as plugin_sets
 from noodle_upgrade_core.plugins.installed import canonical
-from noodle_upgrade_core.settings import meta_of
+from noodle_upgrade_core.plugins.selection import chosen as selected
+from noodle_upgrade_core.settings import Problem, meta_of, suggestion
 from noodle_upgrade_core.wire import to_wire
 
-__all__ = ["examine", "main"]
-
-_METHODS: Mapping[str, tuple[str, ...]] = {
-    "deciders": ("combine",),
-    "journals": ("open", "active", "begin", "commit", "recover"),
-    "judges": ("observe",),
-    "sources": ("fetch", "versions"),
-    "strategies": ("rollout",),
-}
-_MADE_WITHOUT_ARGUMENTS = ("deciders", "judges")
+__all__ = ["examine", "examine_drivers", "main"]
 
 
-def examine(
-    files: Sequence[str], *, only: Sequence[str] = (), load: bool = True, make: bool = True, drivers: bool = True
-) -> dict[str, Any]:
+def examine(files: Sequence[str], *, only: Sequence[str] = (), load: bool = True, make: bool = True) -> dict[str, Any]:
     """Load what these settings files say, and report: JSON values only.
 
-    `only` names the plugins to look at, whatever the settings say. Without `load` no plugin is imported; without `make`
-    they are imported, for their settings classes, and not made. The report has `plugins`, `drivers`, `findings`,
-    `settings`, `problems` and `digest`.
+    `only` names the plugins to look at, whatever the settings say. Without `load` no plugin is imported. Without `make`
+    they are imported, for their settings classes, and not made; drivers are then looked up and not imported. The report
+    has `plugins`, `drivers`, `findings`, `settings`, `problems` and `digest`.
     """
     report: dict[str, Any] = {"plugins": [], "drivers": [], "findings": [], "settings": [], "problems": []}
     findings: list[Finding] = []
@@ -75,7 +66,8 @@ def examine(
         findings.append(finding_of(refusal, subject=", ".join(files)))
         report["problems"] = _errors(refusal)
     else:
-        report["problems"] = [{**one.to_wire(), "severity": one.severity.value} for one in settings.problems()]
+        problems = [*settings.problems(), *([] if make or only else _not_installed(settings))]
+        report["problems"] = [{**one.to_wire(), "severity": one.severity.value} for one in problems]
     if make:
         chosen = _made(candidates, settings)
         required = settings.runtime_upgrade.plugins.required
@@ -84,14 +76,22 @@ def examine(
         report["plugins"] = [_plugin(chosen, info, seconds) for info in _infos(chosen)]
         chosen.close()
     else:
-        findings += [finding_of(failure.error, subject=failure.info.name) for failure in candidates.failures]
-    if drivers and not only:
+        # Those that are not installed are problems already, by the setting that names them.
+        failures = [failure for failure in candidates.failures if "installed" not in failure.error.details]
+        findings += [finding_of(failure.error, subject=failure.info.name) for failure in failures]
+    if make and not only:
         report["drivers"], found = _drivers(settings)
         findings += found
     report["settings"] = [attrs.asdict(row) for row in settings.explain()]
     report["digest"] = settings.digest()
     report["findings"] = to_wire(findings)
     return report
+
+
+def examine_drivers(names: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Load drivers, each given by group and name, and report: `drivers` has a row for each, in order."""
+    installed = Drivers()
+    return {"drivers": [look_at(installed, group, name) for group, name in names]}
 
 
 def _choice(files: Sequence[str]) -> Settings | None:
@@ -139,11 +139,20 @@ def _errors(error: SettingsError) -> list[dict[str, Any]]:
 
 def _collected(settings: Settings, only: Sequence[str]) -> Candidates:
     chosen = settings.runtime_upgrade.plugins
-    return plugin_sets.collect(
-        plugin_sets.index(),
+    infos = plugin_sets.index()
+    candidates = plugin_sets.collect(
+        infos,
         enabled=only or (*chosen.enabled, *(chosen.required if chosen.enabled else ())),
         disabled=() if only else chosen.disabled,
         core_version=core_version,
+    )
+    if only or chosen.enabled:
+        return candidates
+    # Where all take part, those that are required and not there are not among them.
+    _, missing = selected(infos, (), (), chosen.required, ())
+    known = {failure.info.name for failure in candidates.failures}
+    return attrs.evolve(
+        candidates, failures=(*candidates.failures, *(one for one in missing if one.info.name not in known))
     )
 
 
@@ -233,34 +242,81 @@ def _settings_of(cls: type[Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _drivers(settings: Settings) -> tuple[list[dict[str, str]], list[Finding]]:
-    named = settings.drivers
-    wanted = [
-        ("deciders", named.decider),
-        ("judges", named.judge),
-        ("journals", named.journal),
-        ("strategies", named.strategy),
-        *(("sources", name) for name in settings.runtime_upgrade.sources.order),
+def _wanted(settings: Settings) -> list[tuple[str, str, str]]:
+    """Return the drivers that settings name: the setting, the group, the name."""
+    groups = {"decider": "deciders", "judge": "judges", "journal": "journals", "strategy": "strategies"}
+    return [
+        *(
+            (_setting(settings, key, f"drivers.{key}"), group, getattr(settings.drivers, key))
+            for key, group in groups.items()
+        ),
+        *(("runtime_upgrade.sources.order", "sources", name) for name in settings.runtime_upgrade.sources.order),
     ]
-    installed, rows, findings = Drivers(), [], []
-    for group, name in wanted:
+
+
+def _setting(settings: Settings, in_stack: str, in_core: str) -> str:
+    """Return the setting that says something: the stack's wins."""
+    return f"stack.{in_stack}" if getattr(settings.stack, in_stack) else f"runtime_upgrade.{in_core}"
+
+
+def _not_installed(settings: Settings) -> list[Problem]:
+    """Return the names of plugins and drivers in the settings that nothing here has, as warnings."""
+    problems = []
+
+    def warn(key: str, what: str, hint: str) -> None:
+        problems.append(
+            Problem(
+                key=key,
+                problem=what,
+                hint=hint,
+                origin=settings.origins.get(key, "default"),
+                severity=Severity.WARNING,
+            )
+        )
+
+    installed = Drivers()
+    for key, group, name in _wanted(settings):
+        what = "source" if group == "sources" else key.rpartition(".")[2]
         try:
-            rows.append(attrs.asdict(installed.info(group, name)))
-            driver = installed.get(group, name)
-            if group in _MADE_WITHOUT_ARGUMENTS:
-                installed.make(group, name)
+            installed.info(group, name)
+        except DriverUnknownError as error:
+            warn(key, f"names the {what} {name!r}, which is not installed", error.hint)
         except UpgradeError as error:
-            findings.append(finding_of(error, subject=f"{group}: {name}"))
-            continue
-        missing = [method for method in _METHODS[group] if not callable(getattr(driver, method, None))]
-        if missing and isinstance(driver, type):
+            warn(key, f"names the {what} {name!r}, which is claimed more than once", error.hint)
+    chosen = settings.runtime_upgrade.plugins
+    names = sorted({info.name for info in plugin_sets.index()})
+    known = {canonical(name) for name in names}
+    lists = [
+        (_setting(settings, "plugins", "plugins.enabled"), chosen.enabled),
+        ("runtime_upgrade.plugins.required", chosen.required),
+    ]
+    for key, listed in lists:
+        for name in listed:
+            if canonical(name) not in known:
+                hint = suggestion(name, names) or f"Installed: {', '.join(names) or 'none'}."
+                warn(key, f"names the plugin {name!r}, which is not installed", hint)
+    for name in chosen.disabled:
+        # To switch off what is not there is no mistake, unless something else was meant.
+        if canonical(name) not in known and (hint := suggestion(name, names, cutoff=0.8)):
+            warn("runtime_upgrade.plugins.disabled", f"names the plugin {name!r}, which is not installed", hint)
+    return problems
+
+
+def _drivers(settings: Settings) -> tuple[list[dict[str, str]], list[Finding]]:
+    installed, rows, findings = Drivers(), [], []
+    for _, group, name in _wanted(settings):
+        row = look_at(installed, group, name)
+        if row["value"]:
+            rows.append({key: row[key] for key in ("name", "group", "distribution", "version", "value")})
+        if row["error"] is not None:
             findings.append(
                 Finding(
                     severity=Severity.ERROR,
-                    code="driver.unfit",
+                    code=row["error"]["code"],
+                    message=row["error"]["message"],
                     subject=f"{group}: {name}",
-                    message=f"{driver.__module__}:{driver.__qualname__} has no {', '.join(missing)}.",
-                    hint=f"A driver of {group} needs {', '.join(_METHODS[group])}.",
+                    hint=row["error"]["hint"],
+                    source="check",
                 )
             )
     return rows, findings
@@ -273,7 +329,7 @@ def main() -> None:
     sys.path[:] = request.pop("path")
     descriptor = request.pop("answer")
     try:
-        report = examine(**request)
+        report = examine_drivers(request["names"]) if "names" in request else examine(**request)
     except UpgradeError as error:
         report = {"error": error.to_wire()}
     with os.fdopen(descriptor, "w", encoding="utf-8") as answer:

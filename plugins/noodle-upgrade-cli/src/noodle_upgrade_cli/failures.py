@@ -14,7 +14,7 @@ import click
 from noodle_upgrade_cli import catalogue
 from noodle_upgrade_cli.exits import Exit, exit_of
 from noodle_upgrade_cli.options import Options
-from noodle_upgrade_cli.text import clean, clean_lines
+from noodle_upgrade_cli.text import clean, clean_lines, sentence
 from noodle_upgrade_core.errors import UpgradeError
 
 __all__ = [
@@ -27,6 +27,9 @@ __all__ = [
     "report",
     "speaks_json",
 ]
+
+
+_OTHER_VERSION = "It may speak another version of the control API: compare `noodle --version` with the program's."
 
 
 class UsageMistakeError(UpgradeError):
@@ -67,6 +70,9 @@ class ProtocolError(ControlError):
 
     code = "control.protocol"
 
+    def __init__(self, message: str, *, hint: str = _OTHER_VERSION, **more: Any) -> None:
+        super().__init__(message, hint=hint, **more)
+
 
 def speaks_json(options: Options, args: Sequence[str]) -> bool:
     """Return whether errors go out as JSON, also when the arguments could not even be parsed.
@@ -95,6 +101,9 @@ def speaks_json(options: Options, args: Sequence[str]) -> bool:
 
 def report(error: Exception, *, options: Options, args: Sequence[str]) -> int:
     """Print an error where it belongs and return the exit code."""
+    if _is_help(error) and not speaks_json(options, args):
+        click.echo(str(error), err=True)
+        return int(Exit.USAGE)
     wire, code = _described(error)
     if options.verbose and not isinstance(error, click.ClickException | click.Abort):
         sys.stderr.write("".join(traceback.format_exception(error)))
@@ -108,11 +117,11 @@ def report(error: Exception, *, options: Options, args: Sequence[str]) -> int:
     if code is Exit.INTERRUPTED:
         click.echo(clean(wire["message"]), err=True)
         return int(code)
-    click.echo(click.style("Error: ", fg="red", bold=True) + clean_lines(wire["message"]), err=True, color=color)
+    click.echo(click.style("Error: ", fg="red", bold=True) + sentence(wire["message"]), err=True, color=color)
     for line in _details(wire["details"]):
         click.echo(f"  - {line}", err=True)
     if wire["safe"]:
-        click.echo(click.style("Safe:  ", fg="green") + clean_lines(wire["safe"]), err=True, color=color)
+        click.echo(click.style("Safe:  ", fg="green") + sentence(wire["safe"]), err=True, color=color)
     if wire["hint"]:
         click.echo(click.style("Do:    ", fg="cyan") + clean_lines(wire["hint"]), err=True, color=color)
     return int(code)
@@ -126,9 +135,11 @@ def _described(error: Exception) -> tuple[dict[str, Any], Exit]:
         return wire, exit_of(str(wire["code"]))
     if isinstance(error, click.Abort):
         return _wire("interrupted", "Interrupted."), Exit.INTERRUPTED
+    if _is_help(error):
+        return _wire("usage", "Missing command.", hint=_help_of(error)), Exit.USAGE
     if isinstance(error, click.ClickException):
-        return _wire("usage", error.format_message()), Exit.USAGE
-    message = f"An error inside noodle itself: {type(error).__name__}: {error}"
+        return _wire("usage", sentence(error.format_message()), hint=_help_of(error)), Exit.USAGE
+    message = sentence(f"An error inside noodle itself: {type(error).__name__}: {error}")
     return _wire("internal", message, hint="Run it again with -v and report what it prints."), Exit.FAILED
 
 
@@ -136,10 +147,26 @@ def _wire(code: str, message: str, *, hint: str = "") -> dict[str, Any]:
     return {"code": code, "message": message, "hint": hint, "safe": "", "details": {}}
 
 
+def _is_help(error: Exception) -> bool:
+    """Return whether this is the help of a group that was called without a command; older clicks raise none."""
+    return type(error).__name__ == "NoArgsIsHelpError"
+
+
 def _usage(error: Exception) -> str:
-    if not isinstance(error, click.UsageError) or error.ctx is None:
-        return ""
-    return f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help'."
+    return error.ctx.get_usage() if isinstance(error, click.UsageError) and error.ctx is not None else ""
+
+
+def _help_of(error: Exception) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"See `{'noodle' if context is None else context.command_path} --help`."
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    """Return `key (origin) is wrong. What to do.`, as far as they are known."""
+    key, origin = str(row.get("key") or ""), str(row.get("origin") or "")
+    about = f"{key} ({origin})" if key and origin else key or origin
+    said = f"{about} {row['problem']}" if row.get("problem") else str(row.get("message") or about)
+    return f"{sentence(said)} {row.get('hint') or ''}".strip()
 
 
 def _details(details: Mapping[str, Any]) -> list[str]:
@@ -149,8 +176,7 @@ def _details(details: Mapping[str, Any]) -> list[str]:
         rows = details.get(key)
         for row in rows if isinstance(rows, list | tuple) else ():
             if isinstance(row, Mapping):
-                parts = [str(row[k]) for k in ("key", "problem", "message", "hint", "origin") if row.get(k)]
-                lines.append(clean(": ".join(parts)))
+                lines.append(clean(_row(row)))
             else:
                 lines.append(clean(row))
     return lines[:50]

@@ -22,8 +22,8 @@ __all__ = ["Address", "find", "is_alive", "state_directory", "version_warning"]
 DEFAULT_DIRECTORY = ".noodle"
 _MOST_BYTES = 1 << 20
 _HOW_TO_START = (
-    "Start a program with `noodle run module:app`, or embed `serve(upgrader)` in it. Another state directory is named"
-    " with --state or NOODLE_STATE_DIRECTORY."
+    "Start a program with `noodle run module:app`, or embed `serve(upgrader)` in it; if one runs, name its state"
+    " directory with --state or NOODLE_STATE_DIRECTORY."
 )
 
 
@@ -88,7 +88,7 @@ def state_directory(options: Options, environ: Mapping[str, str], *, warn: Calla
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process with this id exists, whoever owns it."""
+    """Return whether a process with this id runs, whoever owns it; an ended one that nobody waited for does not."""
     if pid <= 0:
         return False
     try:
@@ -96,8 +96,18 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        return True
-    return True
+        pass  # it is there, and another user's
+    return not _has_ended(pid)
+
+
+def _has_ended(pid: int) -> bool:
+    """Return whether a process is only an entry in the system's table by now; False where the system does not tell."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    # The name in brackets may hold anything, also brackets.
+    return stat.rpartition(")")[2].lstrip()[:1] in {"Z", "X"}
 
 
 def version_warning(health: Mapping[str, Any]) -> str:
@@ -180,18 +190,20 @@ def _token(options: Options, environ: Mapping[str, str], file: Path | None) -> s
     else:
         token = ""
     if token and not (token.isascii() and token.isprintable() and " " not in token):
-        raise UsageMistakeError("The token holds characters that no token has.", hint="Look at the token file.")
+        raise UsageMistakeError(
+            "The token holds characters that no token has.", hint="Look into the token's file, and at NOODLE_TOKEN."
+        )
     return token
 
 
 def _checked_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise UsageMistakeError(f"{url!r} is no address of a control API.", hint="Write it as http://127.0.0.1:8765.")
+        raise UsageMistakeError(f"{url!r} is no address of a control API.", hint="Write it as `http://127.0.0.1:8765`.")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise UsageMistakeError(
             f"{url!r} would send the token readable over the network.",
-            hint="Use https, or a tunnel: ssh -L 8765:127.0.0.1:8765 HOST, then --url http://127.0.0.1:8765.",
+            hint="Use https, or a tunnel: `ssh -L 8765:127.0.0.1:8765 HOST`, then `--url http://127.0.0.1:8765`.",
         )
     return url.rstrip("/")
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from noodle_upgrade_cli.catalogue import SERVED_BY, foreign_commands
 from noodle_upgrade_core.errors import SettingsError
 from noodle_upgrade_core.model import Finding, Severity
 from noodle_upgrade_core.plugins.installed import canonical
@@ -27,6 +28,7 @@ __all__ = ["compare", "installed_closure", "lock_of", "read_lock", "render"]
 
 LOCK_VERSION = 1
 _MOST_BYTES = 8 << 20
+_ANEW = "Make it anew with `noodle stack lock`."
 # Written by whoever installs, different for the same wheel.
 _NOTES = ("/RECORD", "/INSTALLER", "/REQUESTED", "/direct_url.json")
 
@@ -37,7 +39,11 @@ def lock_of(report: Mapping[str, Any], *, stack: str) -> dict[str, Any]:
     drivers = [
         {key: row[key] for key in ("group", "name", "distribution", "version", "value")} for row in report["drivers"]
     ]
-    roots = ["noodle-upgrade-core", *(row["distribution"] for row in (*plugins, *drivers) if row["distribution"])]
+    roots = [
+        "noodle-upgrade-core",
+        *_commands(),
+        *(row["distribution"] for row in (*plugins, *drivers) if row["distribution"]),
+    ]
     return {
         "lock_version": LOCK_VERSION,
         "stack": stack,
@@ -49,6 +55,12 @@ def lock_of(report: Mapping[str, Any], *, stack: str) -> dict[str, Any]:
             for found in installed_closure(roots)
         ],
     }
+
+
+def _commands() -> list[str]:
+    """Return the distributions that bring `noodle` and `noodle run`, if they are installed."""
+    brought = foreign_commands()
+    return ["noodle-upgrade-cli", *(brought[name].distribution for name in SERVED_BY if name in brought)]
 
 
 def installed_closure(roots: Iterable[str]) -> list[Distribution]:
@@ -121,23 +133,25 @@ def read_lock(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(
             f"The lock {path} cannot be read: {error.strerror}.",
-            hint=f"Make it: noodle stack lock FILE --output {path}",
+            hint=f"Make it with `noodle stack lock FILE --output {path}`.",
         ) from error
     if len(content) > _MOST_BYTES:
-        raise SettingsError(f"The lock {path} has more than {_MOST_BYTES >> 20} MiB.")
+        raise SettingsError(f"The lock {path} has more than {_MOST_BYTES >> 20} MiB.", hint=_ANEW)
     try:
         lock = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
-        raise SettingsError(f"The lock {path} is not TOML: {error}.", hint="Make it anew: noodle stack lock") from error
+        raise SettingsError(f"The lock {path} is not TOML: {error}.", hint=_ANEW) from error
     version = lock.get("lock_version")
     if version != LOCK_VERSION:
-        raise SettingsError(f"The lock {path} is of version {version!r}; this noodle reads {LOCK_VERSION}.")
+        raise SettingsError(
+            f"The lock {path} is of version {version!r}, and this noodle reads version {LOCK_VERSION}.", hint=_ANEW
+        )
     for key in ("plugin", "driver", "distribution"):
         rows = lock.setdefault(key, [])
         if not isinstance(rows, list) or not all(
             isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows
         ):
-            raise SettingsError(f"The lock {path} is damaged: {key!r} is no list of tables with a name.")
+            raise SettingsError(f"The lock {path} is damaged: {key!r} is no list of tables with a name.", hint=_ANEW)
     return lock
 
 

@@ -42,14 +42,21 @@ class LazyGroup(click.Group):
             return name, command, args[1:]
         if ctx.resilient_parsing:
             return None, None, args[1:]
-        if name in catalogue.SERVED_BY:
-            wanted = catalogue.SERVED_BY[name]
-            raise click.UsageError(f"`noodle {name}` needs {wanted}: pip install {wanted}")
         import difflib  # noqa: PLC0415 - only a wrong name pays for it
 
+        from noodle_upgrade_cli.failures import UsageMistakeError  # noqa: PLC0415 - likewise
+
+        if name in catalogue.SERVED_BY:
+            wanted = catalogue.SERVED_BY[name]
+            raise UsageMistakeError(
+                f"`noodle {name}` is brought by {wanted}, which is not installed.",
+                hint=f"Install it with `pip install {wanted}`.",
+            )
         close = difflib.get_close_matches(name, [*self.list_commands(ctx), *catalogue.SERVED_BY], n=1)
-        meant = f" Did you mean {close[0]!r}?" if close else ""
-        raise click.UsageError(f"There is no command {name!r}.{meant}", ctx)
+        raise UsageMistakeError(
+            f"There is no command {name!r}.",
+            hint=f"Did you mean {close[0]!r}?" if close else "See `noodle --help`.",
+        )
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """Write our commands by purpose, then those of plugins with the distribution that brings them."""
@@ -98,10 +105,12 @@ def _adopted(ctx: click.Context, foreign: catalogue.Foreign) -> click.Command:
     try:
         command = _imported(foreign.target)
     except (Exception, SystemExit) as error:
+        from noodle_upgrade_cli.failures import UsageMistakeError  # noqa: PLC0415 - only a failure pays for it
+
         source = f"{foreign.distribution} {foreign.version}".strip()
-        raise click.UsageError(
-            f"The command {foreign.name!r} of {source} could not be loaded: {type(error).__name__}: {error}\n"
-            f"Reinstall or remove it: pip install --force-reinstall {foreign.distribution}",
+        raise UsageMistakeError(
+            f"The command {foreign.name!r} of {source} could not be loaded: {type(error).__name__}: {error}.",
+            hint=f"Reinstall it with `pip install --force-reinstall {foreign.distribution}`, or uninstall it.",
         ) from error
     said = ctx.find_object(Options) or Options()
     defaults: dict[str, Any] = {}

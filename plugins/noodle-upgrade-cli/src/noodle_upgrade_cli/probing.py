@@ -9,16 +9,22 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from noodle_upgrade_core.errors import PluginBrokenError, PluginTimeoutError, UpgradeError
 
-__all__ = ["examined", "examined_anyway"]
+__all__ = ["LIMIT", "examined", "examined_anyway", "examined_drivers"]
+
+LIMIT = 60.0
+"""Seconds that one process may take to load what it is asked to."""
 
 _CODE = "from noodle_upgrade_cli.examining import main; main()"
 _MOST_BYTES = 32 << 20
 _MOST_WORDS = 2000
+_SOME = "One of the plugins or drivers"
+_ONE = "Update it, uninstall it, or leave it out of the settings."
+_WHICH = "`noodle plugins doctor` loads them one by one and names"
 
 
 def examined(
@@ -27,19 +33,52 @@ def examined(
     only: Sequence[str] = (),
     load: bool = True,
     make: bool = True,
-    drivers: bool = True,
-    limit: float = 60.0,
+    limit: float = LIMIT,
 ) -> dict[str, Any]:
     """Return the report of `examining.examine`, made by another process within `limit` seconds.
 
     Raises `PluginBrokenError` when that process ends without a report, `PluginTimeoutError` when it is late, and the
     typed error that it reports.
     """
+    request = {"files": list(files), "only": list(only), "load": load, "make": make}
+    return _reported(request, f"The plugin {', '.join(only)}" if only else "", limit)
+
+
+def examined_anyway(files: Sequence[str], *, make: bool = True) -> dict[str, Any]:
+    """Return the report of a whole stack; where a plugin spoils it, one without plugins that has this as a finding."""
+    try:
+        return examined(files, make=make)
+    except PluginBrokenError as error:
+        report = examined(files, load=False, make=False)
+        finding = {"severity": "error", "code": error.code, "subject": "", "source": ""}
+        report["findings"].append({**finding, "message": error.message, "hint": error.hint})
+        return report
+
+
+def examined_drivers(names: Sequence[tuple[str, str]], *, limit: float = LIMIT) -> list[dict[str, Any]]:
+    """Return a row for each driver, given by group and name, in order; never raises for what a driver does.
+
+    They are loaded in one process; where one of them spoils that, each in a process of its own.
+    """
+    try:
+        rows: list[dict[str, Any]] = _reported({"names": list(names)}, _driver(names), limit)["drivers"]
+    except UpgradeError as error:
+        if len(names) > 1:
+            return [row for one in names for row in examined_drivers([one], limit=limit)]
+        return [{"group": group, "name": name, "error": error.to_wire()} for group, name in names]
+    return rows
+
+
+def _driver(names: Sequence[tuple[str, str]]) -> str:
+    return f"The driver {', '.join(f'{group}:{name}' for group, name in names)}"
+
+
+def _reported(request: Mapping[str, Any], what: str, limit: float) -> dict[str, Any]:
+    """Have another process examine what a request says; `what` are the words for what is loaded, if it is one thing."""
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as answer:
-        request = {"files": list(files), "only": list(only), "load": load, "make": make, "drivers": drivers}
-        request |= {"path": sys.path, "answer": answer.fileno()}
+        whole = {**request, "path": sys.path, "answer": answer.fileno()}
         process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _CODE, json.dumps(request)],
+            [sys.executable, "-P", "-c", _CODE, json.dumps(whole)],
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
@@ -50,8 +89,7 @@ def examined(
             process.wait(limit)
         except subprocess.TimeoutExpired as error:
             raise PluginTimeoutError(
-                f"{_what(only)} did not load within {limit:g} s.",
-                hint="" if only else "`noodle plugins doctor` loads them one by one and names the slow one.",
+                f"{what or _SOME} did not load within {limit:g} s.", hint=_ONE if what else f"{_WHICH} the slow one."
             ) from error
         finally:
             # Also what a plugin has started meanwhile.
@@ -61,21 +99,10 @@ def examined(
         answer.seek(0)
         said.seek(max(0, said.seek(0, os.SEEK_END) - _MOST_WORDS))
         words = said.read().decode(errors="replace").strip()
-        return _report(answer.read(_MOST_BYTES), process.returncode, words, only)
+        return _report(answer.read(_MOST_BYTES), process.returncode, words, what)
 
 
-def examined_anyway(files: Sequence[str], *, make: bool = True, drivers: bool = True) -> dict[str, Any]:
-    """Return the report of a whole stack; where a plugin spoils it, one without plugins that has this as a finding."""
-    try:
-        return examined(files, make=make, drivers=drivers)
-    except PluginBrokenError as error:
-        report = examined(files, load=False, make=False, drivers=drivers)
-        finding = {"severity": "error", "code": error.code, "subject": "", "source": ""}
-        report["findings"].append({**finding, "message": error.message, "hint": error.hint})
-        return report
-
-
-def _report(content: bytes, code: int, words: str, only: Sequence[str]) -> dict[str, Any]:
+def _report(content: bytes, code: int, words: str, what: str) -> dict[str, Any]:
     try:
         report = json.loads(content)
     except ValueError:
@@ -83,14 +110,10 @@ def _report(content: bytes, code: int, words: str, only: Sequence[str]) -> dict[
     if not isinstance(report, dict):
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         raise PluginBrokenError(
-            f"{_what(only)} ended the process that loaded it, with {how}.",
-            hint="" if only else "`noodle plugins doctor` loads them one by one and names the one that does this.",
+            f"{what or _SOME} ended the process that loaded it, with {how}.",
+            hint=_ONE if what else f"{_WHICH} the one that does this.",
             details={"output": words},
         )
     if report.get("error"):
         raise UpgradeError.from_wire(report["error"])
     return report
-
-
-def _what(only: Sequence[str]) -> str:
-    return f"The plugin {', '.join(only)}" if only else "One of the plugins"

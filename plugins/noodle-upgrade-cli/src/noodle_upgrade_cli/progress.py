@@ -12,7 +12,8 @@ from rich.live import Live
 from rich.text import Text
 
 from noodle_upgrade_cli.board import STEPS, Board, Card
-from noodle_upgrade_cli.display import arms_rows, error_view, event_line
+from noodle_upgrade_cli.display import arms_rows, error_view, event_line, waits_for
+from noodle_upgrade_cli.following import waits_for_approval
 from noodle_upgrade_cli.output import Output, grid
 from noodle_upgrade_cli.text import clean
 
@@ -57,6 +58,8 @@ class Progress:
     def begin(self, state: Mapping[str, Any]) -> None:
         """Show an upgrade that has begun already."""
         self.board.begin(state)
+        if self._live is None and not self._out.json and waits_for_approval(state):
+            self._out.note(f"{state.get('upgrade_id', '')} {waits_for(state)}", "yellow")
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Show one event."""
@@ -65,6 +68,8 @@ class Progress:
             return
         if str(event.get("kind")) not in _QUIET or self._out.verbose:
             self._out.note(event_line(event))
+            if event.get("kind") == "upgrade.approval_needed" and event.get("upgrade_id"):
+                self._out.note(f"`noodle approve {event['upgrade_id']}` lets it go on.", "yellow")
         elif text := self._new_measure(event):
             self._out.note(text)
 

@@ -41,11 +41,11 @@ def parse_targets(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
             if "==" in version:
                 raise UsageMistakeError(
                     f"The version for {word!r} is missing.",
-                    hint=f"{version!r} names another component; {word}==VERSION.",
+                    hint=f"Write it as {word}==VERSION: {version!r} names another component.",
                 )
         name, version = name.strip(), version.strip()
         if not name or not version or version.startswith("="):
-            raise UsageMistakeError(f"{word!r} is not COMPONENT==VERSION.")
+            raise UsageMistakeError(f"{word!r} is not COMPONENT==VERSION.", hint="Write it as markdown-it-py==3.0.0.")
         pairs.append((name, _absolute(version)))
     names = [name for name, _ in pairs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -59,7 +59,7 @@ def _refuse_other_specifiers(word: str) -> None:
             name = word.partition(operator)[0]
             raise UsageMistakeError(
                 f"{word!r} is a range; an upgrade goes to one version.",
-                hint=f"Write {name}==VERSION, and --constraint '{word[len(name) :]}' to have the range checked.",
+                hint=f"Write {name}==VERSION, and `--constraint '{word[len(name) :]}'` to have the range checked.",
             )
 
 
@@ -75,15 +75,17 @@ def _absolute(version: str) -> str:
 def parse_parameters(settings: Sequence[str]) -> dict[str, Any]:
     """Return `key=value` words as typed parameters: a value that is JSON is that value, all else is text.
 
-    So `bake=5` is a number, `bake='"5"'` and `name=careful` are text. A key with a dot is for the plugin that it begins
-    with. Raises `UsageMistakeError`.
+    So `bake=5` is a number, `bake='"5"'` and `name=careful` are text. A plain key is for the strategy, `judge.KEY` for
+    the judge, and any other key with a dot for the plugin that it begins with. Raises `UsageMistakeError`.
     """
     parameters: dict[str, Any] = {}
     for word in settings:
         key, separator, text = word.partition("=")
         key = key.strip()
         if not separator or not all(part.isidentifier() for part in key.split(".")):
-            raise UsageMistakeError(f"{word!r} is not key=value.", hint="For example: --set bake=5 --set percentage=25")
+            raise UsageMistakeError(
+                f"{word!r} is not KEY=VALUE.", hint="Write it as `--set bake=5`, or `--set judge.calls=20`."
+            )
         if key in parameters:
             raise UsageMistakeError(f"{key!r} is set twice.", hint="Set each parameter once.")
         parameters[key] = _typed(key, text)
@@ -111,7 +113,11 @@ def request_options(function: _Function) -> _Function:
             "--strategy", metavar="NAME", help="How traffic moves: immediate, gradual, … (the settings' own)."
         ),
         click.option(
-            "--set", "parameters", metavar="KEY=VALUE", multiple=True, help="A parameter of strategy, judge or engine."
+            "--set",
+            "parameters",
+            metavar="KEY=VALUE",
+            multiple=True,
+            help="A parameter: a plain KEY is the strategy's, judge.KEY the judge's, PLUGIN.KEY that plugin's.",
         ),
         click.option("--mechanism", metavar="NAME", help="Insist on a mechanism: patch, generation, …"),
         click.option("--constraint", "constraints", metavar="SPEC", multiple=True, help="The version must meet this."),
@@ -141,7 +147,7 @@ def requests_of(targets: Sequence[str], asked: Mapping[str, Any]) -> list[dict[s
     if asked.get("mechanism"):
         if "runtime.mechanism" in parameters:
             raise UsageMistakeError(
-                "The mechanism is given twice.", hint="Use --mechanism or --set runtime.mechanism=…"
+                "The mechanism is given twice.", hint="Give --mechanism or `--set runtime.mechanism=…`, not both."
             )
         parameters["runtime.mechanism"] = asked["mechanism"]
     if asked.get("current") and len(pairs) > 1:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-__all__ = ["clean", "clean_lines", "count", "milliseconds", "seconds", "span", "when"]
+__all__ = ["clean", "clean_lines", "count", "counted", "milliseconds", "seconds", "sentence", "span", "when"]
 
 # Cc: control, Cf: format (bidirectional overrides, zero width), Cs: lone surrogates, Co/Cn: no agreed glyph,
 # Zl/Zp: line and paragraph separators.
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_OPENINGS = frozenset({"a", "an", "it", "no", "the", "there", "this"})
 
 
 def clean(value: Any, *, limit: int = 4000) -> str:
@@ -25,6 +26,21 @@ def clean(value: Any, *, limit: int = 4000) -> str:
 def clean_lines(value: Any, *, limit: int = 20_000) -> str:
     """Return text of several lines, each of them clean."""
     return "\n".join(clean(line, limit=limit) for line in str(value)[:limit].split("\n"))
+
+
+def sentence(value: Any) -> str:
+    """Return a message as clean lines that begin like a sentence and end in one full stop, whatever made it."""
+    text = clean_lines(value).rstrip()
+    if text.partition(" ")[0] in _OPENINGS:  # any other word may be a name, which is written as it is
+        text = text[0].upper() + text[1:]
+    if text.endswith("..") and not text.endswith("..."):
+        return text[:-1]
+    return text if not text or text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+def counted(number: int, word: str) -> str:
+    """Return `1 warning`, `2 warnings`."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def _visible(character: str) -> str:

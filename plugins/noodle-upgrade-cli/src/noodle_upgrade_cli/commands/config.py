@@ -14,6 +14,7 @@ from noodle_upgrade_cli.options import OwnGroup
 from noodle_upgrade_cli.output import grid
 from noodle_upgrade_cli.probing import examined_anyway
 from noodle_upgrade_cli.session import Session, with_session
+from noodle_upgrade_cli.text import counted, sentence
 from noodle_upgrade_core.errors import SettingsError
 
 __all__ = ["config"]
@@ -39,7 +40,9 @@ def show(session: Session, prefix: str, *, changed: bool, running: bool) -> int:
         with session.connected() as client:
             report = client.get("/v1/config")
     else:
-        report = _report(session, session.settings_files())
+        report = _report(session.settings_files())
+        for finding in report["findings"]:
+            session.out.note(f"{sentence(finding['message'])} {finding['hint']}", "yellow")
     rows = [row for row in report.get("settings") or () if str(row.get("key", "")).startswith(prefix)]
     rows = [row for row in rows if not changed or row.get("origin") != "default"]
     problems = report.get("problems") or []
@@ -63,34 +66,38 @@ def show(session: Session, prefix: str, *, changed: bool, running: bool) -> int:
 def check(session: Session, files: tuple[str, ...]) -> int:
     """Check settings files together, the last one being the strongest.
 
-    Ends with 2 when a setting cannot be used; all that is wrong is listed at once. What has no effect is a warning.
+    Ends with 2 when a setting cannot be used; all that is wrong is listed at once. What has no effect is a warning, and
+    so is a plugin or driver that is named and not installed: `noodle stack check` proves that they work.
     """
-    report = _report(session, files)
-    problems = report["problems"]
+    report = _report(files)
+    problems = [*report["problems"], *(_as_problem(finding) for finding in report["findings"])]
     if session.out.json:
         session.out.document({"ok": True, "problems": problems, "digest": report["digest"]})
         return Exit.OK
     if problems:
-        session.out.show(
-            findings_view([{**p, "subject": p["key"] or p["origin"], "message": p["problem"]} for p in problems])
-        )
-    session.out.show(f"{len(files)} file(s) can be used; {len(problems)} warning(s).")
+        rows = [{**p, "subject": p["key"] or p["origin"], "message": sentence(p["problem"])} for p in problems]
+        session.out.show(findings_view(rows))
+    session.out.show(f"{counted(len(files), 'file')} can be used; {counted(len(problems), 'warning')}.")
     return Exit.OK
 
 
-def _report(session: Session, files: Sequence[str]) -> dict[str, Any]:
+def _as_problem(finding: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is wrong with a plugin as a warning: its section could not be checked."""
+    keys = {"key": finding["subject"], "problem": finding["message"], "hint": finding["hint"]}
+    return {**keys, "origin": "", "severity": "warning"}
+
+
+def _report(files: Sequence[str]) -> dict[str, Any]:
     """Have the settings read with the sections of the installed plugins, which have to be imported for it."""
-    report = examined_anyway(files, make=False, drivers=False)
+    report = examined_anyway(files, make=False)
     wrong = [problem for problem in report["problems"] if problem["severity"] == "error"]
     if wrong:
         raise SettingsError(
-            f"{len(wrong)} setting(s) cannot be used.",
-            hint="Mend them; `noodle config show` lists every setting and its default.",
+            f"{counted(len(wrong), 'setting')} cannot be used.",
+            hint="Mend what is named; `noodle config show` lists every setting and its default.",
             details={"problems": wrong},
             safe="",
         )
-    for finding in report["findings"]:
-        session.out.note(f"{finding['message']} {finding['hint']}", "yellow")
     return report
 
 

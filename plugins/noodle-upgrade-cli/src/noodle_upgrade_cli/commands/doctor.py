@@ -15,6 +15,7 @@ from noodle_upgrade_cli.failures import NotRunningError, UsageMistakeError
 from noodle_upgrade_cli.options import OwnCommand
 from noodle_upgrade_cli.output import line
 from noodle_upgrade_cli.session import Session, with_session
+from noodle_upgrade_cli.text import counted
 from noodle_upgrade_core.errors import JournalError
 from noodle_upgrade_core.wire import to_wire
 
@@ -37,8 +38,8 @@ def doctor(session: Session, *, offline: bool) -> int:
     else:
         if findings:
             session.out.show(findings_view(findings))
-        words = f"{len(wrong)} problem(s), {len(findings) - len(wrong)} remark(s)" if findings else "nothing is wrong"
-        session.out.show(line(f"{looked_at}: {words}."))
+        words = f"{counted(len(wrong), 'problem')}, {counted(len(findings) - len(wrong), 'remark')}"
+        session.out.show(line(f"{looked_at}: {words if findings else 'nothing is wrong'}."))
     return Exit.PROBLEMS if wrong else Exit.OK
 
 

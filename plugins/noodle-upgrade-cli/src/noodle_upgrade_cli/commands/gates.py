@@ -30,16 +30,22 @@ def approve(session: Session, upgrade_id: str, digest: str) -> int:
         state = client.upgrade(upgrade_id)
         if has_ended(state):
             raise UsageMistakeError(
-                f"{upgrade_id} has ended; there is nothing to approve.", hint="See `noodle history`."
+                f"{upgrade_id} has ended, so there is nothing to approve.", hint="See `noodle history`."
             )
         seen = str(state.get("plan_digest") or "")
         if not session.out.json and state.get("plan"):
             session.out.show(plan_view({"plan": state["plan"], "feasible": True}))
         client.approve(upgrade_id, digest or seen)
+    awaited = str(state.get("awaits") or "")
     if session.out.json:
-        session.out.document({"upgrade_id": upgrade_id, "approved": True, "plan_digest": digest or seen})
+        said = {"upgrade_id": upgrade_id, "approved": True, "awaits": awaited, "plan_digest": digest or seen}
+        session.out.document(said)
+        return Exit.OK
+    session.out.show(line(f"Approved {upgrade_id}: {progress_of(state)}."))
+    if awaited:
+        session.out.show(line(f"It waited for {awaited}. `noodle watch {upgrade_id}` follows it."))
     else:
-        session.out.show(line(f"Approved {upgrade_id}: {progress_of(state)}. Follow it: noodle watch {upgrade_id}"))
+        session.out.note(f"It waits for nobody just now. `noodle watch {upgrade_id}` follows it.", "yellow")
     return Exit.OK
 
 

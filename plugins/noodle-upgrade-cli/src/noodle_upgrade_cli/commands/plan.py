@@ -28,6 +28,10 @@ def plan(session: Session, targets: tuple[str, ...], **asked: Any) -> int:
       noodle plan markdown-it-py 3.0.0
       noodle plan jinja2==3.1.4 markupsafe==2.1.5
       noodle plan mylib ./dist/mylib-2.0-py3-none-any.whl
+      noodle plan mylib 2.0 --strategy gradual --set bake=5 --set judge.calls=20 --set runtime.mechanism=patch
+
+    --set with a plain name is for the strategy, judge.NAME for the judge, PLUGIN.NAME for that plugin; a value that is
+    JSON is that value, any other is text.
 
     Ends with 0 when the plan can be carried out, with 4 when it cannot.
     """  # noqa: D301 - \b is click's mark for text that must not be wrapped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +15,12 @@ from rich.text import Text
 from noodle_upgrade_cli import lock as locks
 from noodle_upgrade_cli.display import findings_view
 from noodle_upgrade_cli.exits import Exit
+from noodle_upgrade_cli.failures import UsageMistakeError
 from noodle_upgrade_cli.options import OwnGroup
 from noodle_upgrade_cli.output import grid, line
 from noodle_upgrade_cli.probing import examined_anyway
 from noodle_upgrade_cli.session import Session, with_session
+from noodle_upgrade_cli.text import counted
 from noodle_upgrade_core.model import Severity
 from noodle_upgrade_core.wire import to_wire
 
@@ -88,9 +91,7 @@ def lock(session: Session, file: str, output: str, requirements: str) -> int:
     if session.out.json:
         session.out.document({"ok": True, "lock": str(path), "content": made})
     else:
-        words = (
-            f"{len(made['plugin'])} plugins, {len(made['driver'])} drivers, {len(made['distribution'])} distributions"
-        )
+        words = ", ".join(counted(len(made[kind]), kind) for kind in ("plugin", "driver", "distribution"))
         session.out.show(line(f"Locked {words} in {path}."))
     return Exit.OK
 
@@ -114,8 +115,13 @@ def _write(path: Path, text: str) -> None:
     try:
         beside.write_text(text, encoding="utf-8")
         beside.replace(path)
+    except OSError as error:
+        raise UsageMistakeError(
+            f"{path} cannot be written: {error.strerror or error}.", hint="Name a file in a folder that is there."
+        ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def _shown(report: Mapping[str, Any], file: str, *, broken: bool) -> list[RenderableType]:

@@ -10,9 +10,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from noodle_upgrade_cli.completing import upgrade_ids
-from noodle_upgrade_cli.display import arms_rows, error_view, fields, progress_of, result_view
+from noodle_upgrade_cli.display import arms_rows, error_view, fields, progress_of, result_view, waits_for
 from noodle_upgrade_cli.exits import Exit
-from noodle_upgrade_cli.following import has_ended
+from noodle_upgrade_cli.following import has_ended, waits_for_approval
 from noodle_upgrade_cli.options import OwnCommand
 from noodle_upgrade_cli.output import grid
 from noodle_upgrade_cli.session import Session, with_session
@@ -97,6 +97,8 @@ def _all(answer: Mapping[str, Any]) -> RenderableType:
         )
     else:
         parts.append(Text("No upgrade is active."))
+    if any(waits_for_approval(row) for row in active):
+        parts.append(Text("`noodle approve ID` lets one that waits go on.", style="yellow"))
     rest = {key: value for key, value in answer.items() if key not in {"enabled", "enabled_origin", "active"}}
     parts.append(
         fields(
@@ -127,7 +129,7 @@ def _one(state: Mapping[str, Any]) -> RenderableType:
                 [
                     ("upgrade", state.get("upgrade_id")),
                     ("phase", state.get("phase")),
-                    ("waits for", state.get("awaits")),
+                    ("waiting", waits_for(state) if waits_for_approval(state) else ""),
                     ("approved by", ", ".join(map(str, state.get("approvals") or ()))),
                     ("traffic", f"{weight:.0%} on the new version" if isinstance(weight, int | float) else ""),
                     ("since", when(state.get("started_at") or state.get("created_at"))),

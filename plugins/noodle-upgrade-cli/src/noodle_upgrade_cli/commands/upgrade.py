@@ -8,13 +8,15 @@ from typing import Any
 import click
 
 from noodle_upgrade_cli.client import ControlClient
-from noodle_upgrade_cli.display import plan_view, result_view
+from noodle_upgrade_cli.display import plan_view, result_view, stopping_findings, waits_for
 from noodle_upgrade_cli.exits import Exit, exit_of_upgrade
 from noodle_upgrade_cli.following import follow_upgrade, has_ended, waits_for_approval
 from noodle_upgrade_cli.options import OwnCommand
+from noodle_upgrade_cli.output import line
 from noodle_upgrade_cli.progress import Progress
 from noodle_upgrade_cli.session import Session, with_session
 from noodle_upgrade_cli.targets import request_options, requests_of
+from noodle_upgrade_cli.text import counted
 from noodle_upgrade_core.errors import SwapRefusedError, UpgradeError, ValidationFailedError
 
 __all__ = ["upgrade"]
@@ -32,8 +34,12 @@ def upgrade(session: Session, targets: tuple[str, ...], *, yes: bool, wait: bool
     a terminal and without --yes the upgrade is started and waits for somebody else's `noodle approve`: the command
     then ends with 5 as soon as it waits, or stays with --wait. Where the settings approve by themselves it goes on.
 
+    \b
+      noodle upgrade markdown-it-py 3.0.0
+      noodle upgrade mylib 2.0 --strategy gradual --set bake=5 --set judge.calls=20 --yes
+
     Ctrl-C leaves the upgrade running; `noodle watch` and `noodle cancel` take its id.
-    """
+    """  # noqa: D301 - \b is click's mark for text that must not be wrapped
     requests = requests_of(targets, asked)
     with session.connected() as client:
         answer = client.plan(requests)
@@ -54,19 +60,20 @@ def _refused(session: Session, answer: Mapping[str, Any]) -> int:
     """Say why a plan is not even started: here nothing can have changed."""
     plan = answer.get("plan") or {}
     blockers = [b for step in plan.get("steps") or () for b in (step.get("verdict") or {}).get("blockers") or ()]
-    findings = [f"{f.get('severity')}: {f.get('message')}" for f in plan.get("findings") or ()]
     error: UpgradeError
     if blockers:
         error = SwapRefusedError(
             "This change cannot be made safely.",
-            hint="See `noodle plan` for each reason; restart the program on the new version, or change what is named.",
+            hint="Restart the program on the new version, or change the parts that are named.",
             details={"blockers": blockers},
         )
     else:
+        findings = stopping_findings(plan)
+        many = len(findings) != 1
         error = ValidationFailedError(
-            "Findings stop this upgrade.",
-            hint="Mend what they name, or lower --level after reading them.",
-            details={"findings": findings},
+            f"{counted(len(findings), 'finding')} {'stop' if many else 'stops'} this upgrade.",
+            hint=f"Mend what {'they name' if many else 'it names'}, or lower --level after reading.",
+            details={"findings": [f"{f.get('severity')}: {f.get('message')}" for f in findings]},
         )
     if session.out.json:
         session.out.document({"upgrade_id": None, **answer, "result": None, "error": error.to_wire()})
@@ -111,11 +118,12 @@ def _finish(session: Session, state: Mapping[str, Any], *, waiting: bool) -> Non
             "upgrade_id": upgrade_id,
             "phase": state.get("phase"),
             "waiting_for_approval": waiting,
+            "awaits": str(state.get("awaits") or ""),
             "result": result,
         }
         session.out.document(document | ({"error": error} if error else {}))
     elif waiting:
-        session.out.show(f"{upgrade_id} waits for approval: noodle approve {upgrade_id}")
+        session.out.show(line(f"{upgrade_id} {waits_for(state)}"))
     elif has_ended(state):
         session.out.show(result_view(state))
     else:
