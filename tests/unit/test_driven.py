@@ -291,6 +291,21 @@ def test_a_plain_method_that_returns_something_to_await_too_late_does_not_block_
     assert swap.log == IN_ORDER
 
 
+def test_a_call_that_is_within_its_own_time_is_waited_for_however_long_that_is():
+    swap = Swap(hold="shift")
+
+    async def story(runner):
+        one = driven(swap, runner, left=10)
+        calls = [asyncio.create_task(call) for call in (one.shift(1.0), one.revert())]
+        assert await stays_out(calls[1])
+        assert await stays_out(calls[1])
+        swap.go_on.set()
+        await asyncio.gather(*calls)
+
+    run(story, time_limit=SHORT)
+    assert swap.log == IN_ORDER
+
+
 # --- what comes back -------------------------------------------------------------------------------------------------
 
 

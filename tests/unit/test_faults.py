@@ -452,13 +452,14 @@ def test_closing_waits_for_a_shift_that_is_under_way_and_then_undoes_it(folder):
 def test_a_rollback_whose_revert_ends_late_is_stuck_and_not_done(folder):
     async def story():
         shelf = Shelf(lamp="1.0")
-        async with opened(folder, shelf, runtime_upgrade__plugins__hook_timeout=0.1) as upgrader:
+        async with opened(folder, shelf, runtime_upgrade__plugins__hook_timeout=0.2) as upgrader:
             upgraded = (await upgrader.upgrade(ask())).raise_for_error()
             _, go_on = gate_at(shelf, "revert")
-            on_event(upgrader, "plugin.failed", go_on.set, hook="revert")
+            # Late, and later than anybody who did not wait for it would have asked what runs.
+            on_event(upgrader, "plugin.failed", threading.Timer(SHORT, go_on.set).start, hook="revert")
             result = await upgrader.rollback("lamp")
             assert isinstance(result.error, e.PluginTimeoutError)
-            assert shelf.versions["lamp"] == "1.0"
+            await until(lambda: shelf.versions["lamp"] == "1.0")
             assert upgrader.journal.record(upgraded.upgrade_id).phase is Phase.STUCK
             shelf.wait.clear()
             assert (await upgrader.rollback("lamp")).raise_for_error().success
