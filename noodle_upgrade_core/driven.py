@@ -76,9 +76,11 @@ class DrivenSwap:
         async with self._turn:
             await self._wait_for_late(name)
             self._busy, self._ended = name, threading.Event()
+            given_up = threading.Event()
             try:
-                return await self._runner.call("swap", self._tracked(name), *arguments, limit=limit)
+                return await self._runner.call("swap", self._tracked(name, given_up), *arguments, limit=limit)
             except (PluginTimeoutError, asyncio.CancelledError):
+                given_up.set()
                 raise  # it may still run: `_ended` says when it does not
             except BaseException:
                 self._ended.set()
@@ -96,7 +98,7 @@ class DrivenSwap:
                 details={"hook": "swap", "busy": self._busy, "asked": name},
             )
 
-    def _tracked(self, name: str) -> Callable[..., Any]:
+    def _tracked(self, name: str, given_up: threading.Event) -> Callable[..., Any]:
         method, ended = getattr(self.staged, name), self._ended
 
         async def awaited(value: Awaitable[Any]) -> Any:
@@ -111,8 +113,11 @@ class DrivenSwap:
             except BaseException:
                 ended.set()
                 raise
-            if inspect.isawaitable(value):
+            if inspect.isawaitable(value) and not given_up.is_set():
                 return awaited(value)
+            # Nobody will await it any more: what it would have done is not done.
+            if inspect.iscoroutine(value):
+                value.close()
             ended.set()
             return value
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from attrs import define, field
 
+from noodle_upgrade_core.errors import UpgradeError
 from noodle_upgrade_core.events import EventBus, EventKind
+from noodle_upgrade_core.isolation import blame_ourselves
 from noodle_upgrade_core.model import Phase
 
 __all__ = ["Ledger"]
@@ -53,6 +55,11 @@ class Ledger:
         write = asyncio.ensure_future(asyncio.to_thread(function, self.upgrade_id, *args, who=who, **fields))
         try:
             await asyncio.shield(write)
+        except UpgradeError:
+            raise
+        except Exception as error:
+            # No thread could be had, or a journal of somebody else's failed in its own way: an error like any other.
+            raise blame_ourselves(error) from error
         except asyncio.CancelledError:
             if not write.done():
                 await asyncio.wait([write])

@@ -17,7 +17,6 @@ from attrs import define, evolve, field
 
 from noodle_upgrade_core.driven import Driven, carried_through
 from noodle_upgrade_core.errors import (
-    JournalError,
     NotChangedError,
     RollbackFailedError,
     RollbackUnavailableError,
@@ -365,7 +364,7 @@ class ResumedSoak:
 
     async def _failed(self, error: UpgradeError) -> UpgradeResult:
         """Leave it to a person: nobody knows whether the version that was committed is well."""
-        with contextlib.suppress(JournalError):  # it stays what it was, and a restart looks again
+        with contextlib.suppress(Exception):  # it stays what it was, and a restart looks again
             await self._finish(Phase.STUCK, error.message, error)
         self.services.events.emit(
             EventKind.UPGRADE_FAILED, upgrade_id=self.upgrade_id, message=error.message, data=error.to_wire()

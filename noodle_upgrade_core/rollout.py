@@ -164,7 +164,7 @@ class Conductor:
         finally:
             # One that hangs is still running, and one that refuses to be closed has nothing to say any more.
             with contextlib.suppress(Exception):
-                rollout.close()
+                await self.ask(rollout.close) if self.ask is not None else rollout.close()
         if state.weight < 1.0:
             return state.outcome(
                 promoted=False, reasons=(f"the strategy ended with {state.weight:.0%} of the traffic moved",)

@@ -48,6 +48,7 @@ class Runs:
         self._runs: dict[str, Run] = {}
         self._tasks: dict[str, asyncio.Task[UpgradeResult]] = {}
         self._held: dict[str, str] = {}
+        self._late: list[tuple[str, tuple[str, ...]]] = []
         self._results: dict[str, UpgradeResult] = {}
         self._warm: dict[str, tuple[str, Driven]] = {}
 
@@ -72,13 +73,25 @@ class Runs:
     def check_free(self, names: Sequence[str]) -> None:
         """Raise `UpgradeBusyError` when one of the components is being changed: which version it will run is open."""
         wanted = {canonicalize_name(name) for name in names}
-        busy = {name: key for name, key in self._held.items() if canonicalize_name(name) in wanted}
+        late = {name: key for key, held in self._late for name in held}
+        busy = {name: key for name, key in {**late, **self._held}.items() if canonicalize_name(name) in wanted}
         if busy:
             raise UpgradeBusyError(
                 f"{', '.join(busy)} is being changed by {', '.join(sorted(set(busy.values())))}.",
                 hint="Wait for it, or cancel it: `noodle status`, `noodle cancel`.",
                 details={"busy": busy},
             )
+
+    def hold_late(self, names: Sequence[str], key: str) -> Callable[[], None]:
+        """Keep components from being changed until what is returned is called: something is still under way."""
+        entry = (key, tuple(names))
+        self._late.append(entry)
+
+        def let_go() -> None:
+            if entry in self._late:
+                self._late.remove(entry)
+
+        return let_go
 
     def launch(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from attrs import frozen
 
 from noodle_upgrade_core.driven import Driven, DrivenDecider, DrivenJudge, DrivenSwap
 from noodle_upgrade_core.drivers import Drivers
-from noodle_upgrade_core.errors import SwapRefusedError, UpgradeError
+from noodle_upgrade_core.errors import PluginTimeoutError, SwapRefusedError, UpgradeError
 from noodle_upgrade_core.events import EventBus
 from noodle_upgrade_core.hookspecs import UpgradeContext
 from noodle_upgrade_core.journal.contract import Journal
@@ -34,7 +34,8 @@ QUIET_SECONDS = 0.25
 class Services:
     """The parts that an upgrade asks; made once per upgrade from the Upgrader's own.
 
-    `write_later` takes a write to the journal that failed, and must be made before the next upgrade.
+    `write_later` takes a write to the journal that failed, and must be made before the next upgrade. `hold_late` keeps
+    components from being changed until what it returns is called.
     """
 
     runner: Runner
@@ -55,6 +56,7 @@ class Services:
     rollback_points: Callable[[UpgradePlan, str], Awaitable[tuple[RollbackPoint, ...]]]
     context: Callable[..., UpgradeContext]
     write_later: Callable[[Callable[[], Any]], None]
+    hold_late: Callable[[Sequence[str], str], Callable[[], None]]
 
     async def make_judge(self, request: UpgradeRequest | None = None) -> DrivenJudge:
         """Make the judge that the settings name, with the request's parameters for it, new for each rollout."""
@@ -83,10 +85,13 @@ class Services:
         for plugin in dict.fromkeys(step.plugin for step in plan.steps):
             steps = tuple(step for step in plan.steps if step.plugin == plugin)
             limit = min(self.swap_timeout, max(0.001, context.remaining()))
-            late = partial(self._late, plugin, plan, context)
+            let_go = self.hold_late(plan.component_names, context.upgrade_id)
+            late = partial(self._late, plugin, plan, context, let_go)
             reply = await self.runner.ask_only(
                 plugin, "swap", limit=limit, late=late, steps=steps, plan=plan, context=context
             )
+            if reply is None or not isinstance(reply.error, PluginTimeoutError):
+                let_go()
             if reply is not None and reply.error is not None:
                 raise reply.error
             if reply is None or reply.value is None:
@@ -94,9 +99,19 @@ class Services:
             parts.append(DrivenSwap(reply.value, self.runner, lambda: max(0.001, context.remaining())))
             hold(parts[0] if len(parts) == 1 else SwapSet(tuple(parts)))
 
-    async def _late(self, plugin: str, plan: UpgradePlan, context: UpgradeContext, staged: StagedSwap | None) -> None:
-        """Take back what was staged after nobody waited for it any more."""
-        if staged is not None:
-            with contextlib.suppress(UpgradeError):  # told as an event already
-                await DrivenSwap(staged, self.runner, lambda: self.runner.time_limit).revert()
-            await self.runner.ask_only(plugin, "rollback", plan=plan, reached=Phase.APPROVED, context=context)
+    async def _late(
+        self,
+        plugin: str,
+        plan: UpgradePlan,
+        context: UpgradeContext,
+        let_go: Callable[[], None],
+        staged: StagedSwap | None,
+    ) -> None:
+        """Take back what was staged after nobody waited for it any more; only then its components are free again."""
+        try:
+            if staged is not None:
+                with contextlib.suppress(UpgradeError):  # told as an event already
+                    await DrivenSwap(staged, self.runner, lambda: self.runner.time_limit).revert()
+                await self.runner.ask_only(plugin, "rollback", plan=plan, reached=Phase.APPROVED, context=context)
+        finally:
+            let_go()

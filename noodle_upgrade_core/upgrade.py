@@ -483,6 +483,7 @@ class Upgrader:
             rollback_points=self._points.create,
             context=self._context,
             write_later=self._unwritten.append,
+            hold_late=self._runs.hold_late,
         )
 
     async def _write_unwritten(self) -> None:

@@ -144,7 +144,7 @@ class Runner:
     ) -> Reply | None:
         """Ask one plugin; None when it does not implement the hook.
 
-        `late` is given what a plain implementation returns after nobody waited for it any more.
+        `late` is given what an implementation returns after nobody waited for it any more, None when it failed.
         """
         for one in self._implementations(hook, arguments):
             if one.plugin_name == plugin_name:
@@ -275,7 +275,7 @@ class Runner:
         def told() -> None:
             if not ended.done():
                 ended.set_result(tried)
-            elif call.late is not None and tried.value is not None:
+            elif call.late is not None:
                 self._hand_on(call.late(tried.value))
 
         def tell() -> None:
@@ -323,6 +323,9 @@ class Runner:
             return task.result()
         task.cancel()
         await asyncio.wait((task,), timeout=GRACE_SECONDS)
+        if call.late is not None:
+            late_answer = call.late
+            task.add_done_callback(lambda ended: self._hand_on(late_answer(_value_of(ended))))
         return _LATE
 
     async def _asynchronously(self, call: _Call, value: Any) -> Attempt:
@@ -341,6 +344,10 @@ class Runner:
 
     def _report(self, message: str, /, **data: Any) -> None:
         self._emit(EventKind.PLUGIN_FAILED, message=message, data=data)
+
+
+def _value_of(task: asyncio.Task[Attempt]) -> Any:
+    return None if task.cancelled() or task.exception() is not None else task.result().value
 
 
 async def _awaited(call: _Call, value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -193,6 +194,37 @@ def _points_later(patch: Patch) -> None:
         return record
 
     patch(SqliteJournal, "intend", without)
+
+
+# --- the end -------------------------------------------------------------------------------------------------------
+
+
+def _done_rides(patch: Patch) -> None:
+    """That a soak ended well is only kept in memory until something else is written."""
+    change = SqliteJournal._change
+
+    def riding(self: Any, upgrade_id: str, phase: Phase, **said: Any) -> Any:
+        if phase is Phase.DONE and self._current(upgrade_id).phase is Phase.SOAKING:
+            said["durable"] = False
+        return change(self, upgrade_id, phase, **said)
+
+    patch(SqliteJournal, "_change", riding)
+
+
+def _checkpoint_fails_the_commit(patch: Patch) -> None:
+    """The log is brought into the file within the write, and what that comes to is told as what the commit came to."""
+    write = sqlite_file.SqliteFile.write
+    due = sqlite_file._CHECKPOINT_AFTER
+    patch(sqlite_file, "_CHECKPOINT_AFTER", sys.maxsize)
+
+    @contextlib.contextmanager
+    def with_checkpoint(self: Any, *, sync: bool) -> Iterator[Any]:
+        with write(self, sync=sync) as connection:
+            yield connection
+        if self._since_checkpoint >= due:
+            self.checkpoint()
+
+    patch(sqlite_file.SqliteFile, "write", with_checkpoint)
 
 
 # --- the audit -----------------------------------------------------------------------------------------------------
@@ -392,6 +424,8 @@ BUGS: tuple[Bug, ...] = (
     Bug("rollback points are written after the intent", _points_later),
     Bug("the commit has no audit row", _no_audit),
     Bug("the audit row of the commit comes in a later transaction", _audit_later),
+    Bug("that a soak ended well rides", _done_rides),
+    Bug("a checkpoint that fails is told as a commit that failed", _checkpoint_fails_the_commit),
     Bug("an old fencing number is accepted", _old_number),
     Bug("the lease of a living controller is taken", _lease_for_all),
     Bug("recovery moves pointers, then writes the phase", _recovery_in_two_steps),

@@ -21,22 +21,28 @@ _KNOWN = frozenset({"0.9", "1.0", "2.0"})
 _VISIBLE = frozenset({Phase.SHIFTING}) | _NEW | _GOING
 
 
-def before_recovery(folder: Path, told: Sequence[str], scratch: Path) -> list[str]:
-    """Look at a copy, so that looking does not mend anything: the invariants, and every promise that was told."""
+def before_recovery(folder: Path, told: Sequence[str], scratch: Path, *, later: float = 0.0) -> list[str]:
+    """Look at a copy, so that looking does not mend anything: the invariants, and every promise that was told.
+
+    `later` as in `after_recovery`, when a recovery was killed before.
+    """
     copy = scratch / "look"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(folder, copy)
     with SqliteJournal(copy / "state" / "journal.db") as journal:
         store = ContentStore(copy / "store")
-        return _violations(journal, store) + _promises(journal, told, recovered=False)
+        return _violations(journal, store) + _promises(journal, told, recovered=False, later=later)
 
 
-def after_recovery(folder: Path, told: Sequence[str]) -> list[str]:
-    """Recover to the end, twice; then the invariants, the promises, and that life goes on."""
-    world = World.open(folder)
+def after_recovery(folder: Path, told: Sequence[str], *, later: float = 0.0) -> list[str]:
+    """Recover to the end, twice; then the invariants, the promises, and that life goes on.
+
+    `later` is how many seconds have passed since the kill, as the clock tells.
+    """
+    world = World.open(folder, later=later)
     try:
         recover(world)
-        found = _violations(world.journal, world.store) + _promises(world.journal, told, recovered=True)
+        found = _violations(world.journal, world.store) + _promises(world.journal, told, recovered=True, later=later)
         left = {r.upgrade_id: r.phase for r in world.journal.open_upgrades()}
         found += [f"{key} is still {phase}" for key, phase in left.items() if phase is not Phase.SOAKING]
         state = _state(world.journal)
@@ -45,12 +51,12 @@ def after_recovery(folder: Path, told: Sequence[str]) -> list[str]:
             found.append("I9: recovering again changed something")
     finally:
         world.close()
-    return found + _goes_on(folder)
+    return found + _goes_on(folder, later)
 
 
-def _goes_on(folder: Path) -> list[str]:
-    found = _soak_ends(folder)
-    world = World.open(folder)
+def _goes_on(folder: Path, later: float) -> list[str]:
+    found = _soak_ends(folder, later)
+    world = World.open(folder, later=later)
     try:
         found += _retry(world) + _replay(world)
         found += _two_controllers(world)
@@ -67,27 +73,33 @@ def _state(journal: SqliteJournal) -> object:
     return (journal.active(), journal.history(1000), journal.audit(), journal.rollback_points(include_expired=True))
 
 
-def _promises(journal: SqliteJournal, told: Sequence[str], *, recovered: bool) -> list[str]:
+def _promises(journal: SqliteJournal, told: Sequence[str], *, recovered: bool, later: float = 0.0) -> list[str]:
     found = []
     for word, upgrade_id in (line.split() for line in told):
         record = journal.record(upgrade_id)
         phase = None if record is None else record.phase
         going = f"going-back {upgrade_id}" in told
+        # Nobody has judged a soak whose time is long over: the restart goes back, and may, unless it had ended well.
+        over = later > 0.0 and record is not None and record.soak_deadline is not None
+        unjudged = over and f"done {upgrade_id}" not in told
         wanted = {
             "visible": _VISIBLE,
-            "committed": _NEW | _GOING if going else _NEW,
+            "committed": _NEW | _GOING if going or unjudged else _NEW,
+            # That it is done may ride, but for a soak; a restart must come to the same end.
+            "done": (frozenset({Phase.DONE}) if recovered else _NEW) | (_GOING if going else frozenset()),
             # Before the commit the note that it goes back may ride: a restart goes back anyway.
             "going-back": _GOING if recovered or f"committed {upgrade_id}" in told else _GOING | {Phase.SHIFTING},
             "back": frozenset({Phase.ROLLED_BACK}),
             "approved": frozenset(Phase),
         }[word]
         # A rollback whose beginning was not told yet may have begun all the same; a restart takes it to its end.
-        if phase not in wanted and not (word == "committed" and phase in _GOING):
+        if phase not in wanted and not (word in {"committed", "done"} and phase in _GOING):
             found.append(f"it was told that {upgrade_id} is {word}, and it is {phase}")
         if word == "approved" and journal.approvals(upgrade_id) != ("bob",):
             found.append(f"the approval of {upgrade_id} is lost")
-        if recovered and word == "committed" and not going and phase in _GOING and not _began(journal, upgrade_id):
-            found.append(f"it was told that {upgrade_id} is committed, and recovery took it back")
+        lost = recovered and word in {"committed", "done"} and not going and not unjudged and phase in _GOING
+        if lost and not _began(journal, upgrade_id):
+            found.append(f"it was told that {upgrade_id} is {word}, and recovery took it back")
     points = {(p.upgrade_id, p.component_name) for p in journal.rollback_points(include_expired=True)}
     found += [
         f"I11: {record.upgrade_id} has no way back"
@@ -103,10 +115,10 @@ def _began(journal: SqliteJournal, upgrade_id: str) -> bool:
     return any(row.phase is Phase.ROLLING_BACK and row.why == "harm" for row in journal.audit(upgrade_id))
 
 
-def _soak_ends(folder: Path) -> list[str]:
+def _soak_ends(folder: Path, later: float) -> list[str]:
     """A version that kills its process again and again must not be restarted for ever."""
     for _ in range(5):
-        world = World.open(folder)
+        world = World.open(folder, later=later)
         try:
             recover(world)
             if not world.journal.open_upgrades():
@@ -159,7 +171,7 @@ def _two_controllers(world: World) -> list[str]:
     """I7: while one lives nobody else gets in; once it was taken over it cannot write."""
     found = []
     path = world.journal.path
-    with SqliteJournal(path) as other:
+    with SqliteJournal(path, clock=world.clock) as other:
         try:
             other.acquire_lease(DEAD)
             found.append("I7: a second controller got the lease of a living one")
@@ -167,7 +179,7 @@ def _two_controllers(world: World) -> list[str]:
             pass
     plan = world.plan(["b"], "2.0", request="late")
     world.journal.acquire_lease(DEAD, ttl=-1.0)
-    with SqliteJournal(path) as other:
+    with SqliteJournal(path, clock=world.clock) as other:
         other.acquire_lease(DEAD, ttl=-1.0)
         other.observe_active("z", "1")
         try:

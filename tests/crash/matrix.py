@@ -23,7 +23,7 @@ from attrs import define, field, frozen
 
 from .bugs import BUGS, Bug, planted
 from .checks import after_recovery, before_recovery
-from .scenarios import SCENARIOS, Base, World, recover
+from .scenarios import LATE, SCENARIOS, Base, World, recover
 
 FAILED = 3
 _NEVER = sys.maxsize
@@ -35,17 +35,21 @@ _RECOVERY = 50
 class Case:
     """Kill at the `first` fault point of a scenario, then at the `second` one of the recovery; None: no second kill.
 
-    `delay` kills from outside after so many seconds instead, wherever the child is, also inside a system call.
+    `delay` kills from outside after so many seconds instead, wherever the child is, also inside a system call. `later`
+    is how many seconds pass until the restart, as its clock tells.
     """
 
     scenario: str
     first: int
     second: int | None = None
     delay: float | None = None
+    later: float = 0.0
 
     def __str__(self) -> str:
         where = f"after {self.delay * 1000:.2f} ms" if self.delay is not None else f"at point {self.first}"
-        return f"{self.scenario} killed {where}" + (f", then at point {self.second}" if self.second is not None else "")
+        when = f", restarted {self.later:g} s later" if self.later else ""
+        then = f", then at point {self.second}" if self.second is not None else ""
+        return f"{self.scenario} killed {where}{when}{then}"
 
 
 @define
@@ -77,12 +81,12 @@ class Matrix:
             return [f"{case}: {line}" for line in told[-1:]]
         found = before_recovery(folder, told, self.root)
         if case.second is not None:
-            status, _, more = self._child(folder, recover, case.second)
+            status, _, more = self._child(folder, recover, case.second, later=case.later)
             if status == FAILED:
                 return [f"{case}: {line}" for line in more[-1:]]
-            found += before_recovery(folder, told, self.root)
+            found += before_recovery(folder, told, self.root, later=case.later)
         try:
-            found += after_recovery(folder, told)
+            found += after_recovery(folder, told, later=case.later)
         except Exception as error:
             found.append(f"recovery failed: {type(error).__name__}: {error}")
         return [f"{case}: {words}" for words in found]
@@ -94,14 +98,20 @@ class Matrix:
         return folder
 
     def _child(
-        self, folder: Path, act: Callable[[World], None], kill_at: int, *, delay: float | None = None
+        self,
+        folder: Path,
+        act: Callable[[World], None],
+        kill_at: int,
+        *,
+        delay: float | None = None,
+        later: float = 0.0,
     ) -> tuple[int, int, list[str]]:
         """Fork, let the child act until it kills itself; return its status, the points it passed, what it told."""
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(read)
-            _act(folder, act, kill_at, write)
+            _act(folder, act, kill_at, write, later)
         os.close(write)
         if delay is not None:
             time.sleep(delay)
@@ -117,7 +127,7 @@ class Matrix:
         return 0, int(lines.pop()), lines
 
 
-def _act(folder: Path, act: Callable[[World], None], kill_at: int, write: int) -> None:
+def _act(folder: Path, act: Callable[[World], None], kill_at: int, write: int, later: float) -> None:
     passed = 0
 
     def faults(_: str) -> None:
@@ -130,7 +140,7 @@ def _act(folder: Path, act: Callable[[World], None], kill_at: int, write: int) -
         os.write(write, f"{line}\n".encode())
 
     try:
-        world = World.open(folder, faults=faults, tell=tell)
+        world = World.open(folder, faults=faults, tell=tell, later=later)
         act(world)
         world.close()
         tell(str(passed))
@@ -141,20 +151,27 @@ def _act(folder: Path, act: Callable[[World], None], kill_at: int, write: int) -
 
 
 def cases(matrix: Matrix, *, seed: int = 0) -> Iterator[Case]:
-    """Yield cases for ever: every point of every scenario once, shuffled, between pairs of points and outside kills."""
+    """Yield cases for ever: every point of every scenario once, shuffled, between pairs of points and outside kills.
+
+    Every other restart is late.
+    """
     chance = random.Random(seed)
     counts = {name: matrix.points(name) for name in SCENARIOS}
-    single = [Case(name, point) for name, count in counts.items() for point in range(1, count + 1)]
+    single = [
+        Case(name, point, later=LATE if point % 2 else 0.0)
+        for name, count in counts.items()
+        for point in range(1, count + 1)
+    ]
     chance.shuffle(single)
     while True:
         if single:
             yield single.pop()
         name = chance.choice(list(counts))
-        second = chance.randrange(1, _RECOVERY)
+        second, later = chance.randrange(1, _RECOVERY), chance.choice((0.0, LATE))
         if chance.random() < 0.125:
-            yield Case(name, _NEVER, second, delay=chance.uniform(0.0, 0.03))
+            yield Case(name, _NEVER, second, delay=chance.uniform(0.0, 0.03), later=later)
         else:
-            yield Case(name, chance.randrange(1, counts[name] + 1), second)
+            yield Case(name, chance.randrange(1, counts[name] + 1), second, later=later)
 
 
 def campaign(kills: int, *, seed: int = 0, progress: Callable[[str], None] = lambda _: None) -> tuple[int, list[str]]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import sqlite3
 import zipfile
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from attrs import define, frozen
 
@@ -32,7 +34,31 @@ from noodle_upgrade_core.model import (
 from noodle_upgrade_core.store import ContentStore
 
 WHO = "the crash tests"
+LATE = 7200.0
+"""Seconds after which a restart finds that every soak of these scenarios is over, and its grace too."""
 Faults = Callable[[str], None]
+
+
+def clock_after(later: float) -> Callable[[], datetime]:
+    """Return a clock that is ahead by so many seconds."""
+    return lambda: now() + timedelta(seconds=later)
+
+
+class NoRoom:
+    """A connection on a disk that is full whenever the log is to be brought into the file."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        if "wal_checkpoint" in statement:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        return self._connection.execute(statement, *values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
 
 
 @define(slots=False)
@@ -46,20 +72,29 @@ class World:
     journal: SqliteJournal
     store: ContentStore
     tell: Callable[[str], None]
+    clock: Callable[[], datetime] = now
 
     stores_late: ClassVar[bool] = False
     shows_early: ClassVar[bool] = False
 
     @classmethod
-    def open(cls, folder: Path, *, faults: Faults | None = None, tell: Callable[[str], None] = lambda _: None) -> World:
-        """Open the state of a folder, with the lease of this process."""
-        journal = SqliteJournal(folder / "state" / "journal.db", faults=faults).open()
+    def open(
+        cls,
+        folder: Path,
+        *,
+        faults: Faults | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+        later: float = 0.0,
+    ) -> World:
+        """Open the state of a folder, with the lease of this process; `later` by so many seconds than it is."""
+        clock = clock_after(later)
+        journal = SqliteJournal(folder / "state" / "journal.db", faults=faults, clock=clock).open()
         try:
             journal.acquire_lease(str(this_process()))
         except BaseException:
             journal.close()
             raise
-        return cls(folder, journal, ContentStore(folder / "store", faults=faults), tell)
+        return cls(folder, journal, ContentStore(folder / "store", faults=faults), tell, clock)
 
     def close(self) -> None:
         self.journal.close()
@@ -149,6 +184,13 @@ class World:
 
     def finish(self, upgrade_id: str) -> None:
         self.journal.finish(upgrade_id, Phase.DONE, who=WHO, why="it runs")
+        self.tell(f"done {upgrade_id}")
+
+    def fill_the_disk(self) -> None:
+        """Let the log not come into the file any more, beginning with the next transaction, after which it is due."""
+        file: Any = self.journal._file
+        file._writer = NoRoom(file._writer)
+        file._since_checkpoint = 10_000
 
     def upgrade(self, upgrade_id: str, plan: UpgradePlan) -> None:
         self.until_shifting(upgrade_id, plan)
@@ -177,13 +219,15 @@ def a_set(world: World) -> None:
 
 
 def soak(world: World) -> None:
-    """A commit that is watched for a while."""
+    """A commit that is watched for a while; nothing more is written for some time after it has ended well."""
     plan = world.plan(["a", "b"], "2.0")
     world.until_shifting("up-x", plan)
     world.commit("up-x", plan, soak=3600)
     world.journal.advance("up-x", Phase.SOAKING, who=WHO, why="watched", soak_seconds=3600, soak_tries=3)
     world.clean()
     world.finish("up-x")
+    for name in ("a", "b", "c"):
+        world.fetch(name, "3.0")
     world.journal.renew_lease()
 
 
@@ -226,8 +270,17 @@ def two(world: World) -> None:
     world.journal.renew_lease()
 
 
+def full(world: World) -> None:
+    """An upgrade on a disk that becomes full before the commit: the log has room, and the file has none."""
+    plan = world.plan(["a", "b"], "2.0")
+    world.until_shifting("up-x", plan)
+    world.fill_the_disk()
+    world.commit("up-x", plan, soak=3600)
+    world.finish("up-x")
+
+
 SCENARIOS: dict[str, Callable[[World], None]] = {
-    scenario.__name__: scenario for scenario in (one, a_set, soak, harm, late_harm, back, two)
+    scenario.__name__: scenario for scenario in (one, a_set, soak, harm, late_harm, back, two, full)
 }
 
 

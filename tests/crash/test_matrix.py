@@ -18,6 +18,8 @@ QUICK = (
     "traffic moves before the intent is written",
     "the commit is acknowledged before it is written",
     "the commit has no audit row",
+    "that a soak ended well rides",
+    "a checkpoint that fails is told as a commit that failed",
     "what the commit replaced is not kept",
     "an old fencing number is accepted",
     "recovery takes the intent for the commit",
@@ -47,5 +49,5 @@ def test_the_report_says_how_much_was_killed_and_what_was_caught(tmp_path, monke
 
 def test_there_are_planted_bugs_enough_and_each_has_a_name_of_its_own():
     assert len({bug.name for bug in BUGS}) == len(BUGS) >= 15
-    assert len(SCENARIOS) == 7
+    assert len(SCENARIOS) == 8
     assert FAILED

@@ -265,7 +265,6 @@ def test_a_plain_method_may_return_something_to_await_and_ends_with_it():
 
 
 @pytest.mark.filterwarnings("ignore:.*was never awaited:RuntimeWarning")
-@pytest.mark.xfail(strict=True, reason="what is returned after the limit is neither awaited nor noted as ended")
 def test_a_plain_method_that_returns_something_to_await_too_late_does_not_block_the_revert():
     class Later:
         def __await__(self):
@@ -288,6 +287,21 @@ def test_a_plain_method_that_returns_something_to_await_too_late_does_not_block_
 
     run(story, time_limit=0.2)
     gc.collect()
+    assert swap.log == IN_ORDER
+
+
+def test_a_call_that_is_within_its_own_time_is_waited_for_however_long_that_is():
+    swap = Swap(hold="shift")
+
+    async def story(runner):
+        one = driven(swap, runner, left=10)
+        calls = [asyncio.create_task(call) for call in (one.shift(1.0), one.revert())]
+        assert await stays_out(calls[1])
+        assert await stays_out(calls[1])
+        swap.go_on.set()
+        await asyncio.gather(*calls)
+
+    run(story, time_limit=SHORT)
     assert swap.log == IN_ORDER
 
 

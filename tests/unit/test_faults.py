@@ -29,6 +29,7 @@ from noodle_upgrade_core.journal.sqlite import SqliteJournal
 from .shelf import Shelf, ShelfSwap, ask, fill, gate_at, opened, run, until
 
 SHORT = 0.05
+LIMIT = 0.5  # of a hook: what loads a driver for the first time must fit, also on a busy machine
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_whatever_a_driver_does_the_old_version_serves_and_the_next_upgrade_succ
         trouble = Trouble(how, answer)
         odd = getattr(trouble, what)
         chosen = {"strategy": "odd"} if "strategies" in odd else {"parameters": {"bake": SHORT}}
-        async with opened(folder, **drivers(**odd), runtime_upgrade__plugins__hook_timeout=0.15) as upgrader:
+        async with opened(folder, **drivers(**odd), runtime_upgrade__plugins__hook_timeout=LIMIT) as upgrader:
             plan = await with_peace(trouble, upgrader.plan(ask(**chosen)))
             result = await upgrader.upgrade(plan)
             trouble.end()
@@ -197,7 +198,7 @@ def test_a_judge_that_cannot_be_made_is_an_error_of_the_plan(folder, how):
     async def story():
         trouble = Trouble(how)
         odd = drivers(**trouble.constructor)
-        async with opened(folder, **odd, runtime_upgrade__plugins__hook_timeout=SHORT) as upgrader:
+        async with opened(folder, **odd, runtime_upgrade__plugins__hook_timeout=LIMIT) as upgrader:
             with pytest.raises((e.PluginTimeoutError, e.PluginBrokenError), match="odd"):
                 await upgrader.plan(ask())
             trouble.end()
@@ -210,7 +211,7 @@ def test_a_judge_that_cannot_be_made_is_an_error_of_the_plan(folder, how):
 def test_a_swap_that_cannot_be_measured_is_taken_back_and_the_next_upgrade_succeeds(folder, how):
     async def story():
         shelf = Shelf(lamp="1.0")
-        async with opened(folder, shelf, runtime_upgrade__plugins__hook_timeout=0.15) as upgrader:
+        async with opened(folder, shelf, runtime_upgrade__plugins__hook_timeout=LIMIT) as upgrader:
             go_on = None
             if how == "raises":
                 shelf.fail["measure"] = KeyError("no counts")
@@ -278,7 +279,7 @@ def test_a_gate_that_is_made_wrongly_takes_the_version_back(folder):
 def test_a_judge_that_fails_while_a_committed_version_soaks_takes_it_back(folder, how):
     async def story():
         trouble = Trouble(how)
-        async with opened(folder, **drivers(**trouble.judge), runtime_upgrade__plugins__hook_timeout=0.15) as upgrader:
+        async with opened(folder, **drivers(**trouble.judge), runtime_upgrade__plugins__hook_timeout=LIMIT) as upgrader:
             result = await upgrader.upgrade(ask(parameters={"soak": SHORT}))
             trouble.end()
             assert (result.success, result.phase) == (False, Phase.ROLLED_BACK)
@@ -354,9 +355,6 @@ def test_no_driver_is_made_or_asked_on_the_event_loop(folder):
     assert {what for what, seen in threads.items() if threading.get_ident() in seen} == set()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Conductor.carry_out closes the generator on the loop: its `finally` can stop it"
-)
 def test_a_strategy_is_closed_off_the_event_loop_too(folder):
     closed = []
 
@@ -417,7 +415,7 @@ def test_a_shift_that_ends_after_the_time_limit_is_undone_after_it_and_not_befor
 def test_a_shift_that_never_ends_is_stuck_and_not_rolled_back(folder):
     async def story():
         shelf = Shelf(lamp="1.0")
-        async with opened(folder, shelf, runtime_upgrade__plugins__hook_timeout=SHORT) as upgrader:
+        async with opened(folder, shelf, runtime_upgrade__plugins__hook_timeout=LIMIT) as upgrader:
             _, go_on = gate_at(shelf, "shift")
             result = await upgrader.upgrade(ask(timeout_seconds=0.2))
             assert isinstance(result.error, e.RollbackFailedError)
@@ -452,13 +450,14 @@ def test_closing_waits_for_a_shift_that_is_under_way_and_then_undoes_it(folder):
 def test_a_rollback_whose_revert_ends_late_is_stuck_and_not_done(folder):
     async def story():
         shelf = Shelf(lamp="1.0")
-        async with opened(folder, shelf, runtime_upgrade__plugins__hook_timeout=0.1) as upgrader:
+        async with opened(folder, shelf, runtime_upgrade__plugins__hook_timeout=0.2) as upgrader:
             upgraded = (await upgrader.upgrade(ask())).raise_for_error()
             _, go_on = gate_at(shelf, "revert")
-            on_event(upgrader, "plugin.failed", go_on.set, hook="revert")
+            # Late, and later than anybody who did not wait for it would have asked what runs.
+            on_event(upgrader, "plugin.failed", threading.Timer(SHORT, go_on.set).start, hook="revert")
             result = await upgrader.rollback("lamp")
             assert isinstance(result.error, e.PluginTimeoutError)
-            assert shelf.versions["lamp"] == "1.0"
+            await until(lambda: shelf.versions["lamp"] == "1.0")
             assert upgrader.journal.record(upgraded.upgrade_id).phase is Phase.STUCK
             shelf.wait.clear()
             assert (await upgrader.rollback("lamp")).raise_for_error().success
@@ -512,7 +511,6 @@ def test_a_swap_that_is_staged_too_late_is_taken_back_when_it_comes(folder):
     run(story())
 
 
-@pytest.mark.xfail(strict=True, reason="a component is free again while an earlier staging of it is still under way")
 def test_what_is_staged_too_late_does_not_undo_the_next_upgrade(folder):
     async def story():
         shelf = Shelf(lamp="1.0")
@@ -837,7 +835,6 @@ class OddError(Exception):
     """Nothing that anybody expects."""
 
 
-@pytest.mark.xfail(strict=True, reason="what is no UpgradeError of the journal ends the way back before its undo")
 @pytest.mark.parametrize("method", ["rolling_back", "rolled_back"])
 def test_a_journal_that_fails_in_its_own_way_does_not_keep_the_old_version_from_coming_back(folder, method):
     class Odd(SqliteJournal):

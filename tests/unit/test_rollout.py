@@ -10,7 +10,7 @@ from noodle_upgrade_core.model import Finding, Severity
 from noodle_upgrade_core.rollout import Abort, Conductor, RealClock, VirtualClock, quantile
 from noodle_upgrade_core.staged import LATENCY_BOUNDS, WEIGHTS, Arm, Measurement
 from noodle_upgrade_core.steps import Gate, Judge, Observation, Probe, Revert, Shift, Wait
-from noodle_upgrade_core.strategies import Gradual, Immediate
+from noodle_upgrade_core.strategies import Gradual, Immediate, rollout_of
 
 
 class Traffic:
@@ -239,6 +239,17 @@ def test_a_share_that_no_rollout_could_come_to_an_end_with_is_refused(percentage
 
 def test_the_smallest_share_has_a_thousand_steps():
     assert len(Gradual(percentage=0.1).weights()) == 1000
+
+
+@pytest.mark.parametrize("answer", [None, [Shift(1.0)], iter([Shift(1.0)])], ids=lambda value: type(value).__name__)
+def test_a_strategy_that_returns_no_generator_is_told_to_write_yield(answer):
+    class Odd:
+        def rollout(self, plan):
+            return answer
+
+    with pytest.raises(PluginBrokenError, match="Odd must return a generator of steps") as caught:
+        rollout_of(Odd(), PlanWith())
+    assert "yield" in caught.value.hint
 
 
 def test_a_strategy_is_asked_for_each_step_where_the_conductor_is_told_to_ask():
