@@ -385,7 +385,7 @@ def test_a_strategy_that_hangs_lets_the_loop_serve_and_the_time_limit_hold(folde
 
     async def story():
         async with opened(folder, **drivers(strategies=Odd)) as upgrader:
-            result = await upgrader.upgrade(ask(strategy="odd", timeout_seconds=0.1))
+            result = await upgrader.upgrade(ask(strategy="odd", timeout_seconds=1.5))
             go_on.set()
             assert isinstance(result.error, e.UpgradeTimeoutError)
             assert result.phase is Phase.ROLLED_BACK
@@ -402,7 +402,7 @@ def test_a_shift_that_ends_after_the_time_limit_is_undone_after_it_and_not_befor
         async with opened(folder, shelf) as upgrader:
             _, go_on = gate_at(shelf, "shift")
             on_event(upgrader, "upgrade.phase", go_on.set, to=Phase.ROLLING_BACK)
-            result = await upgrader.upgrade(ask(timeout_seconds=0.1))
+            result = await upgrader.upgrade(ask(timeout_seconds=1.5))
             assert isinstance(result.error, e.UpgradeTimeoutError)
             assert result.phase is Phase.ROLLED_BACK
             assert shelf.swaps[0].log == [("shift", 1.0), ("revert",)]
@@ -417,7 +417,7 @@ def test_a_shift_that_never_ends_is_stuck_and_not_rolled_back(folder):
         shelf = Shelf(lamp="1.0")
         async with opened(folder, shelf, runtime_upgrade__plugins__hook_timeout=LIMIT) as upgrader:
             _, go_on = gate_at(shelf, "shift")
-            result = await upgrader.upgrade(ask(timeout_seconds=0.2))
+            result = await upgrader.upgrade(ask(timeout_seconds=1.5))
             assert isinstance(result.error, e.RollbackFailedError)
             assert result.phase is Phase.STUCK
             assert "still busy in shift" in str(result.error.details)
@@ -535,7 +535,7 @@ def test_a_swap_that_is_staged_after_its_caller_gave_up_is_taken_back(folder):
         shelf = Shelf(lamp="1.0")
         async with opened(folder, shelf, runtime_upgrade__hot_swap__swap_timeout=5) as upgrader:
             _, go_on = gate_at(shelf, "swap")
-            result = await upgrader.upgrade(ask(timeout_seconds=0.1))
+            result = await upgrader.upgrade(ask(timeout_seconds=1.5))
             assert result.phase is Phase.ABORTED
             go_on.set()
             await until(lambda: shelf.swaps and shelf.swaps[0].log)
