@@ -153,23 +153,33 @@ class Gauge:
         """Hold new calls back until those under way have left, at most `within` seconds; they go on afterwards.
 
         Gives True when no call is under way inside the block. When some take too long it gives False, and new calls go
-        on already: a slow call must not stop the others.
+        on already: a slow call must not stop the others. Nor must a slow block: after `within` seconds more they go on.
         """
         until = time.monotonic() + within
         with self._lock:
             self._holders += 1
         holding = True
+        late: asyncio.TimerHandle | None = None
+
+        def let_go() -> None:
+            nonlocal holding
+            if holding:
+                holding = False
+                self._let_go()
+
         try:
             while self._under_way and time.monotonic() < until:  # noqa: ASYNC110 - calls leave on any thread or loop
                 await asyncio.sleep(_LOOK_SECONDS)
             reached = self._under_way == 0
-            if not reached:
-                self._let_go()
-                holding = False
+            if reached:
+                late = asyncio.get_running_loop().call_later(within, let_go)
+            else:
+                let_go()
             yield reached
         finally:
-            if holding:
-                self._let_go()
+            if late is not None:
+                late.cancel()
+            let_go()
 
     def _let_go(self) -> None:
         with self._lock:

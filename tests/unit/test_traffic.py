@@ -242,3 +242,20 @@ def test_calls_that_nobody_answers_are_seen_to_stall_and_a_stream_is_answered_wh
     second = counter.enter()
     counter.leave(second)
     assert (counter.snapshot().stalled, counter.snapshot().calls) == (0, 2)
+
+
+def test_a_change_that_takes_long_does_not_hold_requests_for_longer_than_allowed():
+    gauge = Gauge()
+
+    async def app(scope, receive, send):
+        pass
+
+    async def run():
+        async with gauge.quiet(0.02) as reached:
+            assert reached
+            began = time.monotonic()
+            await asyncio.wait_for(gauge.asgi(app)({"type": "http"}, None, None), 5)
+            assert time.monotonic() - began >= 0.01
+        assert gauge._holders == 0
+
+    asyncio.run(run())

@@ -7,7 +7,7 @@ import pytest
 
 from noodle_upgrade_core.errors import DrainTimeoutError
 from noodle_upgrade_runtime.names import Names
-from noodle_upgrade_runtime.quiescence import at_quiescence, blockers
+from noodle_upgrade_runtime.quiescence import at_quiescence, blockers, stayers
 
 
 def make_module(name, source):
@@ -84,3 +84,33 @@ def test_the_thread_that_makes_the_change_does_not_block_itself():
     changed = []
     assert module.run(lambda: changed.append(1), at_quiescence, Names({"own"})) == ()
     assert changed == [1]
+
+
+def test_a_thread_that_stays_at_one_place_is_told_from_one_that_passes_through():
+    module = make_module("resident", "def stay(inside, leave):\n    inside.set()\n    leave.wait()\n")
+    assert stayers(Names({"resident"})) == ()
+    inside, leave = threading.Event(), threading.Event()
+    thread = threading.Thread(target=module.stay, args=(inside, leave), name="resident-1")
+    thread.start()
+    inside.wait()
+    try:
+        assert [one.thread for one in stayers(Names({"resident"}))] == ["resident-1"]
+    finally:
+        leave.set()
+        thread.join()
+
+
+def test_a_version_that_hangs_while_it_is_staged_is_not_inside_what_runs():
+    live = make_module("double", "def stay(inside, leave):\n    inside.set()\n    leave.wait()\n")
+    staged = make_module("double", "def stay(inside, leave):\n    inside.set()\n    leave.wait()\n")
+    sys.modules["double"] = live
+    inside, leave = threading.Event(), threading.Event()
+    thread = threading.Thread(target=staged.stay, args=(inside, leave))
+    thread.start()
+    inside.wait()
+    try:
+        assert blockers(Names({"double"})) == ()
+    finally:
+        del sys.modules["double"]
+        leave.set()
+        thread.join()

@@ -26,11 +26,12 @@ from attrs import frozen
 from noodle_upgrade_core.errors import DrainTimeoutError
 from noodle_upgrade_runtime.names import Names
 
-__all__ = ["Blocker", "at_quiescence", "blockers"]
+__all__ = ["Blocker", "at_quiescence", "blockers", "stayers"]
 
 NOBODY = Names()
 _SLICE_SECONDS = 1.0
 _PAUSE_SECONDS = 0.0005
+_LOOK_SECONDS = 0.03
 
 
 @frozen
@@ -56,6 +57,16 @@ def blockers(names: Names) -> tuple[Blocker, ...]:
         if ident != me and (inside := _inside(frame, names)) is not None:
             found.append(Blocker(known.get(ident, str(ident)), _place(inside)))
     return tuple(found)
+
+
+def stayers(names: Names) -> tuple[Blocker, ...]:
+    """Return the threads that are inside at one place for as long as three looks take: a server's loop, say."""
+    found = set(blockers(names))
+    for _ in range(2):
+        if found:
+            time.sleep(_LOOK_SECONDS)
+            found &= set(blockers(names))
+    return tuple(sorted(found, key=str))
 
 
 def _place(frame: FrameType) -> str:

@@ -36,7 +36,7 @@ from noodle_upgrade_runtime.integration import RuntimeUpgradeIntegration
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.overlay import Overlay
-from noodle_upgrade_runtime.quiescence import NOBODY
+from noodle_upgrade_runtime.quiescence import NOBODY, stayers
 from noodle_upgrade_runtime.rehearsal import Rehearsals
 from noodle_upgrade_runtime.settings import RuntimeSettings
 from noodle_upgrade_runtime.swap import Leaving, Quiet, RuntimeSwap
@@ -135,7 +135,9 @@ class Runtime:
             return Verdict(feasible=False, mechanism=name, blockers=(str(error),))
         change = self._change(step, component, context)
         verdict = engine.assess(change)
-        verdict = evolve(verdict, engine=name, reasons=(why, *verdict.reasons))
+        inside = stayers(change.names) if name != "generation" else ()
+        waits = tuple(f"{one} has not moved: the change waits for it, and is refused if it stays" for one in inside)
+        verdict = evolve(verdict, engine=name, reasons=(why, *verdict.reasons), warnings=(*verdict.warnings, *waits))
         if not verdict.feasible or not self._settings.rehearsal or not rehearse:
             return verdict
         limit = min(self._stage_limit(), context.remaining())

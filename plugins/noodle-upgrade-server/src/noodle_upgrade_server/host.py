@@ -48,6 +48,8 @@ logger = logging.getLogger("noodle_upgrade")
 
 _SIGNALLED = 128
 _FAILED = 1
+_PATIENCE_SECONDS = 5.0
+"""How long threads of the program may take to end after it was asked to, and everything of ours was closed."""
 _OURS = Path(__file__).parent
 
 
@@ -251,18 +253,26 @@ def _terminating() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not unset:
         yield
         return
-    handler = partial(_leave, os.getpid())
+    leaving = threading.Event()
+    handler = partial(_leave, os.getpid(), leaving)
     signal.signal(signal.SIGTERM, handler)
     try:
         yield
     finally:
         if signal.getsignal(signal.SIGTERM) is handler:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if leaving.is_set():
+            # Everything of ours is closed. Python now waits for the program's threads, and one that hangs would keep a
+            # process that serves nothing any more: it ends as a program ends that has no handler.
+            last = threading.Timer(_PATIENCE_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
+            last.daemon = True
+            last.start()
 
 
-def _leave(pid: int, number: int, _: FrameType | None) -> None:
+def _leave(pid: int, leaving: threading.Event, number: int, _: FrameType | None) -> None:
     # A second signal, while everything is being closed, ends the process at once: the journal can bear it.
     signal.signal(number, signal.SIG_DFL)
+    leaving.set()
     if os.getpid() != pid:
         os.kill(os.getpid(), number)
     raise SystemExit(_SIGNALLED + number)
