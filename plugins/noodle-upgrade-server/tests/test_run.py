@@ -407,3 +407,12 @@ def test_what_is_neither_for_certain_is_asked_for(app):
 def test_the_command_is_announced_to_the_command_line():
     text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
     assert 'run = "noodle_upgrade_server.command:run"' in text
+
+
+def test_a_program_whose_threads_never_end_ends_all_the_same_when_it_is_asked_to(folder):
+    (folder / "endless.py").write_text(
+        "import threading, time\nthreading.Thread(target=threading.Event().wait).start()\nwhile True: time.sleep(0.1)\n"
+    )
+    with Hosted("endless.py") as hosted:
+        assert hosted.end() in {-signal.SIGTERM, 128 + signal.SIGTERM}
+    assert not (folder / ".noodle" / "control.json").exists()

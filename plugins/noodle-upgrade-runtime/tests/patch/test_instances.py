@@ -198,3 +198,41 @@ def test_instances_that_importing_a_version_makes_by_itself_do_not_stand_against
     assert package.engine.review(package.change(), evidence) == ()
     package.upgrade()
     assert sys.modules[package.name].default.scale == 2
+
+
+RESET = """
+class S:
+    def __init__(self, size=1):
+        CALL
+    def _reset(self, depth=0, size=2):
+        self.level = depth
+        MORE
+"""
+
+
+def reset(call="self._reset()", more="pass"):
+    return RESET.replace("CALL", call).replace("MORE", more)
+
+
+def test_a_field_that_a_method_called_by_the_constructor_sets_is_there_as_well(package):
+    module = package.load(reset(), reset(more="self.in_case = []"))
+    one, two = module.S(), module.S()
+    package.upgrade()
+    one.in_case.append(1)
+    assert (one.in_case, two.in_case) == ([1], [])
+
+
+def test_the_defaults_of_a_called_method_count_only_where_it_is_called_without_arguments(package):
+    module = package.load(reset(), reset(more="self.size = size"))
+    held = module.S()
+    package.upgrade()
+    assert held.size == 2
+
+
+@pytest.mark.parametrize("call", ["self._reset(size=size)", "if size: self._reset()"])
+def test_a_field_that_such_a_method_takes_from_its_arguments_or_not_always_sets_is_refused_by_name(package, call):
+    module = package.load(reset(call), reset(call, more="self.size = size"))
+    held = module.S()
+    with pytest.raises(SwapRefusedError, match="would lack size"):
+        package.upgrade()
+    del held

@@ -65,11 +65,49 @@ def _own_mro(cls: type) -> list[type]:
     return [base for base in cls.__mro__ if base is not object]
 
 
-def _constructors(cls: type) -> Iterator[types.FunctionType]:
+@frozen
+class _Builder:
+    """A function that fills an instance: a constructor, or a method that one calls on its instance.
+
+    `certain` is whether it always runs, `bare` whether it is called without arguments: only then its parameters have
+    their defaults.
+    """
+
+    function: Any
+    certain: bool = True
+    bare: bool = True
+
+
+def _constructors(cls: type) -> Iterator[_Builder]:
+    pending = []
     for name in _CONSTRUCTORS:
         function = inspect.unwrap(vars(cls).get(name, object.__init__))
         if isinstance(function, types.FunctionType):
-            yield function
+            pending.append(_Builder(function))
+    seen = set()
+    while pending:
+        builder = pending.pop(0)
+        if id(builder.function) not in seen:
+            seen.add(id(builder.function))
+            yield builder
+            pending += _called(builder, cls)
+
+
+def _called(builder: _Builder, cls: type) -> Iterator[_Builder]:
+    """Yield the methods that a constructor calls on its instance: `self._reset()`."""
+    node = definition_of(builder.function)
+    if node is None or not (arguments := [*node.args.posonlyargs, *node.args.args]):
+        return
+    me = arguments[0].arg
+    certain = {id(statement.value) for statement in node.body if isinstance(statement, ast.Expr)}
+    for call in ast.walk(node):
+        match call:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method)) if name == me:
+                found = next((vars(base)[method] for base in cls.__mro__ if method in vars(base)), None)
+                function = inspect.unwrap(found) if callable(found) else None
+                if isinstance(function, types.FunctionType) and function.__module__ == cls.__module__:
+                    always = builder.certain and id(call) in certain
+                    yield _Builder(function, always, builder.bare and not call.args and not call.keywords)
 
 
 # --- classes that declare their fields ---------------------------------------------------------------------------
@@ -171,18 +209,19 @@ def _assignments(node: ast.FunctionDef) -> Iterator[tuple[str, ast.expr | None, 
 
 
 def _from_source(
-    function: types.FunctionType, cls: type, known: set[str], namespace: dict[str, Any]
+    builder: _Builder, cls: type, known: set[str], namespace: dict[str, Any]
 ) -> Iterator[tuple[str, AddedField]]:
+    function = builder.function
     node = definition_of(function)
     if node is None:
         return
     local = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     for written, expression, certain in list(_assignments(node)):
         name = _mangled(written, cls)
-        if expression is None or not certain:
+        if expression is None or not (certain and builder.certain):
             yield name, AddedField(name, problem="it is assigned under a condition", conditional=True)
             continue
-        problem = _missing_for(expression, node, function, local, known | {written})
+        problem = _missing_for(expression, node, builder, local, known | {written})
         if problem:
             yield name, AddedField(name, problem=problem)
         elif isinstance(expression, ast.Constant) and isinstance(expression.value, _CONSTANTS):
@@ -204,10 +243,11 @@ def _defaults(function: types.FunctionType) -> dict[str, Any]:
 
 
 def _missing_for(
-    expression: ast.expr, node: ast.FunctionDef, function: types.FunctionType, local: set[str], known: set[str]
+    expression: ast.expr, node: ast.FunctionDef, builder: _Builder, local: set[str], known: set[str]
 ) -> str:
     """Say what an expression needs that an instance does not have, "" when it has everything."""
     me = [*node.args.posonlyargs, *node.args.args][0].arg
+    function, given = builder.function, _defaults(builder.function) if builder.bare else {}
     parameters = set(function.__code__.co_varnames[: _parameter_count(function.__code__)])
     inner = {n.id for n in ast.walk(expression) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     inner |= {a.arg for n in ast.walk(expression) if isinstance(n, ast.Lambda) for a in n.args.args}
@@ -218,7 +258,7 @@ def _missing_for(
             if part.attr not in known:
                 return f"it needs self.{part.attr}"
         elif isinstance(part, ast.Name) and part.id != me and part.id not in inner:
-            if part.id in parameters and part.id not in _defaults(function):
+            if part.id in parameters and part.id not in given:
                 return f"it needs the argument {part.id}"
             if part.id in local or part.id in function.__code__.co_freevars:
                 return f"it needs the local variable {part.id}"
