@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -149,12 +150,10 @@ class Campaign:
     # --- patch ---------------------------------------------------------------------------------------------------
 
     def _patch(self, row: Row, launcher: Launcher, controls: Controls) -> None:
-        self._say("live: upgrade, new suite, rollback, old suite")
-        live = launcher.run("live", mode="live", run=["new", "old"])
+        live, without = self._live(row, launcher, controls)
         self.details["live"] = {key: live.report.get(key) for key in ("evidence", "warnings", "refused")}
         self.details["trouble"] = live.trouble
         if (refused := live.report.get("refused")) and refused["stage"] != "revert":
-            row.verdict = f"refused: {refused['reason']}"
             return
         if not live.report.get("swap_ms"):
             row.verdict = f"error: the live process {live.trouble or 'said nothing'}"
@@ -167,8 +166,30 @@ class Campaign:
         self.details.update(new_suite=_told(forth), old_suite=_told(back))
         if back.lost:
             self._explain(launcher, controls, back)
-        self._probe(row, launcher, controls)
+        self._probe(row, launcher, controls, without)
         self._conflict(row, launcher, controls)
+
+    def _live(self, row: Row, launcher: Launcher, controls: Controls) -> tuple[Answer, list[str]]:
+        """Upgrade live. What is refused stays refused; when instances are the reason, the rest is measured without them.
+
+        Returns the answer, and the classes of which no instances were held.
+        """
+        without: list[str] = []
+        symbols = {key.partition("|")[0].replace(":", ".") for key in controls.old[0].report["held"]}
+        while True:
+            self._say("live: upgrade, new suite, rollback, old suite" + (" (fewer instances)" if without else ""))
+            live = launcher.run("live", mode="live", run=["new", "old"], without_instances=without)
+            refused = live.report.get("refused")
+            if not refused or refused["stage"] == "revert":
+                return live, without
+            if not without:
+                row.verdict = f"refused: {refused['reason']}"
+                self.details["refused"] = refused
+            words = set(re.findall(r"[\w.]+", " ".join(refused["blockers"])))
+            named = sorted(words.intersection(symbols).difference(without))
+            if "live instance" not in refused["reason"] or not named:
+                return live, without
+            without += named
 
     def _explain(self, launcher: Launcher, controls: Controls, back: Parity) -> None:
         """Tell what the new suite has left behind from what the rollback did: once more, without the new suite."""
@@ -177,12 +198,14 @@ class Campaign:
         again = compared([a.outcomes["old"] for a in controls.old], alone.outcomes.get("old", {}))
         self.details["old_suite"]["lost_without_the_new_suite_before"] = dict(again.lost)
 
-    def _probe(self, row: Row, launcher: Launcher, controls: Controls) -> None:
+    def _probe(self, row: Row, launcher: Launcher, controls: Controls, bare: Sequence[str]) -> None:
         survey, without = controls.new[0].report["survey"], list[str]()
         refusals: list[str] = []
         for attempt in range(_MOST_ATTEMPTS):
             self._say("references, state and undo" + (f", attempt {attempt + 1}" if attempt else ""))
-            answer = launcher.run(f"probe-{attempt}", mode="probe", survey=survey, without=without)
+            answer = launcher.run(
+                f"probe-{attempt}", mode="probe", survey=survey, without=without, without_instances=bare
+            )
             refused = answer.report.get("refused")
             named = _named_in(refused, answer.report.get("made", ())) if refused else []
             if not named:
@@ -266,4 +289,4 @@ def _named_in(refused: Mapping[str, Any], made: Sequence[str]) -> list[str]:
 
 
 def _spoken(path: str) -> str:
-    return path.partition(": ")[0].replace(":", ".")
+    return path.partition(" + ")[0].rstrip(":").replace(":", ".")

@@ -101,9 +101,9 @@ def survey(tops: Sequence[str]) -> dict[str, Any]:
             found[place.path] = [type(value).__name__, repr(value)]
         elif type(value) in (*TABLES, *ROWS, set):
             found[place.path] = [type(value).__name__, None]
-        elif isinstance(value, type | contextvars.ContextVar) or hasattr(value, "registry"):
+        else:
             found[place.path] = ["other", None]
-    return found
+    return found | {f"{name}:": ["module", None] for name in imported(tops)}
 
 
 # --- changing --------------------------------------------------------------------------------------------------------
@@ -125,7 +125,8 @@ class UsersChanges:
             if place.path in new and place.path not in left_out:
                 self._change(place)
         for registration in registrations(tops):
-            if registration.path not in left_out:
+            # What the new version does not have any more cannot keep anything.
+            if registration.path not in left_out and registration.path.partition(" ")[0] in new:
                 self.made.append(registration)
 
     def lost(self) -> list[str]:
@@ -242,7 +243,7 @@ def registrations(tops: Sequence[str]) -> Iterator[Registration]:
             elif isinstance(value, contextvars.ContextVar) and value.get(None) is None:
                 yield from _with_variable(path, value)
         vars(module)["noodle_users_name"] = mark = UsersMark()
-        yield Registration(f"{module_name}: a name of the user's", _is_named(module_name, mark))
+        yield Registration(f"{module_name}: + a name of the user's", _is_named(module_name, mark))
 
 
 def _is_named(module_name: str, mark: Any) -> Callable[[], bool]:
@@ -262,14 +263,14 @@ def _with_class(path: str, cls: type) -> Iterator[Registration]:
         type.__setattr__(cls, "noodle_users_attribute", mark)
     except TypeError:
         return
-    yield Registration(f"{path}: an attribute", lambda: _found(path).noodle_users_attribute is mark)
+    yield Registration(f"{path} + an attribute", lambda: _found(path).noodle_users_attribute is mark)
     if isinstance(cls, abc.ABCMeta):
         virtual = type("UsersVirtual", (), {})
         try:
             cls.register(virtual)
         except Exception:
             return
-        yield Registration(f"{path}: a virtual subclass", lambda: issubclass(virtual, _found(path)))
+        yield Registration(f"{path} + a virtual subclass", lambda: issubclass(virtual, _found(path)))
 
 
 def _with_dispatcher(path: str, function: Any) -> Iterator[Registration]:
@@ -282,13 +283,13 @@ def _with_dispatcher(path: str, function: Any) -> Iterator[Registration]:
         return args
 
     register(mark, chosen)
-    yield Registration(f"{path}: a dispatch", lambda: _found(path).dispatch(mark) is chosen)
+    yield Registration(f"{path} + a dispatch", lambda: _found(path).dispatch(mark) is chosen)
 
 
 def _with_variable(path: str, variable: contextvars.ContextVar[Any]) -> Iterator[Registration]:
     mark = UsersMark()
     variable.set(mark)
-    yield Registration(f"{path}: a context", functools.partial(_has_context, path, mark))
+    yield Registration(f"{path} + a context", functools.partial(_has_context, path, mark))
 
 
 def _has_context(path: str, mark: Any) -> bool:

@@ -64,7 +64,7 @@ class Side:
 
     def hold(self) -> None:
         """Hold what users hold, and register what does no harm to a suite."""
-        self.held = Held(self.tops)
+        self.held = Held(self.tops, self.job.get("without_instances", ()))
         self.changes = list(registrations(self.tops))
 
     def suite(self, name: str) -> None:
@@ -120,7 +120,7 @@ def live(side: Side) -> None:
 def probe(side: Side) -> None:
     """Be upgraded and taken back, and say what every reference leads to, what state is left, and what differs."""
     side.begin()
-    side.held = Held(side.tops)
+    side.held = Held(side.tops, side.job.get("without_instances", ()))
     changes = UsersChanges(side.tops, side.job["survey"], side.job.get("without", ()))
     side.report |= {"made": [one.path for one in changes.made], "conflicts": changes.conflicts}
     roots = [side.held.looks, changes.made]

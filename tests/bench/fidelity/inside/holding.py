@@ -7,7 +7,7 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
-from fidelity.inside.kinds import CLASS_KINDS, FUNCTION_KINDS, OBJECT_KINDS, Look
+from fidelity.inside.kinds import CLASS_KINDS, FUNCTION_KINDS, INSTANCE_KIND, OBJECT_KINDS, Look
 from fidelity.inside.modules import Symbol, imported, public_symbols
 from fidelity.inside.prints import lead
 
@@ -15,10 +15,13 @@ __all__ = ["Held"]
 
 
 class Held:
-    """What a program holds of a package: the same, made in the same way, in every process that is compared."""
+    """What a program holds of a package: the same, made in the same way, in every process that is compared.
 
-    def __init__(self, tops: Sequence[str]) -> None:
-        self._tops = tuple(tops)
+    `without` names classes of which no instance is held, `module.Class`.
+    """
+
+    def __init__(self, tops: Sequence[str], without: Sequence[str] = ()) -> None:
+        self._without = frozenset(without)
         modules = imported(tops)
         self.symbols = public_symbols(modules, tops)
         self.looks: dict[str, Look] = {}
@@ -34,13 +37,20 @@ class Held:
             "alias": lambda: [lead(value), value is _now(symbol)],
             "module alias": lambda: lead(getattr(module, name, None)),
         }
-        for kind in _kinds_of(value):
+        for kind in self._kinds_of(value):
             try:
                 looks |= kind(value)
             except Exception as error:
                 # Not everything can be subclassed, pickled or hashed; the control process has no such look either.
                 looks[f"cannot {kind.__name__}"] = (lambda said: lambda: said)(type(error).__name__)
         self.looks.update({f"{symbol.key}|{kind}": look for kind, look in looks.items()})
+
+    def _kinds_of(self, value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, type):
+            return FUNCTION_KINDS if isinstance(value, types.FunctionType) else OBJECT_KINDS
+        if any(f"{cls.__module__}.{cls.__qualname__}" in self._without for cls in value.__mro__):
+            return CLASS_KINDS
+        return (*CLASS_KINDS, INSTANCE_KIND)
 
     def look(self) -> dict[str, Any]:
         """Return what every reference leads to now; what raises when it is looked at says so."""
@@ -51,12 +61,6 @@ class Held:
             except Exception as error:
                 found[key] = ["raises", type(error).__name__]
         return found
-
-
-def _kinds_of(value: Any) -> tuple[Any, ...]:
-    if isinstance(value, type):
-        return CLASS_KINDS
-    return FUNCTION_KINDS if isinstance(value, types.FunctionType) else OBJECT_KINDS
 
 
 def _now(symbol: Symbol) -> Any:

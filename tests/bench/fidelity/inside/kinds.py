@@ -20,9 +20,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from fidelity.inside.prints import current, is_current, lead, shape
+from fidelity.inside.prints import bases_of, current, lead, shape
 
-__all__ = ["CLASS_KINDS", "FUNCTION_KINDS", "OBJECT_KINDS", "Look"]
+__all__ = ["CLASS_KINDS", "FUNCTION_KINDS", "INSTANCE_KIND", "OBJECT_KINDS", "Look"]
 
 Look = Callable[[], Any]
 Maker = Callable[[Any], Look]
@@ -171,7 +171,7 @@ def _subclass(cls: Any) -> dict[str, Look]:
     made = types.new_class("UsersSubclass", (cls,), exec_body=lambda body: body.update(__module__="users_module"))
     looks: dict[str, Look] = {
         "subclass": lambda: [issubclass(made, cls), lead(made.__bases__[0])],
-        "mro of a subclass": lambda: [[c.__module__, c.__qualname__, is_current(c)] for c in made.__mro__[1:]],
+        "mro of a subclass": lambda: bases_of(made)[1:],
     }
     methods = _methods(cls)
     for name in methods:
@@ -214,16 +214,23 @@ def _of_class(cls: Any) -> dict[str, Look]:
         "partial": (lambda part: lambda: lead(part))(functools.partial(cls)),
         "signature": lambda: _signature(cls),
     }
+    if hasattr(cls, "__class_getitem__"):
+        looks["subscript"] = lambda: lead(cls[int])
     for name, value in vars(cls).items():
         if name.startswith("__"):
             continue
-        if isinstance(value, types.FunctionType):
-            looks[f"unbound {name}"] = (lambda got: lambda: lead(got))(value)
-        elif isinstance(value, classmethod | staticmethod):
-            looks[f"{type(value).__name__} {name}"] = (lambda got: lambda: lead(got))(getattr(cls, name))
-        elif isinstance(value, property):
-            looks[f"property {name}"] = (lambda got: lambda: lead(got))(value)
+        held = getattr(cls, name) if isinstance(value, classmethod | staticmethod) else value
+        kind = "unbound" if isinstance(value, types.FunctionType) else type(value).__name__
+        if isinstance(value, property) or _is_own(held, cls):
+            looks[f"{kind} {name}"] = (lambda got: lambda: lead(got))(held)
     return looks
+
+
+def _is_own(value: Any, cls: type) -> bool:
+    """Return whether something is a method of this package: one that it has from elsewhere cannot change with it."""
+    function = getattr(value, "__func__", value)
+    own = isinstance(function, types.FunctionType) and isinstance(function.__module__, str)
+    return own and function.__module__.partition(".")[0] == cls.__module__.partition(".")[0]
 
 
 def _registered(cls: Any) -> dict[str, Look]:
@@ -324,5 +331,6 @@ def _try(kind: Callable[[Any], dict[str, Look]], thing: Any, prefix: str = "") -
 
 
 FUNCTION_KINDS = (_holding, _hashed, _weak, _pickled, _copied, _wrapping, _in_a_class, _dispatched)
-CLASS_KINDS = (_holding, _hashed, _weak, _pickled, _subclass, _of_class, _registered, _members, _instances)
+CLASS_KINDS = (_holding, _hashed, _weak, _pickled, _subclass, _of_class, _registered, _members)
+INSTANCE_KIND = _instances
 OBJECT_KINDS = (_holding,)

@@ -6,10 +6,11 @@ import functools
 import hashlib
 import sys
 import types
+import typing
 import weakref
 from typing import Any
 
-__all__ = ["code_print", "current", "lead", "shape"]
+__all__ = ["bases_of", "code_print", "current", "lead", "shape"]
 
 _DEEPEST = 6
 _MISSING = object()
@@ -131,12 +132,22 @@ def shape(cls: type) -> dict[str, Any]:
         if name in _OF_THE_INTERPRETER or isinstance(value, weakref.ref | types.GetSetDescriptorType):
             continue
         found[name] = lead(value) if callable(value) or isinstance(value, _DEFINED) else type(value).__name__
-    found["the bases"] = [[base.__module__, base.__qualname__, is_current(base)] for base in cls.__mro__]
+    found["the bases"] = bases_of(cls)
     return found
+
+
+def bases_of(cls: type) -> list[Any]:
+    """Return the classes that a class consists of, in their order.
+
+    `Generic` is passed over: a class that gains it keeps its layout and gets `__class_getitem__` instead. What that is
+    for, subscripting, is looked at by itself.
+    """
+    return [[base.__module__, base.__qualname__, is_current(base)] for base in cls.__mro__ if base is not typing.Generic]
 
 
 _DEFINED = (staticmethod, classmethod, property, functools.cached_property, functools.partialmethod)
 _OF_THE_INTERPRETER = frozenset(
     {"__dict__", "__weakref__", "_abc_impl", "__subclasshook__", "__static_attributes__", "__firstlineno__",
-     "__annotations__", "__annotate__", "__doc__"}
+     "__annotations__", "__annotate__", "__doc__",
+     "__class_getitem__", "__orig_bases__", "__parameters__"}
 )  # fmt: skip
