@@ -21,7 +21,7 @@ from fidelity.environments import default_pythons, put_ours, version_of
 from fidelity.rows import MOST_REFUSED, Row, as_table
 
 BENCH = Path(__file__).resolve().parents[1]
-BUILD = BENCH.parents[1] / "build"
+BUILD = (BENCH.parents[1] / "build").resolve()
 
 
 def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:

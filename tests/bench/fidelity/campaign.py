@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
+
 from fidelity.cases import Case
 from fidelity.downloads import FetchError
 from fidelity.environments import Environment, prepare
@@ -21,6 +22,8 @@ from fidelity.suites import SuiteError, lay_out
 __all__ = ["Campaign", "Wanted"]
 
 _MOST_ATTEMPTS = 6
+# What a refusal says when it is about what is held, and not about the change.
+_HOLDERS = r"live instance|holds a class"
 
 
 @frozen(kw_only=True)
@@ -143,7 +146,9 @@ class Campaign:
                 answers.append(answer)
             found[version] = tuple(answers)
             if not any(outcome == "passed" for outcome in answers[0].outcomes.get(version, {}).values()):
-                raise CaseError(f"no test of the {version} suite passes in a fresh process {answers[0].trouble}".strip())
+                raise CaseError(
+                    f"no test of the {version} suite passes in a fresh process {answers[0].trouble}".strip()
+                )
         self.details["not_imported"] = found["old"][0].report.get("not_imported", {})
         return Controls(old=found["old"], new=found["new"])
 
@@ -165,8 +170,9 @@ class Campaign:
         row.rollback_fresh_passed, row.rollback_live_passed = back.fresh, back.live
         self.details.update(new_suite=_told(forth), old_suite=_told(back))
         if back.lost:
-            self._explain(launcher, controls, back)
+            self._explain(launcher, controls, without)
         self._probe(row, launcher, controls, without)
+        self._state(row, launcher, controls)
         self._conflict(row, launcher, controls)
 
     def _live(self, row: Row, launcher: Launcher, controls: Controls) -> tuple[Answer, list[str]]:
@@ -187,52 +193,60 @@ class Campaign:
                 self.details["refused"] = refused
             words = set(re.findall(r"[\w.]+", " ".join(refused["blockers"])))
             named = sorted(words.intersection(symbols).difference(without))
-            if "live instance" not in refused["reason"] or not named:
+            if not re.search(_HOLDERS, " ".join(refused["blockers"])) or not named:
                 return live, without
             without += named
 
-    def _explain(self, launcher: Launcher, controls: Controls, back: Parity) -> None:
+    def _explain(self, launcher: Launcher, controls: Controls, without: Sequence[str]) -> None:
         """Tell what the new suite has left behind from what the rollback did: once more, without the new suite."""
         self._say("live once more: upgrade, rollback, old suite")
-        alone = launcher.run("live-old-suite-only", mode="live", run=["old"])
+        alone = launcher.run("live-old-suite-only", mode="live", run=["old"], without_instances=without)
         again = compared([a.outcomes["old"] for a in controls.old], alone.outcomes.get("old", {}))
         self.details["old_suite"]["lost_without_the_new_suite_before"] = dict(again.lost)
 
     def _probe(self, row: Row, launcher: Launcher, controls: Controls, bare: Sequence[str]) -> None:
-        survey, without = controls.new[0].report["survey"], list[str]()
-        refusals: list[str] = []
+        """Measure what every reference leads to, in a process that has changed nothing, and what an undo leaves."""
+        self._say("references and undo")
+        answer = launcher.run("held", mode="held", without_instances=bare)
+        if self._said_no("held", answer):
+            return
+        self._held(row, answer.report, controls)
+        row.undo_differences = len(answer.report["differences"])
+        self.details["differences"] = answer.report["differences"][:500]
+
+    def _said_no(self, name: str, answer: Answer) -> bool:
+        """Note why there is nothing to measure, if so."""
+        refused = answer.report.get("refused")
+        if not answer.trouble and not refused:
+            return False
+        self.details[f"{name}_trouble"] = answer.trouble or refused
+        return True
+
+    def _state(self, row: Row, launcher: Launcher, controls: Controls) -> None:
+        """Measure what is left of what a program has changed; a refusal that names a change is no loss of it."""
+        survey, without, refusals = controls.new[0].report["survey"], list[str](), list[str]()
         for attempt in range(_MOST_ATTEMPTS):
-            self._say("references, state and undo" + (f", attempt {attempt + 1}" if attempt else ""))
-            answer = launcher.run(
-                f"probe-{attempt}", mode="probe", survey=survey, without=without, without_instances=bare
-            )
+            self._say("state" + (f", attempt {attempt + 1}" if attempt else ""))
+            answer = launcher.run("state", mode="state", survey=survey, without=without)
             refused = answer.report.get("refused")
             named = _named_in(refused, answer.report.get("made", ())) if refused else []
             if not named:
                 break
             refusals += named
             without += named
-        self.details["state"] = {
-            "refused": refusals,
-            "conflicts": answer.report.get("conflicts", []),
-            "made": len(answer.report.get("made", ())),
-        }
-        if answer.trouble or answer.report.get("refused"):
-            refused = answer.report.get("refused") or {}
-            self.details["probe_trouble"] = answer.trouble or refused.get("reason")
-            self.details["probe_blockers"] = refused.get("blockers")
+        told: dict[str, Any] = {"refused": refusals, "conflicts": answer.report.get("conflicts", [])}
+        self.details["state"] = told
+        if self._said_no("state", answer):
             return
-        made = set(answer.report["made"])
-        lost = {
+        told["made"] = len(answer.report["made"])
+        told["lost"] = {
             "after the upgrade": answer.report["lost_after"],
             "after the rollback": answer.report["lost_back"],
         }
-        self.details["state"]["lost"] = lost
-        row.state_lost = len(set(lost["after the upgrade"]) | set(lost["after the rollback"]))
-        row.state_kept = len(made) - row.state_lost
-        row.undo_differences = len(answer.report["differences"])
-        self.details["differences"] = answer.report["differences"][:500]
-        self._held(row, answer.report, controls)
+        row.state_lost = len({path for paths in told["lost"].values() for path in paths})
+        row.state_kept = told["made"] - row.state_lost
+        row.undo_differences = (row.undo_differences or 0) + len(answer.report["differences"])
+        told["differences"] = answer.report["differences"][:500]
 
     def _held(self, row: Row, report: Mapping[str, Any], controls: Controls) -> None:
         new, old = (side[0].report["held"] for side in (controls.new, controls.old))
@@ -263,13 +277,19 @@ class Campaign:
     # --- generation ----------------------------------------------------------------------------------------------
 
     def _generation(self, row: Row, launcher: Launcher, controls: Controls) -> None:
+        if any(word.startswith(str(launcher.environment.tree)) for word in launcher.base["suites"]["new"]["arguments"]):
+            # Its tests are modules of the package: under their public names they would import the public version.
+            self.details["generation"] = {"trouble": "the tests lie inside the package"}
+            return
         self._say("generation: the new suite against a private version")
         answer = launcher.run("generation", mode="generation", run=["new"])
         parity = compared([a.outcomes["new"] for a in controls.new], answer.outcomes.get("new", {}))
         row.fresh_passed, row.generation_passed = parity.fresh, parity.live
-        self.details["generation"] = {**_told(parity), "trouble": answer.trouble, "refused": answer.report.get("refused")}
-        if refused := answer.report.get("refused"):
-            self.details["generation"]["refused"] = refused
+        self.details["generation"] = {
+            **_told(parity),
+            "trouble": answer.trouble,
+            "refused": answer.report.get("refused"),
+        }
 
 
 def _told(parity: Parity) -> dict[str, Any]:

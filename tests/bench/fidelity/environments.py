@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
+
 from fidelity.cases import Case
 from fidelity.downloads import FetchError, pip, requirements_of, sdist_of, wheel_of
 
@@ -72,7 +73,7 @@ def prepare(case: Case, python: str, root: Path) -> Environment:
         wheel_of(case.package, one, fetched / f"{one}-wheel-{short}", python) for one in (case.old, case.new)
     )
     wanted = [*requirements_of(wheels[1]), *case.test_requirements, "pytest", *NEEDED]
-    stamp = hashlib.sha256(json.dumps([str(wheels), version, wanted]).encode()).hexdigest()[:10]
+    stamp = hashlib.sha256(json.dumps([[wheel.name for wheel in wheels], version, wanted]).encode()).hexdigest()[:10]
     folder = root / "installed" / f"{case.key}-{version}-{stamp}"
     venv, tree = folder / "venv", folder / "new"
     if not (folder / "complete").is_file():

@@ -54,10 +54,8 @@ class Row:
         pairs = {"suite": (self.fresh_passed, self.live_passed)}
         pairs["old suite after rollback"] = (self.rollback_fresh_passed, self.rollback_live_passed)
         found = [f"{name} {live} of {fresh}" for name, (fresh, live) in pairs.items() if not fresh or live != fresh]
-        for name in ("held_wrong", "state_lost", "undo_differences"):
-            if getattr(self, name) != 0:
-                found.append(f"{name} {getattr(self, name)}")
-        return found
+        counts = {name: getattr(self, name) for name in ("held_wrong", "state_lost", "undo_differences")}
+        return [*found, *(f"{name} {count}" for name, count in counts.items() if count != 0)]
 
     def _missed_by_generation(self) -> list[str]:
         if self.generation_passed is None or not self.fresh_passed:

@@ -72,12 +72,16 @@ def places(tops: Sequence[str]) -> Iterator[Place]:
                 continue
             if type(value) in (*TABLES, *ROWS, set) and (id(value) in seen or id(value) in foreign):
                 continue
-            seen.add(id(value))
+            elsewhere = isinstance(value, type | types.FunctionType) and home_of(value) != module_name
+            again = id(value) in seen  # a second name of the same class is the same place
+            if not elsewhere:
+                seen.add(id(value))
             yield Place(f"{module_name}:{name}", module, name)
-            if isinstance(value, type) and home_of(value) == module_name and not isinstance(value, enum.EnumMeta):
-                yield from _inside(f"{module_name}:{name}", value)
-            elif is_ours(getattr(type(value), "__module__", None), tops) and isinstance(
-                getattr(value, "__dict__", None), dict
+            if again:
+                continue
+            if (isinstance(value, type) and home_of(value) == module_name and not isinstance(value, enum.EnumMeta)) or (
+                is_ours(getattr(type(value), "__module__", None), tops)
+                and isinstance(getattr(value, "__dict__", None), dict)
             ):
                 yield from _inside(f"{module_name}:{name}", value)
 
@@ -97,12 +101,7 @@ def survey(tops: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for place in places(tops):
         value = place.value()
-        if type(value) in SIMPLE:
-            found[place.path] = [type(value).__name__, repr(value)]
-        elif type(value) in (*TABLES, *ROWS, set):
-            found[place.path] = [type(value).__name__, None]
-        else:
-            found[place.path] = ["other", None]
+        found[place.path] = [type(value).__name__, repr(value) if type(value) in SIMPLE else None]
     return found | {f"{name}:": ["module", None] for name in imported(tops)}
 
 
@@ -213,18 +212,14 @@ def _other(value: Any) -> Any:
 
 def _like(value: Any) -> Any:
     """Return something of the user's that could be in the place of this value."""
-    if isinstance(value, str):
-        return "noodle_user"
+    if isinstance(value, tuple | list):
+        return type(value)([_like(one) for one in value]) if type(value) in {tuple, list} else UsersMark()
     if isinstance(value, bool | type(None)):
         return value
-    if isinstance(value, int | float):
-        return 987_654
-    if isinstance(value, type):
-        return UsersMark
-    if isinstance(value, tuple):
-        return tuple(_like(one) for one in value)
-    if isinstance(value, list):
-        return [_like(one) for one in value]
+    samples: tuple[tuple[Any, Any], ...] = ((str, "noodle_user"), (int | float, 987_654), (type, UsersMark))
+    found = next((sample for kind, sample in samples if isinstance(value, kind)), None)
+    if found is not None:
+        return found
     return users_function if callable(value) else UsersMark()
 
 
@@ -233,9 +228,13 @@ def _like(value: Any) -> Any:
 
 def registrations(tops: Sequence[str]) -> Iterator[Registration]:
     """Register a class with every abstract class and every dispatching function, and add a name to every class."""
+    seen: set[int] = set()
     for module_name, module in imported(tops).items():
         for name, value in list(vars(module).items()):
             path = f"{module_name}:{name}"
+            if id(value) in seen or home_of(value) not in {module_name, type(value).__module__}:
+                continue
+            seen.add(id(value))
             if isinstance(value, type) and home_of(value) == module_name:
                 yield from _with_class(path, value)
             elif isinstance(value, types.FunctionType) and home_of(value) == module_name:

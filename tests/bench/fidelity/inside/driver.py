@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fidelity.inside.changes import UsersChanges, registrations, survey
+from fidelity.inside.generations import given_to_suite, load_beside
 from fidelity.inside.holding import Held
 from fidelity.inside.modules import import_all
 from fidelity.inside.snapshot import differences, take
@@ -117,26 +118,35 @@ def live(side: Side) -> None:
         side.suite("old")
 
 
-def probe(side: Side) -> None:
-    """Be upgraded and taken back, and say what every reference leads to, what state is left, and what differs."""
+def held(side: Side) -> None:
+    """Be upgraded and taken back, and say what every reference leads to, and what differs in the end."""
     side.begin()
-    side.held = Held(side.tops, side.job.get("without_instances", ()))
-    changes = UsersChanges(side.tops, side.job["survey"], side.job.get("without", ()))
-    side.report |= {"made": [one.path for one in changes.made], "conflicts": changes.conflicts}
-    roots = [side.held.looks, changes.made]
+    side.hold()
+    roots = [side.held.looks, side.changes]
     side.report["held_before"] = side.held.look()
     before = take(side.tops, roots)
     side.upgrade.forth()
     side.told_of_upgrade()
     side.report["held_after"] = side.held.look()
-    side.report["lost_after"] = changes.lost()
     side.write()
     side.upgrade.back()
     side.upgrade.let_go()
-    side.report["lost_back"] = changes.lost()
-    after = take(side.tops, roots)
-    side.report["differences"] = differences(before, after)
+    side.report["differences"] = differences(before, take(side.tops, roots))
     side.report["held_back"] = side.held.look()
+
+
+def state(side: Side) -> None:
+    """Change what a program may change, be upgraded and taken back, and say what is left of it."""
+    side.begin()
+    changes = UsersChanges(side.tops, side.job["survey"], side.job["without"])
+    side.report |= {"made": [one.path for one in changes.made], "conflicts": changes.conflicts}
+    before = take(side.tops, [changes.made])
+    side.upgrade.forth()
+    side.report["lost_after"] = changes.lost()
+    side.upgrade.back()
+    side.upgrade.let_go()
+    side.report["lost_back"] = changes.lost()
+    side.report["differences"] = differences(before, take(side.tops, [changes.made]))
 
 
 def conflict(side: Side) -> None:
@@ -149,4 +159,22 @@ def conflict(side: Side) -> None:
     side.report["lost_after"] = [one.path for one in both if not one.kept()]
 
 
-_MODES = {"facts": facts, "fresh": fresh, "live": live, "probe": probe, "conflict": conflict}
+def generation(side: Side) -> None:
+    """Run the new version's suite against a private copy of it, while the process itself runs the old one."""
+    side.begin()
+    job = side.job
+    space = load_beside(job["package"], job["versions"][1], side.tree, job["imports"][:1])
+    given_to_suite(space, Path(job["suites"]["new"]["folder"]))
+    side.write()
+    side.suite("new")
+
+
+_MODES = {
+    "generation": generation,
+    "facts": facts,
+    "fresh": fresh,
+    "live": live,
+    "held": held,
+    "state": state,
+    "conflict": conflict,
+}

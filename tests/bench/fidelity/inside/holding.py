@@ -7,7 +7,7 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
-from fidelity.inside.kinds import CLASS_KINDS, FUNCTION_KINDS, INSTANCE_KIND, OBJECT_KINDS, Look
+from fidelity.inside.kinds import CLASS_KINDS, FUNCTION_KINDS, INSTANCE_KIND, LOOSE_CLASS_KINDS, OBJECT_KINDS, Look
 from fidelity.inside.modules import Symbol, imported, public_symbols
 from fidelity.inside.prints import lead
 
@@ -17,7 +17,7 @@ __all__ = ["Held"]
 class Held:
     """What a program holds of a package: the same, made in the same way, in every process that is compared.
 
-    `without` names classes of which no instance is held, `module.Class`.
+    `without` names classes of which no instance and no subclass is held, `module.Class`.
     """
 
     def __init__(self, tops: Sequence[str], without: Sequence[str] = ()) -> None:
@@ -49,7 +49,7 @@ class Held:
         if not isinstance(value, type):
             return FUNCTION_KINDS if isinstance(value, types.FunctionType) else OBJECT_KINDS
         if any(f"{cls.__module__}.{cls.__qualname__}" in self._without for cls in value.__mro__):
-            return CLASS_KINDS
+            return LOOSE_CLASS_KINDS
         return (*CLASS_KINDS, INSTANCE_KIND)
 
     def look(self) -> dict[str, Any]:
@@ -71,7 +71,8 @@ def _module_look(name: str, module: types.ModuleType) -> Look:
     """Return a look at a module object that somebody holds: it is the one that is imported, with these names in it."""
 
     def look() -> Any:
-        names = [n for n, v in vars(module).items() if not isinstance(v, types.ModuleType) and n != "__warningregistry__"]
-        return [sys.modules.get(name) is module, sorted(names)]
+        names = [n for n, v in vars(module).items() if not isinstance(v, types.ModuleType)]
+        left_out = ("__warningregistry__", "noodle_users_")
+        return [sys.modules.get(name) is module, sorted(n for n in names if not n.startswith(left_out))]
 
     return look

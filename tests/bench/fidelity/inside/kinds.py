@@ -22,7 +22,7 @@ from typing import Any
 
 from fidelity.inside.prints import bases_of, current, lead, shape
 
-__all__ = ["CLASS_KINDS", "FUNCTION_KINDS", "INSTANCE_KIND", "OBJECT_KINDS", "Look"]
+__all__ = ["CLASS_KINDS", "FUNCTION_KINDS", "INSTANCE_KIND", "LOOSE_CLASS_KINDS", "OBJECT_KINDS", "Look"]
 
 Look = Callable[[], Any]
 Maker = Callable[[Any], Look]
@@ -82,10 +82,21 @@ def _holding(thing: Any) -> dict[str, Look]:
     }
 
 
+def _held_loosely(thing: Any) -> dict[str, Look]:
+    """Return a few simple holders, for a class that another one has to be put in the place of."""
+    a_list, a_dict, a_tuple, user = [thing], {"k": thing}, (0, (thing,)), User()
+    user.held = thing  # type: ignore[attr-defined]
+    return {
+        "list": lambda: lead(a_list[0]),
+        "dict value": lambda: lead(a_dict["k"]),
+        "tuple": lambda: lead(a_tuple[1][0]),
+        "instance attribute": lambda: lead(user.held),  # type: ignore[attr-defined]
+    }
+
+
 def _second(generator: Any) -> Any:
-    # It can be asked once: what it had is kept for the next look, which is after the way back.
-    kept = generator.gi_frame.f_locals["kept"] if generator.gi_frame is not None else None
-    return kept
+    # Not by going on with it: it is looked at again after the way back.
+    return generator.gi_frame.f_locals["kept"]
 
 
 def _hashed(thing: Any) -> dict[str, Look]:
@@ -254,10 +265,11 @@ def _members(cls: Any) -> dict[str, Look]:
     if not isinstance(cls, enum.EnumMeta):
         return {}
     held: dict[str, Any] = dict(cls.__members__)
-    return {
-        f"member {name}": (lambda name, one: lambda: [cls.__members__.get(name) is one, isinstance(one, cls)])(name, m)
-        for name, m in held.items()
-    }
+    return {f"member {name}": _member_look(cls, name, one) for name, one in held.items()}
+
+
+def _member_look(cls: Any, name: str, one: Any) -> Look:
+    return lambda: [cls.__members__.get(name) is one, isinstance(one, cls)]
 
 
 def _instances(cls: Any) -> dict[str, Look]:
@@ -333,4 +345,5 @@ def _try(kind: Callable[[Any], dict[str, Look]], thing: Any, prefix: str = "") -
 FUNCTION_KINDS = (_holding, _hashed, _weak, _pickled, _copied, _wrapping, _in_a_class, _dispatched)
 CLASS_KINDS = (_holding, _hashed, _weak, _pickled, _subclass, _of_class, _registered, _members)
 INSTANCE_KIND = _instances
+LOOSE_CLASS_KINDS = (_held_loosely, _weak, _pickled, _of_class, _members)
 OBJECT_KINDS = (_holding,)

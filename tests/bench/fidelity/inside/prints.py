@@ -55,23 +55,25 @@ def lead(value: Any, depth: int = 0) -> Any:
         return _function(value, depth)
     if isinstance(value, type) and not isinstance(value, types.GenericAlias):
         return ["class", value.__module__, value.__qualname__, is_current(value)]
+    parts = _parts(value)
+    if parts is not None:
+        return [type(value).__name__, *[lead(part, depth + 1) for part in parts]]
+    if value is None or isinstance(value, bool | int | str):
+        return ["value", value]
+    return ["object", type(value).__module__, type(value).__qualname__, is_current(type(value))]
+
+
+def _parts(value: Any) -> list[Any] | None:
+    """Return what a wrapper, an alias or a sequence leads on to; None for anything else."""
     for kinds, names in _WRAPPERS:
         if isinstance(value, kinds):
-            inner = [lead(getattr(value, name, None), depth + 1) for name in names]
-            return [type(value).__name__, *inner]
-    wrapped = getattr(type(value), "__call__", None) is not None and _wrapped(value)
-    if wrapped:
-        return [type(value).__name__, lead(wrapped, depth + 1)]
-    if isinstance(value, types.GenericAlias) or (type(value).__module__ == "typing" and hasattr(value, "__origin__")):
-        arguments = [lead(one, depth + 1) for one in getattr(value, "__args__", ())]
-        return ["alias", lead(value.__origin__, depth + 1), *arguments]
-    if isinstance(value, types.UnionType):
-        return ["union", *[lead(one, depth + 1) for one in value.__args__]]
+            return [getattr(value, name, None) for name in names]
     if isinstance(value, list | tuple):
-        return [type(value).__name__, *[lead(one, depth + 1) for one in value]]
-    if value is None or isinstance(value, bool | int | float | str):
-        return ["value", value if not isinstance(value, float) else repr(value)]
-    return ["object", type(value).__module__, type(value).__qualname__, is_current(type(value))]
+        return list(value)
+    if isinstance(value, types.GenericAlias) or (type(value).__module__ == "typing" and hasattr(value, "__origin__")):
+        return [value.__origin__, *getattr(value, "__args__", ())]
+    wrapped = _wrapped(value)
+    return None if wrapped is None else [wrapped]
 
 
 _WRAPPERS: tuple[tuple[tuple[type, ...], tuple[str, ...]], ...] = (
@@ -79,6 +81,7 @@ _WRAPPERS: tuple[tuple[tuple[type, ...], tuple[str, ...]], ...] = (
     ((staticmethod, classmethod), ("__func__",)),
     ((property,), ("fget", "fset", "fdel")),
     ((functools.partial, functools.partialmethod, functools.cached_property), ("func",)),
+    ((types.UnionType,), ("__args__",)),
 )
 
 
@@ -129,7 +132,11 @@ def shape(cls: type) -> dict[str, Any]:
     """Return what a class consists of: its definitions, bases and layout."""
     found: dict[str, Any] = {}
     for name, value in vars(cls).items():
-        if name in _OF_THE_INTERPRETER or isinstance(value, weakref.ref | types.GetSetDescriptorType):
+        if (
+            name in _OF_THE_INTERPRETER
+            or name.startswith("noodle_users_")
+            or isinstance(value, weakref.ref | types.GetSetDescriptorType)
+        ):
             continue
         found[name] = lead(value) if callable(value) or isinstance(value, _DEFINED) else type(value).__name__
     found["the bases"] = bases_of(cls)
@@ -142,7 +149,9 @@ def bases_of(cls: type) -> list[Any]:
     `Generic` is passed over: a class that gains it keeps its layout and gets `__class_getitem__` instead. What that is
     for, subscripting, is looked at by itself.
     """
-    return [[base.__module__, base.__qualname__, is_current(base)] for base in cls.__mro__ if base is not typing.Generic]
+    return [
+        [base.__module__, base.__qualname__, is_current(base)] for base in cls.__mro__ if base is not typing.Generic
+    ]
 
 
 _DEFINED = (staticmethod, classmethod, property, functools.cached_property, functools.partialmethod)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import enum
 import functools
 import gc
@@ -20,13 +21,13 @@ CONTAINERS = (list, tuple, set, frozenset, dict, collections.OrderedDict, collec
 PARTS: dict[type, tuple[str, ...]] = {
     types.FunctionType: (
         "__code__", "__defaults__", "__kwdefaults__", "__closure__", "__doc__", "__name__", "__qualname__",
-        "__module__", "__annotations__", "__dict__", "__globals__",
+        "__module__", "__annotations__",
     ),
     types.MethodType: ("__func__", "__self__"),
     staticmethod: ("__func__",),
     classmethod: ("__func__",),
     property: ("fget", "fset", "fdel", "__doc__"),
-    functools.partial: ("func", "args", "keywords", "__dict__"),
+    functools.partial: ("func", "args", "keywords"),
     functools.partialmethod: ("func", "args", "keywords"),
     functools.cached_property: ("func", "attrname"),
     types.GenericAlias: ("__origin__", "__args__"),
@@ -87,7 +88,9 @@ def _parts(value: Any, tops: Sequence[str]) -> Iterator[tuple[str, Any]]:
         yield from _contents(value)
     elif kind in PARTS:
         if kind is not types.FunctionType or _is_near(value, tops):
-            yield from ((name, getattr(value, name, None)) for name in PARTS[kind] if name != "__globals__")
+            yield from ((name, getattr(value, name, None)) for name in PARTS[kind])
+            # The dict itself is made when it is asked for: what counts is what is in it.
+            yield from ((f".{name}", part) for name, part in _own(value).items())
             yield "type", kind
     elif isinstance(value, type):
         if is_ours(value.__module__, tops) or value.__module__.startswith(("users_module", "fidelity.")):
@@ -99,6 +102,12 @@ def _parts(value: Any, tops: Sequence[str]) -> Iterator[tuple[str, Any]]:
         yield from ((f".{name}", part) for name, part in _attributes(value))
         if isinstance(value, CONTAINERS):
             yield from _of_container(value)
+
+
+def _own(value: Any) -> dict[str, Any]:
+    found: dict[str, Any] = getattr(value, "__dict__", None) or {}
+    # A wrapper copies what a function has, some of it not before it is asked.
+    return {name: part for name, part in found.items() if not name.startswith("__") or name == "__wrapped__"}
 
 
 def _is_near(function: types.FunctionType, tops: Sequence[str]) -> bool:
@@ -146,10 +155,8 @@ def _of_container(value: Any) -> Iterator[tuple[str, Any]]:
 def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, enum.Enum):
         return
-    try:
+    with contextlib.suppress(AttributeError):
         yield from object.__getattribute__(value, "__dict__").items()
-    except AttributeError:
-        pass
     for cls in type(value).__mro__:
         for name, slot in vars(cls).items():
             if isinstance(slot, types.MemberDescriptorType):

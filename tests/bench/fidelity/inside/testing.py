@@ -35,6 +35,10 @@ class Notes:
         if report.failed:
             self._note(f"collecting {report.nodeid}", "error")
 
+    def close(self) -> None:
+        """Let go of the file: a suite may look for files that nobody has closed."""
+        self._file.close()
+
     def _note(self, name: str, outcome: str) -> None:
         self._file.write(json.dumps([name, outcome]) + "\n")
         self._file.flush()
@@ -50,12 +54,15 @@ def run_suite(folder: Path, arguments: Sequence[str], notes: Path, tree: Path) -
     os.environ["PYTHONPATH"] = str(tree)
     sys.argv = ["pytest"]
     words = ["-q", "--tb=short", *(word for name in OFF for word in ("-p", f"no:{name}")), *arguments]
+    noted = Notes(notes)
     try:
-        return int(pytest.main(words, plugins=[Notes(notes)]))
+        return int(pytest.main(words, plugins=[noted]))
     finally:
+        noted.close()
         os.chdir(before)
         sys.path[:] = [entry for entry in sys.path if entry in path]
-        _suites.append(str(folder))
+        # As the modules have it in the end: pytest follows links.
+        _suites.append(str(folder.resolve()))
 
 
 _suites: list[str] = []
