@@ -62,7 +62,7 @@ def main() -> int:
         sys.stderr.write(f"[{time.monotonic() - started:6.0f} s] {word}\n")
 
     wanted = Wanted(
-        mechanism=arguments.mechanism, root=root, ours=put_ours(root / "ours"), limit=arguments.limit,
+        mechanism=arguments.mechanism, root=root, ours=put_ours(root), limit=arguments.limit,
         keep=arguments.keep, say=say,
     )  # fmt: skip
     rows: list[Row] = []

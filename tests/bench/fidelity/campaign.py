@@ -87,6 +87,7 @@ class Campaign:
                 self._patch(row, launcher, controls)
             if self.wanted.generation():
                 self._generation(row, launcher, controls)
+                self._canary(row, launcher)
         except (FetchError, SuiteError, CaseError) as error:
             row.verdict = f"error: {error}"
         self.details["missed"] = row.missed()
@@ -275,6 +276,16 @@ class Campaign:
             row.state_lost += len(lost)
 
     # --- generation ----------------------------------------------------------------------------------------------
+
+    def _canary(self, row: Row, launcher: Launcher) -> None:
+        """Serve with both versions at once, and count the answers that are neither's."""
+        self._say("generation: a canary of both versions")
+        said = {one: launcher.run(f"answers-{one}", mode="answers", version=one) for one in ("old", "new")}
+        found = {f"{one}_answers": answer.report.get("answers", {}) for one, answer in said.items()}
+        answer = launcher.run("canary", mode="canary", **found)
+        told = dict(answer.report.get("canary", {}))
+        self.details["canary"] = {**told, "trouble": answer.trouble, "refused": answer.report.get("refused")}
+        row.wrong_in_canary = told.get("wrong", 0) + told.get("both_versions", 0)
 
     def _generation(self, row: Row, launcher: Launcher, controls: Controls) -> None:
         if any(word.startswith(str(launcher.environment.tree)) for word in launcher.base["suites"]["new"]["arguments"]):

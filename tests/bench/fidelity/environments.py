@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -49,15 +50,28 @@ def version_of(python: str) -> str:
     return done.stdout.strip()
 
 
-def put_ours(folder: Path) -> Path:
+def put_ours(root: Path) -> Path:
     """Copy our packages to a folder that any interpreter can import them from, and nothing else with them."""
-    shutil.rmtree(folder, ignore_errors=True)
-    for name in OURS:
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            raise SystemExit(f"{name} is not installed here: `nox -s fidelity` sees to that")
-        shutil.copytree(Path(spec.origin).parent, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    sources = {name: _source_of(name) for name in OURS}
+    digest = hashlib.sha256()
+    for source in sources.values():
+        for path in sorted(source.rglob("*.py")):
+            digest.update(str(path.relative_to(source.parent)).encode() + path.read_bytes())
+    folder = root / f"ours-{digest.hexdigest()[:10]}"
+    if not folder.is_dir():
+        # Complete or not there: another campaign may be running from the same folder.
+        beside = folder.with_name(f"{folder.name}-{os.getpid()}")
+        for name, source in sources.items():
+            shutil.copytree(source, beside / name, ignore=shutil.ignore_patterns("__pycache__"))
+        beside.replace(folder)
     return folder
+
+
+def _source_of(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise SystemExit(f"{name} is not installed here: `nox -s fidelity` sees to that")
+    return Path(spec.origin).parent
 
 
 def prepare(case: Case, python: str, root: Path) -> Environment:

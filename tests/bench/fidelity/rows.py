@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import asdict, define, fields
+from attrs import asdict, define
 
 __all__ = ["Row", "as_table"]
 
@@ -35,10 +35,16 @@ class Row:
     generation_passed: int | None = None
     swap_ms: float | None = None
     commit_us: float | None = None
+    wrong_in_canary: int = 0
+    """Not in the file, which has the columns that it was asked for; the details have it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as the file has it."""
-        return {{"old": "from", "new": "to"}.get(name, name): value for name, value in asdict(self).items()}
+        return {
+            {"old": "from", "new": "to"}.get(name, name): value
+            for name, value in asdict(self).items()
+            if name != "wrong_in_canary"
+        }
 
     def missed(self) -> list[str]:
         """Return the targets that it does not reach."""
@@ -60,8 +66,9 @@ class Row:
     def _missed_by_generation(self) -> list[str]:
         if self.generation_passed is None or not self.fresh_passed:
             return []
+        wrong = [f"{self.wrong_in_canary} wrong in the canary"] if self.wrong_in_canary else []
         share = self.generation_passed / self.fresh_passed
-        return [f"generation {share:.1%}"] if share < LEAST_GENERATION else []
+        return [*wrong, *([f"generation {share:.1%}"] if share < LEAST_GENERATION else [])]
 
 
 LEAST_GENERATION = 0.995
@@ -101,6 +108,3 @@ def _share(some: int | None, all_of: int | None) -> str:
 
 def _wrong(wrong: int | None, right: int | None) -> str:
     return "" if wrong is None or right is None else f"{right}" if not wrong else f"{right}, {wrong} WRONG"
-
-
-KEYS = tuple({"old": "from", "new": "to"}.get(one.name, one.name) for one in fields(Row))

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fidelity.inside.canary import answers, canary
 from fidelity.inside.changes import UsersChanges, registrations, survey
 from fidelity.inside.generations import given_to_suite, load_beside
 from fidelity.inside.holding import Held
-from fidelity.inside.modules import import_all
+from fidelity.inside.modules import import_all, imported, public_symbols
 from fidelity.inside.snapshot import differences, take
 from fidelity.inside.testing import run_suite
 from fidelity.inside.upgrade import Refused, Upgrade, import_names
@@ -169,7 +170,21 @@ def generation(side: Side) -> None:
     side.suite("new")
 
 
+def answer(side: Side) -> None:
+    """Say what this version's functions answer."""
+    side.begin()
+    side.report["answers"] = answers(public_symbols(imported(side.tops), side.tops))
+
+
+def both(side: Side) -> None:
+    """Serve calls with both versions, a share with the new one."""
+    side.begin()
+    side.report["canary"] = canary(side.upgrade, side.job["old_answers"], side.job["new_answers"])
+
+
 _MODES = {
+    "answers": answer,
+    "canary": both,
     "generation": generation,
     "facts": facts,
     "fresh": fresh,
