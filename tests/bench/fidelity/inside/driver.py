@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import sys
 import traceback
 from collections.abc import Mapping
@@ -21,9 +23,14 @@ from fidelity.inside.upgrade import Refused, Upgrade, import_names
 
 __all__ = ["main"]
 
+_MOST_MEMORY = 6 << 30
+
 
 def main(job_file: str) -> None:
     """Do what a job says and leave a report; ends at once, whatever threads a suite has left."""
+    # A suite or a sample that goes wild must not take the machine with it.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     job = json.loads(Path(job_file).read_text())
     side = Side(job)
     try:
