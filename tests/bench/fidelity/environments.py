@@ -74,8 +74,8 @@ def _source_of(name: str) -> Path:
     return Path(spec.origin).parent
 
 
-def prepare(case: Case, python: str, root: Path) -> Environment:
-    """Install a case for an interpreter, or find it installed; raises `FetchError`."""
+def prepare(case: Case, python: str, root: Path, *, pytest: str = "pytest") -> Environment:
+    """Install a case for an interpreter with such a pytest, or find it installed; raises `FetchError`."""
     version = version_of(python)
     fetched = root / "fetched" / case.name
     sdists = (
@@ -86,7 +86,7 @@ def prepare(case: Case, python: str, root: Path) -> Environment:
     wheels = tuple(
         wheel_of(case.package, one, fetched / f"{one}-wheel-{short}", python) for one in (case.old, case.new)
     )
-    wanted = [*requirements_of(wheels[1]), *case.test_requirements, "pytest", *NEEDED]
+    wanted = [*requirements_of(wheels[1]), *case.test_requirements, pytest, *NEEDED]
     stamp = hashlib.sha256(json.dumps([[wheel.name for wheel in wheels], version, wanted]).encode()).hexdigest()[:10]
     folder = root / "installed" / f"{case.key}-{version}-{stamp}"
     venv, tree = folder / "venv", folder / "new"

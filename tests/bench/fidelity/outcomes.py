@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-__all__ = ["Parity", "compared", "masked", "read_outcomes"]
+__all__ = ["Parity", "by_file", "compared", "masked", "read_outcomes"]
 
 PASSED = "passed"
 _VOLATILE = (
@@ -43,6 +43,11 @@ def read_outcomes(path: Path) -> dict[str, str]:
             number += 1
         found[f"{key}#{number}"] = outcome
     return {name.removesuffix("#1"): outcome for name, outcome in found.items()}
+
+
+def by_file(outcomes: Mapping[str, str]) -> dict[str, str]:
+    """Return outcomes without the folders that the tests lie in."""
+    return {re.sub(r"^[^:\\[]*/", "", name): outcome for name, outcome in outcomes.items()}
 
 
 @frozen(kw_only=True)

@@ -7,12 +7,13 @@ import re
 import shlex
 import shutil
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 
-__all__ = ["Suite", "SuiteError", "lay_out"]
+__all__ = ["Suite", "SuiteError", "lay_out", "outside_of_package"]
 
 TESTS = ("tests", "test", "testing", "t")
 LIKE_TESTS = ("test_*.py", "*_test.py", "tests.py", "test.py")
@@ -113,6 +114,23 @@ def _has_tests(path: Path) -> bool:
     if path.is_file():
         return path.suffix == ".py"
     return path.is_dir() and any(True for pattern in LIKE_TESTS for _ in path.rglob(pattern))
+
+
+def outside_of_package(suite: Mapping[str, Any], tree: Path) -> tuple[dict[str, Any], bool]:
+    """Return a suite whose tests lie in no package, and whether they had to be moved.
+
+    Tests that are modules of the package would import the public version along with its other modules.
+    """
+    words, folder = [], Path(suite["folder"])
+    for word in suite["arguments"]:
+        if not word.startswith(str(tree)):
+            words.append(word)
+            continue
+        placed = folder / f"moved_{len(words)}"
+        shutil.rmtree(placed, ignore_errors=True)
+        _copy(Path(word), placed)
+        words += [placed.name, "--import-mode=importlib"]
+    return {**suite, "arguments": words}, words != suite["arguments"]
 
 
 # --- the suite's own settings ----------------------------------------------------------------------------------------
