@@ -165,7 +165,7 @@ class Campaign:
                 answers.append(answer)
             found[version] = tuple(answers)
             if not any(outcome == "passed" for outcome in answers[0].outcomes.get(version, {}).values()):
-                raise CaseError(
+                raise SuiteNotRunError(
                     f"no test of the {version} suite passes in a fresh process {answers[0].trouble}".strip()
                 )
         self.details["not_imported"] = found["old"][0].report.get("not_imported", {})
