@@ -1,4 +1,4 @@
-"""What can be run here: `nox -s tests`, `lint`, `typing`, `demo`, `bench`, `crash`, `docs`.
+"""What can be run here: `nox -s tests`, `lint`, `typing`, `demo`, `bench`, `fidelity`, `crash`, `docs`.
 
 Every distribution is built as a wheel and tested from the wheel, in an environment that holds only what the wheel
 itself declares: a dependency that was not declared fails here.
@@ -134,6 +134,14 @@ def bench(session: nox.Session) -> None:
     install_wheels(session, *DISTRIBUTIONS)
     session.install("httpx", "jurigged", "gunicorn", "markdown-it-py==2.2.0")
     session.run("python", str(ROOT / "tests" / "bench" / "bench.py"), *session.posargs)
+
+
+@nox.session
+def fidelity(session: nox.Session) -> None:
+    """Upgrade published packages live and run their own suites; `-- --only NAME`, `-- --cases FILE`."""
+    build_wheels(session)
+    install_wheels(session, "noodle-upgrade-core", "noodle-upgrade-runtime")
+    session.run("python", "-m", "fidelity", *session.posargs, env={"PYTHONPATH": str(ROOT / "tests" / "bench")})
 
 
 @nox.session

@@ -1,0 +1,79 @@
+"""What is upgraded: the cases of a file, each one published package from one version to another."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import fields, frozen
+
+__all__ = ["Case", "CaseError", "read_cases"]
+
+
+class CaseError(ValueError):
+    """A file of cases that says something else than cases do."""
+
+
+@frozen(kw_only=True)
+class Case:
+    """One package, and what its suites need besides it.
+
+    `import_name` may have dots: then it lies in a namespace that others share. `pytest_args` go to both suites.
+    """
+
+    package: str
+    import_name: str
+    old: str
+    new: str
+    test_requirements: tuple[str, ...] = ()
+    pytest_args: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What `--only` takes, and folders are called."""
+        return re.sub(r"[-_.]+", "-", self.package).lower()
+
+    @property
+    def key(self) -> str:
+        """What tells this case from every other one."""
+        return f"{self.name}-{self.old}-{self.new}"
+
+
+# `from` is a keyword of the language, so that a field cannot be called like the key in the file.
+_KEYS = {{"old": "from", "new": "to"}.get(one.name, one.name): one.name for one in fields(Case)}
+_LISTS = frozenset({"test_requirements", "pytest_args"})
+
+
+def read_cases(path: Path) -> tuple[Case, ...]:
+    """Read a file of cases; raises `CaseError` with the place and what is wrong there."""
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CaseError(f"{path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise CaseError(f"{path}: {error}") from error
+    if unknown := sorted(set(told) - {"case"}):
+        raise CaseError(f"{path}: unknown {', '.join(unknown)}: a file of cases has tables [[case]] only")
+    entries = told.get("case", [])
+    if not isinstance(entries, list) or not entries:
+        raise CaseError(f"{path}: no [[case]] in it")
+    return tuple(_case(entry, f"{path}, case {number}") for number, entry in enumerate(entries, 1))
+
+
+def _case(entry: Mapping[str, Any], where: str) -> Case:
+    where = f"{where} ({entry.get('package', 'without a package')})"
+    if unknown := sorted(set(entry) - set(_KEYS)):
+        raise CaseError(f"{where}: unknown {', '.join(unknown)}; there are {', '.join(_KEYS)}")
+    if missing := [key for key in _KEYS if key not in entry and key not in _LISTS]:
+        raise CaseError(f"{where}: {', '.join(missing)} is missing")
+    values: dict[str, Any] = {}
+    for key, value in entry.items():
+        is_list = key in _LISTS
+        items = value if is_list and isinstance(value, list) else [value]
+        if (is_list and not isinstance(value, list)) or not all(isinstance(item, str) for item in items):
+            raise CaseError(f"{where}: {key} must be {'a list of strings' if is_list else 'a string'}")
+        values[_KEYS[key]] = tuple(items) if is_list else value
+    return Case(**values)

@@ -1,0 +1,295 @@
+"""What a program changes in a package: entries in its registries, its settings; and whether they are still there."""
+
+from __future__ import annotations
+
+import abc
+import collections
+import contextvars
+import enum
+import functools
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fidelity.inside.modules import home_of, imported, is_ours
+
+__all__ = ["Place", "Registration", "UsersChanges", "places", "registrations", "survey"]
+
+SIMPLE = (bool, int, float, str)
+TABLES = (dict, collections.OrderedDict, collections.defaultdict)
+ROWS = (list, collections.deque)
+NOT_SETTINGS = frozenset({"TYPE_CHECKING", "_abc_impl"})
+
+
+@dataclass(frozen=True)
+class Place:
+    """A name that is bound to something that can be changed: `owner` is a module, a class or an object."""
+
+    path: str
+    owner: Any
+    name: str
+
+    def value(self) -> Any:
+        """Return what is there."""
+        return vars(self.owner).get(self.name)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A change that was made: `kept` says whether it is still in effect."""
+
+    path: str
+    kept: Callable[[], bool]
+
+
+class UsersMark:
+    """Something of the user's that was put somewhere."""
+
+
+def users_function(*args: Any, **kwargs: Any) -> Any:
+    """Do what the user wants."""
+    return (args, kwargs)
+
+
+# --- where changes can be made ---------------------------------------------------------------------------------------
+
+
+def places(tops: Sequence[str]) -> Iterator[Place]:
+    """Yield every place of the package: in its modules, its classes, and the objects that modules bind."""
+    modules = imported(tops)
+    foreign = {
+        id(value)
+        for name, module in list(sys.modules.items())
+        if isinstance(module, types.ModuleType) and name not in modules
+        for value in list(vars(module).values())
+    }
+    seen: set[int] = set()
+    for module_name, module in modules.items():
+        for name, value in list(vars(module).items()):
+            if _is_of_the_language(name) or isinstance(value, types.ModuleType):
+                continue
+            if type(value) in (*TABLES, *ROWS, set) and (id(value) in seen or id(value) in foreign):
+                continue
+            elsewhere = isinstance(value, type | types.FunctionType) and home_of(value) != module_name
+            again = id(value) in seen  # a second name of the same class is the same place
+            if not elsewhere:
+                seen.add(id(value))
+            yield Place(f"{module_name}:{name}", module, name)
+            if again:
+                continue
+            if (isinstance(value, type) and home_of(value) == module_name and not isinstance(value, enum.EnumMeta)) or (
+                is_ours(getattr(type(value), "__module__", None), tops)
+                and isinstance(getattr(value, "__dict__", None), dict)
+            ):
+                yield from _inside(f"{module_name}:{name}", value)
+
+
+def _inside(path: str, owner: Any) -> Iterator[Place]:
+    for name in list(vars(owner)):
+        if isinstance(name, str) and not _is_of_the_language(name):
+            yield Place(f"{path}.{name}", owner, name)
+
+
+def _is_of_the_language(name: str) -> bool:
+    return (name.startswith("__") and name.endswith("__")) or name in NOT_SETTINGS
+
+
+def survey(tops: Sequence[str]) -> dict[str, Any]:
+    """Return what every place holds, as plain data, to tell what the new version changes itself."""
+    found: dict[str, Any] = {}
+    for place in places(tops):
+        value = place.value()
+        found[place.path] = [type(value).__name__, repr(value) if type(value) in SIMPLE else None]
+    return found | {f"{name}:": ["module", None] for name in imported(tops)}
+
+
+# --- changing --------------------------------------------------------------------------------------------------------
+
+
+class UsersChanges:
+    """Changes everything that can be changed, but for what the new version changes itself, which is a conflict.
+
+    `new` is the survey of the new version, `without` are paths to leave alone.
+    """
+
+    def __init__(self, tops: Sequence[str], new: Mapping[str, Any], without: Sequence[str] = ()) -> None:
+        self.made: list[Registration] = []
+        self.conflicts: list[str] = []
+        self._new = new
+        left_out = set(without)
+        self._places = list(places(tops))
+        for place in self._places:
+            if place.path in new and place.path not in left_out:
+                self._change(place)
+        for registration in registrations(tops):
+            # What the new version does not have any more cannot keep anything.
+            if registration.path not in left_out and registration.path.partition(" ")[0] in new:
+                self.made.append(registration)
+
+    def lost(self) -> list[str]:
+        """Return the changes that are not in effect any more."""
+        return [one.path for one in self.made if not _holds(one)]
+
+    def set_conflicts(self) -> list[Registration]:
+        """Change what the new version changes itself: it cannot be both, and must not be lost without a word."""
+        before = len(self.made)
+        for path in self.conflicts:
+            place = next(one for one in self._places if one.path == path)
+            self._set(place, _other(place.value()))
+        return self.made[before:]
+
+    def _change(self, place: Place) -> None:
+        value = place.value()
+        kind = type(value)
+        if kind in SIMPLE and isinstance(place.owner, types.ModuleType | type):
+            if self._new[place.path] != [kind.__name__, repr(value)]:
+                self.conflicts.append(place.path)
+                return
+            self._set(place, _other(value))
+        elif self._new[place.path][0] != kind.__name__:
+            return
+        elif kind in TABLES:
+            self._enter(place, value)
+        elif kind in ROWS and value:
+            mark = _like(value[-1])
+            value.append(mark)
+            self._note(place, lambda: any(one is mark for one in place.value()))
+        elif kind is set and value:
+            mark = _like(next(iter(value)))
+            value.add(mark)
+            self._note(place, lambda: mark in place.value())
+
+    def _set(self, place: Place, value: Any) -> None:
+        try:
+            setattr(place.owner, place.name, value)
+        except (AttributeError, TypeError):
+            return
+        self._note(place, lambda: place.value() is value or place.value() == value)
+
+    def _enter(self, place: Place, table: Any) -> None:
+        if not table:
+            return
+        first, one = next(iter(table.items()))
+        key, mark = _like(first), _like(one)
+        try:
+            table[key] = mark
+        except Exception:
+            return
+        self._note(place, lambda: place.value().get(key) is mark)
+
+    def _note(self, place: Place, kept: Callable[[], bool]) -> None:
+        self.made.append(Registration(place.path, _from_now(place, kept)))
+
+
+def _from_now(place: Place, kept: Callable[[], bool]) -> Callable[[], bool]:
+    """Look a class or object up by its name at the time of asking: that is what everybody finds."""
+    module_name, _, path = place.path.partition(":")
+
+    def look() -> bool:
+        owner: Any = sys.modules.get(module_name)
+        for part in path.split(".")[:-1]:
+            owner = vars(owner).get(part)
+        return owner is place.owner and kept()
+
+    return look
+
+
+def _holds(registration: Registration) -> bool:
+    try:
+        return registration.kept()
+    except Exception:
+        return False
+
+
+def _other(value: Any) -> Any:
+    """Return another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    return value + "~" if isinstance(value, str) else value + 1
+
+
+def _like(value: Any) -> Any:
+    """Return something of the user's that could be in the place of this value."""
+    if isinstance(value, tuple | list):
+        return type(value)([_like(one) for one in value]) if type(value) in {tuple, list} else UsersMark()
+    if isinstance(value, bool | type(None)):
+        return value
+    samples: tuple[tuple[Any, Any], ...] = ((str, "noodle_user"), (int | float, 987_654), (type, UsersMark))
+    found = next((sample for kind, sample in samples if isinstance(value, kind)), None)
+    if found is not None:
+        return found
+    return users_function if callable(value) else UsersMark()
+
+
+# --- registrations that harm no suite --------------------------------------------------------------------------------
+
+
+def registrations(tops: Sequence[str]) -> Iterator[Registration]:
+    """Register a class with every abstract class and every dispatching function, and add a name to every class."""
+    seen: set[int] = set()
+    for module_name, module in imported(tops).items():
+        for name, value in list(vars(module).items()):
+            path = f"{module_name}:{name}"
+            if id(value) in seen or home_of(value) not in {module_name, type(value).__module__}:
+                continue
+            seen.add(id(value))
+            if isinstance(value, type) and home_of(value) == module_name:
+                yield from _with_class(path, value)
+            elif isinstance(value, types.FunctionType) and home_of(value) == module_name:
+                yield from _with_dispatcher(path, value)
+            elif isinstance(value, contextvars.ContextVar) and value.get(None) is None:
+                yield from _with_variable(path, value)
+        vars(module)["noodle_users_name"] = mark = UsersMark()
+        yield Registration(f"{module_name}: + a name of the user's", _is_named(module_name, mark))
+
+
+def _is_named(module_name: str, mark: Any) -> Callable[[], bool]:
+    return lambda: vars(sys.modules[module_name]).get("noodle_users_name") is mark
+
+
+def _found(path: str) -> Any:
+    module_name, _, name = path.partition(":")
+    return vars(sys.modules[module_name]).get(name)
+
+
+def _with_class(path: str, cls: type) -> Iterator[Registration]:
+    if isinstance(cls, enum.EnumMeta):
+        return
+    mark = UsersMark()
+    try:
+        type.__setattr__(cls, "noodle_users_attribute", mark)
+    except TypeError:
+        return
+    yield Registration(f"{path} + an attribute", lambda: _found(path).noodle_users_attribute is mark)
+    if isinstance(cls, abc.ABCMeta):
+        virtual = type("UsersVirtual", (), {})
+        try:
+            cls.register(virtual)
+        except Exception:
+            return
+        yield Registration(f"{path} + a virtual subclass", lambda: issubclass(virtual, _found(path)))
+
+
+def _with_dispatcher(path: str, function: Any) -> Iterator[Registration]:
+    register = getattr(function, "register", None)
+    if register is None or not hasattr(function, "dispatch"):
+        return
+    mark = type("UsersKind", (), {})
+
+    def chosen(*args: Any) -> Any:
+        return args
+
+    register(mark, chosen)
+    yield Registration(f"{path} + a dispatch", lambda: _found(path).dispatch(mark) is chosen)
+
+
+def _with_variable(path: str, variable: contextvars.ContextVar[Any]) -> Iterator[Registration]:
+    mark = UsersMark()
+    variable.set(mark)
+    yield Registration(f"{path} + a context", functools.partial(_has_context, path, mark))
+
+
+def _has_context(path: str, mark: Any) -> bool:
+    return _found(path).get(None) is mark

@@ -1,0 +1,76 @@
+"""Running a suite with pytest inside this process, and noting what came out, test by test, while it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["run_suite"]
+
+# Plugins that would run the tests elsewhere, in another order, or again.
+OFF = ("cacheprovider", "randomly", "xdist", "xdist.looponfail", "rerunfailures", "noodle_upgrade", "cov", "pytest_cov")
+
+
+class Notes:
+    """A plugin of pytest that writes a line for each test as soon as it is known: a run that dies has told so far."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8")
+        self._said: dict[str, str] = {}
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Note a phase of a test: the call, or whatever else did not pass."""
+        outcome = report.outcome
+        if hasattr(report, "wasxfail"):
+            outcome = "xfailed" if report.skipped else "xpassed"
+        if report.when == "call" or outcome != "passed":
+            self._note(report.nodeid, outcome if report.when == "call" or outcome != "failed" else "error")
+
+    def pytest_collectreport(self, report: Any) -> None:
+        """Note a file that could not be collected."""
+        if report.failed:
+            self._note(f"collecting {report.nodeid}", "error")
+
+    def close(self) -> None:
+        """Let go of the file: a suite may look for files that nobody has closed."""
+        self._file.close()
+
+    def _note(self, name: str, outcome: str) -> None:
+        self._file.write(json.dumps([name, outcome]) + "\n")
+        self._file.flush()
+
+
+def run_suite(folder: Path, arguments: Sequence[str], notes: Path, tree: Path) -> int:
+    """Run a suite in its folder and return pytest's exit code; `tree` is for interpreters that tests start."""
+    import pytest
+
+    _forget_modules_of_suites()
+    before, path = Path.cwd(), list(sys.path)
+    os.chdir(folder)
+    os.environ["PYTHONPATH"] = str(tree)
+    sys.argv = ["pytest"]
+    words = ["-q", "--tb=short", *(word for name in OFF for word in ("-p", f"no:{name}")), *arguments]
+    noted = Notes(notes)
+    try:
+        return int(pytest.main(words, plugins=[noted]))
+    finally:
+        noted.close()
+        os.chdir(before)
+        sys.path[:] = [entry for entry in sys.path if entry in path]
+        # As the modules have it in the end: pytest follows links.
+        _suites.append(str(folder.resolve()))
+
+
+_suites: list[str] = []
+
+
+def _forget_modules_of_suites() -> None:
+    """Drop the modules of a suite that ran before: both have a `conftest`, and mostly the same names of files."""
+    for name, module in list(sys.modules.items()):
+        origin = str(getattr(module, "__file__", "") or "")
+        if any(origin.startswith(folder + os.sep) for folder in _suites):
+            del sys.modules[name]
