@@ -116,18 +116,19 @@ async def decide(
     *,
     decider: Decider | DrivenDecider,
     people: People,
-    waiting: Callable[[Decision], Awaitable[None]],
+    waiting: Callable[[Decision, int], Awaitable[None]],
 ) -> Decision:
     """Return the decision to go on; raises `UpgradeRejectedError` for any other.
 
-    As long as the decider awaits people, `waiting` waits for one more approval, and it is asked again; an abort returns
-    what it said last.
+    As long as the decider awaits people, `waiting` waits for more approvals than those that it was shown, and it is
+    asked again; an abort returns what it said last.
     """
     while True:
-        decision = await settle(decider.combine(plan, votes, tuple(people.approvals)))
+        given = tuple(people.approvals)
+        decision = await settle(decider.combine(plan, votes, given))
         if not decision.awaits or people.abort.reason:
             break
-        await waiting(decision)
+        await waiting(decision, len(given))
     if not decision.approved and not people.abort.reason:
         raise UpgradeRejectedError(
             f"The upgrade was rejected: {in_one(decision.reasons) or 'no reason was given'}.",

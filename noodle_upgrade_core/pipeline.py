@@ -185,7 +185,7 @@ class UpgradeRun:
             failed = _timed_out(seconds, self.phase)
             failed.__cause__ = error
         except UpgradeError as error:
-            failed = error
+            failed = self._or_cancelled(error)
         except asyncio.CancelledError:
             cancelled = True
             failed = UpgradeCancelledError("The program that ran the upgrade is shutting down.")
@@ -247,14 +247,14 @@ class UpgradeRun:
             decision=self.decision,
         )
 
-    async def _wait_for_people(self, decision: Decision) -> None:
+    async def _wait_for_people(self, decision: Decision, given: int) -> None:
         self.decision = decision
         # People are asked for something that may outlive this process: what rides is written down before.
         await asyncio.to_thread(self.services.journal.renew_lease)
         self._ask_people(f"waits for {decision.awaits}", {"awaits": decision.awaits})
-        given = len(self.people.approvals)
         with self._standing_still():
-            await self.people.wait(self.services.approval_expires)
+            if len(self.people.approvals) == given:
+                await self.people.wait(self.services.approval_expires)
         if len(self.people.approvals) == given and not self.abort.reason:
             raise ApprovalRequiredError(
                 f"{self.ledger.title} waited for {decision.awaits}, which did not come in time.",
@@ -568,6 +568,14 @@ class UpgradeRun:
             raise NotChangedError(f"It reports that it went back, but {said}.", details={"running": dict(running)})
 
     # --- bookkeeping ---------------------------------------------------------------------------------------------
+
+    def _or_cancelled(self, error: UpgradeError) -> UpgradeError:
+        """What fails because somebody wants it to end was cancelled: a staging that gave up early, say."""
+        if not self.abort.reason or isinstance(error, UpgradeCancelledError):
+            return error
+        made = UpgradeCancelledError(f"Cancelled: {self.abort.reason}", details={"then": error.to_wire()})
+        made.__cause__ = error
+        return made
 
     def _check_abort(self) -> None:
         if self.abort.reason:

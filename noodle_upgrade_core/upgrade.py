@@ -413,6 +413,7 @@ class Upgrader:
             raise RollbackUnavailableError(
                 "Rollback is switched off.", hint="Set runtime_upgrade.rollback.enabled, or NOODLE_ROLLBACK_ENABLED=1."
             )
+        self._runs.check_free([component_name])
         points = await asyncio.to_thread(self._points.choose, component_name, rollback_id)
         upgrade_id, names = points[0].upgrade_id, tuple(point.component_name for point in points)
         warm = self._runs.warm(points[0].component_name, upgrade_id)

@@ -68,7 +68,7 @@ def test_an_abort_ends_the_waiting_for_people():
         people = People(abort=abort)
         asked = []
 
-        async def waiting(decision):
+        async def waiting(decision, given):
             asked.append(decision)
             asyncio.get_running_loop().call_soon(abort.set, "never mind")
             await people.wait(5)
@@ -85,7 +85,7 @@ def test_a_rejection_says_why():
         people = People(abort=Abort())
         votes = [vote("reject", reasons=("not now",))]
         with pytest.raises(UpgradeRejectedError, match="not now"):
-            await decide(None, votes, decider=Unanimous(), people=people, waiting=lambda _: None)
+            await decide(None, votes, decider=Unanimous(), people=people, waiting=lambda *_: None)
 
     asyncio.run(story())
 
@@ -156,3 +156,26 @@ def test_people_know_the_gates_that_wait_for_them_and_only_as_long_as_they_do():
         assert people.waiting_at == ""
 
     asyncio.run(asyncio.wait_for(story(), 5))
+
+
+def test_an_approval_that_comes_while_the_decider_is_still_thinking_is_not_missed():
+    async def story():
+        people = People(abort=Abort())
+        waited = []
+
+        class Slow(Approval):
+            async def combine(self, plan, votes, approvals):
+                if not waited:
+                    people.approve("alice")
+                return Approval.combine(self, plan, votes, approvals)
+
+        async def waiting(decision, given):
+            waited.append(given)
+            if len(people.approvals) == given:
+                await people.wait(5)
+
+        decision = await decide(None, [], decider=Slow(), people=people, waiting=waiting)
+        assert decision.approved
+        assert waited == [0]
+
+    asyncio.run(asyncio.wait_for(story(), 3))

@@ -941,3 +941,34 @@ def test_a_rollback_of_a_misspelt_component_says_which_was_meant(folder):
                 await upgrader.rollback("lmap")
 
     run(story())
+
+
+def test_what_fails_because_it_was_cancelled_counts_as_cancelled(folder):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        entered, go_on = gate_at(shelf, "swap")
+        shelf.fail["swap"] = e.StageTimeoutError("It gave up, because it was asked to.")
+        async with opened(folder, shelf) as upgrader:
+            upgrade_id = await upgrader.start(await upgrader.plan(ask()))
+            await asyncio.to_thread(entered.wait, 10)
+            cancelling = asyncio.create_task(upgrader.cancel_upgrade(upgrade_id, by="alice"))
+            await asyncio.sleep(0)
+            go_on.set()
+            assert await cancelling is UpgradeStatus.CANCELLED
+            result = await upgrader.result(upgrade_id)
+            assert result.error.details["then"]["code"] == "stage.timeout"
+
+    run(story())
+
+
+def test_what_is_being_changed_cannot_be_gone_back_from_meanwhile(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            upgrade_id = await upgrader.start(await upgrader.plan(ask(parameters={"bake": 60})))
+            while upgrader.shelf.versions["lamp"] != "1.1":
+                await asyncio.sleep(0.005)
+            with pytest.raises(e.UpgradeBusyError, match=upgrade_id):
+                await upgrader.rollback("lamp")
+            await upgrader.cancel_upgrade(upgrade_id)
+
+    run(story())
