@@ -90,6 +90,7 @@ OTHER_EVENTS = {
     "upgrade.recovered": "A start found an unfinished upgrade; `data` has `from` and `to`.",
     "upgrade.forced": "A change was made although threads were inside the code (`runtime.on_busy`); `data` names them.",
     "journal.failed": "The journal could not be written; `data` is the error.",
+    "upgrade.left_over": "Going back left something that could not be made whole; `data` says what.",
     "journal.recovered": "There is room for the journal again; upgrades can be made.",
     "runtime.sync_failed": "The runtime plugin could not re-read what is loaded.",
 }
@@ -97,6 +98,7 @@ FINDINGS = {
     "active.differs": "The doctor: a component runs another version than the journal names.",
     "active.not_restored": "A start could not bring a component back to the version that the journal names.",
     "active.not_running": "The doctor: the journal names a component that is not loaded.",
+    "artifact.foreign": "The new version brings a package that belongs to another distribution.",
     "component.critical": "The component is critical for this program.",
     "component.duplicate": "Two plugins describe a component of one name; the first in order is believed.",
     "constraint.superseded": "What needed another version changes in the same plan.",

@@ -70,7 +70,6 @@ def test_a_stack_with_it_loads_and_fits(complete, tmp_path):
     assert "acme-upgrades" in json.dumps(checked)
 
 
-@pytest.mark.xfail(reason="`plugins info` and `plugins doctor` look at plugins only, and not at drivers")
 @pytest.mark.parametrize("words", [("info", "careful"), ("doctor",)], ids=" ".join)
 def test_the_commands_that_load_plugins_say_what_became_of_it(complete, tmp_path, words):
     assert "acme_upgrades:Careful" in json.dumps(ask(complete, tmp_path, "plugins", *words))
