@@ -69,6 +69,12 @@ def truth_of(wheel: pathlib.Path) -> dict[str, str]:
     return answers
 
 
+def said(answer: dict[str, Any]) -> str:
+    """Return what an error says: its code, and what went wrong."""
+    error = answer.get("error") or {}
+    return f"{error.get('code')}: {error.get('message')}"
+
+
 class Service:
     """The process under `noodle run`."""
 
@@ -197,7 +203,7 @@ def play(story: Story) -> Kept:
 
     tell(f"Try {UNIMPORTABLE}, whose import raises: it must be refused, and nothing may change.")
     refused = noodle("upgrade", COMPONENT, str(story.wheels[UNIMPORTABLE]), "--yes", state=state, check=False)
-    print(f"  refused with exit code {refused['exit_code']}: {json.dumps(refused)[:300]}")
+    print(f"  refused with exit code {refused['exit_code']}: {said(refused)}")
     if refused["exit_code"] == 0:
         story.faults.append("a version whose import raises was not refused")
     story.step("refuse a broken version", NEW, expect=NEW)
@@ -207,7 +213,7 @@ def play(story: Story) -> Kept:
         "upgrade", COMPONENT, str(story.wheels[RAISING]), "--strategy", "immediate", "--set", "bake=5", "--yes",
         state=state, check=False,
     )  # fmt: skip
-    print(f"  ended with exit code {undone['exit_code']}: {json.dumps(undone.get('error') or undone)[:300]}")
+    print(f"  ended with exit code {undone['exit_code']}: {said(undone)}")
     story.step("roll back by itself", NEW, expect=NEW, broken=True)
     story.step("serve on", NEW, expect=NEW)
 

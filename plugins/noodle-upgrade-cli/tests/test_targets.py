@@ -88,3 +88,14 @@ def test_a_current_version_cannot_be_meant_for_two_components():
 def test_a_mechanism_that_is_said_twice_is_refused():
     with pytest.raises(UsageMistakeError, match="given twice"):
         requests_of(["a==1"], {"mechanism": "patch", "parameters": ["runtime.mechanism=generation"]})
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "0", "soon"])
+def test_a_time_limit_that_is_no_number_of_seconds_is_a_mistake_of_the_caller(seconds):
+    from click.testing import CliRunner
+
+    from noodle_upgrade_cli.main import cli
+
+    answer = CliRunner().invoke(cli, ["upgrade", "lamp", "2.0", "--timeout", seconds, "--yes"])
+    assert answer.exit_code == 2, answer.output
+    assert "--timeout" in answer.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -17,6 +18,17 @@ __all__ = ["local_user", "parse_parameters", "parse_targets", "request_options",
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 LEVELS = ("strict", "normal", "permissive")
+
+
+class _Seconds(click.FloatRange):
+    """A number of seconds: `nan` and `inf` are none, and no JSON either."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Refuse what no clock can show."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a number of seconds.", param, ctx)
+        return number
 
 
 def parse_targets(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -124,9 +136,9 @@ def request_options(function: _Function) -> _Function:
         click.option("--priority", type=click.IntRange(1, 10), metavar="1-10", help="Importance; 5 if not given."),
         click.option(
             "--timeout",
-            type=click.FloatRange(min=0, min_open=True),
+            type=_Seconds(min=0, min_open=True),
             metavar="SECONDS",
-            help="Time limit of the upgrade.",
+            help="Time limit of the upgrade, without the time that people take.",
         ),
         click.option("--level", type=click.Choice(LEVELS), help="Which findings stop it."),
         click.option("--no-rollback", is_flag=True, help="Keep no way back once it is done."),

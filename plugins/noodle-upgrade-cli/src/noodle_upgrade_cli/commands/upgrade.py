@@ -16,7 +16,7 @@ from noodle_upgrade_cli.output import line
 from noodle_upgrade_cli.progress import Progress
 from noodle_upgrade_cli.session import Session, with_session
 from noodle_upgrade_cli.targets import request_options, requests_of
-from noodle_upgrade_cli.text import counted
+from noodle_upgrade_cli.text import counted, sentence
 from noodle_upgrade_core.errors import SwapRefusedError, UpgradeError, ValidationFailedError
 
 __all__ = ["upgrade"]
@@ -63,7 +63,7 @@ def _refused(session: Session, answer: Mapping[str, Any]) -> int:
     error: UpgradeError
     if blockers:
         error = SwapRefusedError(
-            "This change cannot be made safely.",
+            sentence(f"This change cannot be made safely: {blockers[0]}"),
             hint="Restart the program on the new version, or change the parts that are named.",
             details={"blockers": blockers},
         )
