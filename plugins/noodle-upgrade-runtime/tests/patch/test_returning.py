@@ -1,5 +1,7 @@
 """Instances that the new version has made, after going back to the old one."""
 
+import importlib
+
 OLD = """
 _cache = {}
 class Lexer:
@@ -90,3 +92,18 @@ def test_instances_that_lived_before_keep_what_they_have(package):
     assert held.use() == 1
     assert back(package) == ()
     assert held.use() == "env"
+
+
+def test_what_a_reload_has_bound_since_is_gone_after_going_back_and_what_the_program_bound_stays(package):
+    module = package.load(
+        "def f(): return 'old'\nclass C:\n    def g(self): return 'old'\ndef patched(): return 'old'\n",
+        "def h(): return 'new'\ndef f(): return h()\nclass C:\n    def g(self): return h()\ndef patched(): return 'old'\n",
+    )
+    old = module.C
+    package.upgrade()
+    importlib.reload(module)
+    module.patched = mine = lambda: "mine"
+    assert (module.f(), module.C().g()) == ("new", "new")
+    back(package)
+    assert (module.f(), module.C().g(), module.C) == ("old", "old", old)
+    assert module.patched is mine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from noodle_upgrade_core.errors import StateConflictError
+from noodle_upgrade_core.errors import StateConflictError, SwapRefusedError
 
 
 def test_what_the_user_registered_stays_beside_what_the_new_version_brings(package):
@@ -195,3 +195,27 @@ def test_a_registry_that_a_metaclass_keeps_holds_the_live_classes_and_the_user_s
     assert mine().say() == module.Extra().say() == "new"
     package.rollback()
     assert module.Meta.known == {"Base": module.Base, "Mine": mine}
+
+
+SLOTTED = "class C:\n    __slots__ = (SLOTS)\n    SETTING = NUMBER\n    def m(self): return 'VERSION'\n"
+
+
+def slotted(slots, version, number="1"):
+    return SLOTTED.replace("SLOTS", slots).replace("VERSION", version).replace("NUMBER", number)
+
+
+def test_what_the_program_set_on_a_class_that_is_replaced_is_set_on_the_new_one(package):
+    module = package.load(slotted("'a',", "old"), slotted("'a', 'b'", "new"))
+    module.C.SETTING = 5
+    module.C.extra = lambda self: "mine"
+    package.upgrade()
+    assert (module.C.SETTING, module.C().extra(), module.C().m()) == (5, "mine", "new")
+    package.rollback()
+    assert (module.C.SETTING, module.C().m()) == (5, "old")
+
+
+def test_what_both_changed_on_a_class_that_is_replaced_is_refused_by_name(package):
+    module = package.load(slotted("'a',", "old"), slotted("'a', 'b'", "new", number="2"))
+    module.C.SETTING = 5
+    with pytest.raises(SwapRefusedError, match=r"C\.SETTING"):
+        package.stage()

@@ -13,7 +13,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from noodle_upgrade_runtime.operations import Operation, Script
-from noodle_upgrade_runtime.patch.classes import in_place_problem
+from noodle_upgrade_runtime.patch.classes import in_place_problem, own_slots
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.functions import same_definition
 from noodle_upgrade_runtime.patch.pairing import Pairing, own_items
@@ -23,6 +23,8 @@ from noodle_upgrade_runtime.patch.translation import Translator
 __all__ = ["Matching", "Retired", "match", "retire", "unchanged"]
 
 Modules = dict[str, types.ModuleType]
+
+_CLASS_OWN = frozenset({"__dict__", "__weakref__", "_abc_impl", "__abstractmethods__", "__slots__", "__qualname__"})
 
 
 @frozen
@@ -130,6 +132,7 @@ def retire(matching: Matching, heap: Sequence[Any], skip: Callable[[Any], bool])
     moving: set[int] = set()
     for entry in matching.retired:
         new = matching.translator.image(entry.staged)
+        _carry_over(matching, entry, new)
         replacements[id(entry.live)] = (entry.live, new)
         own |= _own_parts(entry.live)
         instances = [value for value in heap if type(value) is entry.live]
@@ -143,6 +146,24 @@ def retire(matching: Matching, heap: Sequence[Any], skip: Callable[[Any], bool])
     holders.plan(heap)
     matching.blockers += [f"{what} holds a class that cannot change in place." for what in holders.stuck]
     return holders
+
+
+def _carry_over(matching: Matching, entry: Retired, new: type) -> None:
+    """Give the new class what the program has put into the one that it takes the place of; nobody sees it yet."""
+    twin, links = matching.pristine.get(id(entry.live)), matching.links
+    if not isinstance(twin, type):
+        return
+    skip = _CLASS_OWN | own_slots(entry.live) | own_slots(entry.staged)
+    base, staged = own_items(twin), own_items(new)
+    for name, value in own_items(entry.live).items():
+        if name in skip or (name in base and links.alike(value, base[name])):
+            continue
+        fresh = name in staged and not links.alike(value, staged[name])
+        if fresh and (name not in base or not links.alike(staged[name], base[name])):
+            cls = f"{entry.live.__module__}.{entry.live.__qualname__}"
+            matching.blockers.append(f"The program and the new version both changed {cls}.{name}.")
+            continue
+        type.__setattr__(new, name, value)
 
 
 def _moving_problem(old: type, new: type, instances: Sequence[Any]) -> str:

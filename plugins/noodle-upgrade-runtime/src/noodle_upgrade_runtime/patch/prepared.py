@@ -35,7 +35,7 @@ from noodle_upgrade_runtime.patch.instances import (
 from noodle_upgrade_runtime.patch.inventory import Inventory
 from noodle_upgrade_runtime.patch.matching import Matching, match, retire
 from noodle_upgrade_runtime.patch.planner import Again, Planner, store_call
-from noodle_upgrade_runtime.patch.returning import Returning
+from noodle_upgrade_runtime.patch.returning import Bindings, Returning
 from noodle_upgrade_runtime.patch.state import MISSING
 from noodle_upgrade_runtime.patch.surroundings import Effect, effect_operations
 
@@ -86,6 +86,7 @@ class PatchPrepared:
             )
         self._planner = Planner(matching, self._import_again, CallVersions())
         self._returning = Returning(self._classes())
+        self._bindings: Bindings | None = None
         self._copied: dict[type, tuple[Copied, ...]] = {}
         self._outdated = self._find_outdated()
         self._imported = self._count_imported()
@@ -126,6 +127,8 @@ class PatchPrepared:
 
     def went_back(self) -> tuple[str, ...]:
         """Make instances that the new version made fit for the old one; say what could not be."""
+        if self._bindings is not None:
+            self._bindings.bring_back()
         if not self._returning:
             return ()
         return self._returning.bring_back(gc.get_objects(), self._matching.pairs, self._matching.pristine)
@@ -294,6 +297,8 @@ class PatchPrepared:
         if self._plan:
             with collector_paused():
                 self._plan = self._operations(gc.get_objects())
+                trees = [str(change.new_tree) for change in self._changes]
+                self._bindings = Bindings(self._worlds.live.values(), trees)
         return self._plan
 
     def route(self, weight: float) -> None:
@@ -329,6 +334,7 @@ class PatchPrepared:
     def release(self) -> None:
         """Let go of what only an undo needs."""
         self._plan = []
+        self._bindings = None
 
 
 def _swap_entry(name: str, *, new: Any, old: Any) -> Operation:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import collections
 import sys
+import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 from noodle_upgrade_runtime.patch.fields import AddedField, added_fields
 
-__all__ = ["Returning"]
+__all__ = ["Bindings", "Returning"]
 
 _CONTAINERS = (dict, list, set, collections.deque)
 
@@ -54,6 +55,37 @@ class Returning:
         )
         left = [f"{count} instance(s) of {what}, made by the version that was left" for what, count in counts.items()]
         return (*left, *(f"emptied: {what}" for what in dropped))
+
+
+class Bindings:
+    """What the names of modules were bound to before the change: functions and classes.
+
+    A program may have reloaded a module since, which binds them to new ones, and no inverse knows of those.
+    """
+
+    def __init__(self, modules: Iterable[types.ModuleType], trees: Sequence[str]) -> None:
+        self._trees = tuple(trees)
+        self._bound = [
+            (vars(module), name, value)
+            for module in modules
+            for name, value in vars(module).items()
+            if isinstance(value, types.FunctionType | type)
+        ]
+
+    def bring_back(self) -> None:
+        """Bind again what the version that was left has bound; what the program has put there itself stays."""
+        for namespace, name, value in self._bound:
+            found = namespace.get(name)
+            if found is not value and found is not None and self._is_of_new(found):
+                namespace[name] = value
+
+    def _is_of_new(self, value: Any) -> bool:
+        if isinstance(value, types.FunctionType):
+            return value.__code__.co_filename.startswith(self._trees)
+        functions = (
+            [f for f in vars(value).values() if isinstance(f, types.FunctionType)] if isinstance(value, type) else []
+        )
+        return any(function.__code__.co_filename.startswith(self._trees) for function in functions)
 
 
 def _has(instance: Any, name: str) -> bool:
