@@ -14,7 +14,7 @@ from noodle_upgrade_core.errors import LeaseHeldError
 sys.path.insert(0, str(Path(__file__).parent))
 from shelf import Shelf
 
-OPENS_AND_CLOSES = {"close", "keep_lease"}
+OPENS_AND_CLOSES = {"announce", "close", "keep_lease"}
 """What `open` does by itself, before and after its block."""
 OF_THE_TWIN = {"call", "loop", "upgrader"}
 
