@@ -159,6 +159,7 @@ def test_what_never_comes_back_is_named_and_the_next_method_is_not_tried_beside_
             await one.revert()
         assert caught.value.details == {"hook": "swap", "busy": "shift", "asked": "revert"}
         assert swap.log == ["shift begins"]
+        runner.time_limit = 5.0
         swap.go_on.set()
         await one.revert()
 
@@ -222,7 +223,7 @@ def test_a_revert_that_hangs_and_ends_late_is_waited_for_by_the_question_what_ru
         swap.go_on.set()
         return await asking
 
-    assert run(story, time_limit=0.2) == {"lamp": "1"}
+    assert run(story, time_limit=0.5) == {"lamp": "1"}
     assert swap.log.index("revert ends") < swap.log.index("running begins")
 
 
@@ -298,6 +299,7 @@ def test_a_call_that_is_within_its_own_time_is_waited_for_however_long_that_is()
         calls = [asyncio.create_task(call) for call in (one.shift(1.0), one.revert())]
         assert await stays_out(calls[1])
         assert await stays_out(calls[1])
+        runner.time_limit = 5.0
         swap.go_on.set()
         await asyncio.gather(*calls)
 
