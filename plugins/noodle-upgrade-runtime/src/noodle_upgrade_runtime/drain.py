@@ -28,6 +28,7 @@ from typing import Any
 from attrs import frozen
 
 from noodle_upgrade_core.errors import DrainTimeoutError
+from noodle_upgrade_runtime.heap import tracked
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.namespace import Space
 from noodle_upgrade_runtime.quiescence import NOBODY
@@ -72,7 +73,7 @@ class InFlight:
             name = frame.f_globals.get("__name__")
             return name in self._names or id(frame.f_code) in codes
 
-        return (*_threads(inside), *_suspended(gc.get_objects(), inside))[:_MOST_NAMED]
+        return (*_threads(inside), *_suspended(tracked(), inside))[:_MOST_NAMED]
 
     def wait(self, seconds: float) -> tuple[Held, ...]:
         """Wait until all have left, at most this long; return who is still inside."""
@@ -149,7 +150,7 @@ class Drain:
             return id(frame.f_code) in codes
 
         found = list(_threads(inside))
-        objects = gc.get_objects()
+        objects = tracked()
         try:
             found += _suspended(objects, inside)
             if not found:

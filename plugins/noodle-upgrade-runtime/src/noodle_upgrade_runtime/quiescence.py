@@ -12,7 +12,6 @@ way either, because what it does to the old object afterwards would be lost: `at
 from __future__ import annotations
 
 import contextlib
-import gc
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ from typing import Any
 from attrs import frozen
 
 from noodle_upgrade_core.errors import DrainTimeoutError
+from noodle_upgrade_runtime.heap import tracked
 from noodle_upgrade_runtime.names import Names
 
 __all__ = ["Blocker", "at_quiescence", "blockers", "stayers"]
@@ -105,7 +105,7 @@ def _asleep(names: Names) -> list[Any]:
     if not names:
         return []
     kinds = (CoroutineType, GeneratorType, AsyncGeneratorType)
-    found = [one for one in gc.get_objects() if type(one) in kinds]
+    found = [one for one in tracked() if type(one) in kinds]
     return [one for one in found if (frame := _frame_of(one)) is not None and _belongs(frame, names)]
 
 

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from noodle_upgrade_runtime.heap import tracked
 from noodle_upgrade_runtime.patch.instances import HOOK
 
 __all__ = ["counted", "instance_blockers", "lacking_blockers", "long_lived", "would_lack"]
@@ -85,7 +86,7 @@ def _instances(classes: Sequence[type], known: Collection[int]) -> list[Any]:
     wanted = tuple(classes)
     kinds: dict[type, bool] = {}
     found = []
-    for value in gc.get_objects():
+    for value in tracked():
         kind = type(value)
         fits = kinds.get(kind)
         if fits is None:

@@ -8,13 +8,13 @@ called once for each instance instead.
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
 
+from noodle_upgrade_runtime.heap import tracked
 from noodle_upgrade_runtime.patch.fields import AddedField
 
 __all__ = ["HOOK", "Growth", "LazyField", "Migration", "instances_of", "lazy_fields", "problem_of", "sweep"]
@@ -141,7 +141,7 @@ def instances_of(classes: Sequence[type], heap: Sequence[Any]) -> Mapping[type, 
 
 def sweep(cls: type, names: Sequence[str]) -> int:
     """Read the lazy fields of all instances of a class, then take the descriptors away; return how many there were."""
-    for instance in (found := instances_of([cls], gc.get_objects())[cls]):
+    for instance in (found := instances_of([cls], tracked())[cls]):
         for name in names:
             getattr(instance, name, None)
     for name in names:

@@ -6,11 +6,13 @@ import gc
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
+from noodle_upgrade_runtime.heap import tracked_with_tuples
+
 __all__ = ["Inventory"]
 
 
 class Inventory:
-    """Tells what was made while it watched: `with inventory.watch(gc.get_objects()): ...`.
+    """Tells what was made while it watched: `with inventory.watch(tracked_with_tuples()): ...`.
 
     While it watches, everything that existed before is held, so that no id is used twice. Objects that the collector
     does not track count as made.
@@ -45,7 +47,7 @@ class Inventory:
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
         if not self._depth:
-            now = gc.get_objects()
+            now = tracked_with_tuples()
             # What this class needs for itself would leave its ids to objects of the program.
             self._before.update((id(self._before), id(self._made)))
             self._made.update(set(map(id, now)) - self._before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import threading
 import types
@@ -14,6 +13,7 @@ from attrs import frozen
 from noodle_upgrade_core.errors import SwapRefusedError
 from noodle_upgrade_core.staged import Arm
 from noodle_upgrade_runtime.engine import Change
+from noodle_upgrade_runtime.heap import tracked, tracked_with_tuples
 from noodle_upgrade_runtime.operations import Operation, Script, collector_paused
 from noodle_upgrade_runtime.patch.callversions import CallVersions
 from noodle_upgrade_runtime.patch.census import counted, instance_blockers, would_lack
@@ -131,7 +131,7 @@ class PatchPrepared:
             self._bindings.bring_back()
         if not self._returning:
             return ()
-        return self._returning.bring_back(gc.get_objects(), self._matching.pairs, self._matching.pristine)
+        return self._returning.bring_back(tracked(), self._matching.pairs, self._matching.pristine)
 
     def _find_outdated(self) -> dict[type, tuple[str, ...]]:
         """Return the live classes whose constructors build from tables that differ, with those tables."""
@@ -296,7 +296,7 @@ class PatchPrepared:
         """Return what puts the new version in the place of the old one, complete at this moment."""
         if self._plan:
             with collector_paused():
-                self._plan = self._operations(gc.get_objects())
+                self._plan = self._operations(tracked_with_tuples() if self._matching.retired else tracked())
                 trees = [str(change.new_tree) for change in self._changes]
                 self._bindings = Bindings(self._worlds.live.values(), trees)
         return self._plan

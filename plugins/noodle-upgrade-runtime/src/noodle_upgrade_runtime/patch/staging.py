@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import importlib.machinery
 import re
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from noodle_upgrade_core.errors import StageError, UpgradeError
 from noodle_upgrade_runtime.engine import Change
+from noodle_upgrade_runtime.heap import tracked_with_tuples
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.inventory import Inventory
@@ -89,7 +89,7 @@ class Staging:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.ident), ctypes.py_object(SystemExit))
 
     def _stage(self) -> PatchPrepared:
-        heap = gc.get_objects()
+        heap = tracked_with_tuples()
         with self._inventory.watch(heap):
             worlds = self._load_both()
             return PatchPrepared(self.changes, worlds, heap, self._load_again)
@@ -133,7 +133,7 @@ class Staging:
 
     def _load_again(self, links: Correspondence) -> Again:
         """Import the old version once more: what differs from the first time differs with every import."""
-        with self._inventory.watch(gc.get_objects()):
+        with self._inventory.watch(tracked_with_tuples()):
             again = self._load(self._old_homes, list(self._live), self._old_trees)
         branch = links.branch()
         for private, live in _shared(again):

@@ -1,0 +1,73 @@
+"""The objects of this process, without harm to those who are making some of them at this moment.
+
+`gc.get_objects` also shows tuples that another thread is still filling (`tuple(rows())`). Whoever holds such a tuple
+makes its thread fail: `SystemError: Objects/tupleobject.c: bad argument to internal function`, because only a tuple
+with a single reference may be resized. So nothing here gives the interpreter's lock away while it holds such a tuple.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import operator
+import types
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["tracked", "tracked_with_tuples"]
+
+_BATCH = 256
+
+
+def tracked() -> list[Any]:
+    """Return what the garbage collector tracks, but exact tuples, as it was at one moment.
+
+    CPython gives the lock away, and runs signal handlers, after calls and jumps back only, and the collector is off: so
+    the line that holds the tuples makes no call. All that it needs is made before, and waits to be iterated over.
+    """
+    every: list[Any] = []
+    found: list[Any] = []
+    number = iter((None,))
+    lists = map(gc.get_objects, number)
+    joined = itertools.chain.from_iterable(lists)
+    first, second = iter(every), iter(every)
+    kinds = map(type, first)
+    wanted = itertools.repeat(tuple)
+    others = map(operator.is_not, kinds, wanted)
+    chosen = itertools.compress(second, others)
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        every += joined; found += chosen; every *= 0  # fmt: skip  # noqa: E702 - a tracing function is asked per line
+    finally:
+        if was_on:
+            gc.enable()
+    # What was made to look is no part of what there is; its ids soon are those of other objects. It is young, and the
+    # young come first.
+    own = {id(one) for one in (every, found, number, lists, joined, first, second, kinds, wanted, others, chosen)}
+    places = list(itertools.islice((place for place, one in enumerate(found) if id(one) in own), len(own)))
+    for place in reversed(places):
+        del found[place]
+    return found
+
+
+def tracked_with_tuples() -> list[Any]:
+    """Return what the garbage collector tracks, with the tuples that some other object holds: these are complete."""
+    found = tracked()
+    seen: set[int] = set()
+    fresh: list[Any] = found
+    tuples: list[Any] = []
+    while fresh:
+        fresh = list({id(one): one for one in _tuples_in(fresh) if id(one) not in seen}.values())
+        seen.update(map(id, fresh))
+        tuples += fresh
+    return found + tuples
+
+
+def _tuples_in(values: list[Any]) -> Iterable[Any]:
+    # Modules are not asked: see `references.holders_of`.
+    asked = [value for value in values if not isinstance(value, types.ModuleType)]
+    for start in range(0, len(asked), _BATCH):
+        for one in gc.get_referents(*asked[start : start + _BATCH]):
+            if type(one) is tuple and gc.is_tracked(one):
+                yield one
