@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve
+from packaging.utils import canonicalize_name
 
 from noodle_upgrade_core import doctor
 from noodle_upgrade_core.config.loading import Settings, load_settings
@@ -286,12 +287,12 @@ class Upgrader:
 
     def get_upgrade_history(self, limit: int = 50, *, component_name: str = "") -> tuple[dict[str, Any], ...]:
         """Return past and present upgrades, newest first, each with its phases, who and why."""
-        rows = self.journal.history(limit, component_name=component_name)
+        rows = self.journal.history(limit, component_name=self._named(component_name))
         return tuple({**to_wire(row), "audit": to_wire(self.journal.audit(row.upgrade_id))} for row in rows)
 
     def list_rollback_points(self, component_name: str = "") -> tuple[RollbackPoint, ...]:
         """Return what can be gone back to, newest first."""
-        return self.journal.rollback_points(component_name)
+        return self.journal.rollback_points(self._named(component_name))
 
     async def verify_rollback_point(self, rollback_id: str) -> tuple[Finding, ...]:
         """Check that a rollback point's bytes are all there; no finding means that it can be used."""
@@ -413,6 +414,7 @@ class Upgrader:
             raise RollbackUnavailableError(
                 "Rollback is switched off.", hint="Set runtime_upgrade.rollback.enabled, or NOODLE_ROLLBACK_ENABLED=1."
             )
+        component_name = await asyncio.to_thread(self._named, component_name)
         self._runs.check_free([component_name])
         points = await asyncio.to_thread(self._points.choose, component_name, rollback_id)
         upgrade_id, names = points[0].upgrade_id, tuple(point.component_name for point in points)
@@ -423,6 +425,14 @@ class Upgrader:
         return await self._runs.result(key)
 
     # --- inside --------------------------------------------------------------------------------------------------
+
+    def _named(self, component_name: str) -> str:
+        """Return a component's name as the journal spells it: `jinja2` and `Jinja2` are one."""
+        if not component_name or self.journal.active_of(component_name) is not None:
+            return component_name
+        wanted = canonicalize_name(component_name)
+        known = (one.component_name for one in self.journal.active())
+        return next((name for name in known if canonicalize_name(name) == wanted), component_name)
 
     async def _observe(self, registry: Registry | None = None) -> Registry:
         """Note what runs; what is seen for the first time is written at once, so that a restart runs it again."""

@@ -337,6 +337,19 @@ def test_an_undo_that_fails_is_stuck_and_says_all_that_failed(folder):
     run(story())
 
 
+def test_a_component_is_found_under_every_spelling_of_its_name(folder):
+    async def story():
+        async with opened(folder, Shelf(lamp="1.0")) as upgrader:
+            (await upgrader.upgrade(ask())).raise_for_error()
+            assert len(upgrader.get_upgrade_history(component_name="Lamp")) == 1
+            assert [point.component_name for point in upgrader.list_rollback_points("LAMP")] == ["lamp"]
+            assert (await upgrader.rollback("Lamp")).raise_for_error().phase is Phase.ROLLED_BACK
+            with pytest.raises(e.ComponentUnknownError, match="No component 'lamb'"):
+                await upgrader.rollback("lamb")
+
+    run(story())
+
+
 def test_a_rollback_that_is_refused_before_anything_moves_leaves_the_upgrade_done(folder):
     async def story():
         shelf = Shelf(lamp="1.0")
