@@ -31,7 +31,7 @@ from noodle_upgrade_core.errors import DrainTimeoutError
 from noodle_upgrade_runtime.heap import tracked
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.namespace import Space
-from noodle_upgrade_runtime.quiescence import NOBODY
+from noodle_upgrade_runtime.quiescence import NOBODY, place
 
 __all__ = ["Drain", "Held", "InFlight"]
 
@@ -166,7 +166,7 @@ def _threads(inside: _Inside) -> Iterator[Held]:
         frame: FrameType | None = top
         while frame is not None:
             if inside(frame):
-                yield Held(kind="thread", what=repr(names.get(ident, ident)), where=_place(frame))
+                yield Held(kind="thread", what=repr(names.get(ident, ident)), where=place(frame))
                 break
             frame = frame.f_back
 
@@ -182,7 +182,7 @@ def _suspended(objects: Sequence[Any], inside: _Inside) -> Iterator[Held]:
         else:
             continue
         if frame is not None and inside(frame):
-            yield Held(kind=kind, what=code.co_qualname, where=_place(frame))
+            yield Held(kind=kind, what=code.co_qualname, where=place(frame))
 
 
 def _leaks(objects: Sequence[Any], codes: set[int]) -> Iterator[Held]:
@@ -213,8 +213,3 @@ def _module_attributes() -> dict[int, str]:
         for key, value in tuple(getattr(module, "__dict__", {}).items())
         if isinstance(value, FunctionType | MethodType)
     }
-
-
-def _place(frame: FrameType) -> str:
-    code = frame.f_code
-    return f"{code.co_filename}:{frame.f_lineno} {code.co_qualname}"

@@ -26,7 +26,7 @@ from noodle_upgrade_core.errors import DrainTimeoutError
 from noodle_upgrade_runtime.heap import tracked
 from noodle_upgrade_runtime.names import Names
 
-__all__ = ["Blocker", "at_quiescence", "blockers", "stayers"]
+__all__ = ["Blocker", "at_quiescence", "blockers", "place", "stayers"]
 
 NOBODY = Names()
 _SLICE_SECONDS = 1.0
@@ -55,7 +55,7 @@ def blockers(names: Names) -> tuple[Blocker, ...]:
     found = []
     for ident, frame in sys._current_frames().items():  # noqa: SLF001 - the one documented way to see other stacks
         if ident != me and (inside := _inside(frame, names)) is not None:
-            found.append(Blocker(known.get(ident, str(ident)), _place(inside)))
+            found.append(Blocker(known.get(ident, str(ident)), place(inside)))
     return tuple(found)
 
 
@@ -69,7 +69,8 @@ def stayers(names: Names) -> tuple[Blocker, ...]:
     return tuple(sorted(found, key=str))
 
 
-def _place(frame: FrameType) -> str:
+def place(frame: FrameType) -> str:
+    """Say where a frame is, for people."""
     return f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}"
 
 
@@ -97,7 +98,7 @@ def _inside(frame: FrameType | None, names: Names) -> FrameType | None:
 
 def _suspended(names: Names) -> tuple[Blocker, ...]:
     frames = map(_frame_of, _asleep(names))
-    return tuple(Blocker("", _place(frame)) for frame in frames if frame is not None)
+    return tuple(Blocker("", place(frame)) for frame in frames if frame is not None)
 
 
 def _asleep(names: Names) -> list[Any]:

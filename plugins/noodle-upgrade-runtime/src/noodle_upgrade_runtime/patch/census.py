@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from noodle_upgrade_runtime.heap import tracked
-from noodle_upgrade_runtime.patch.instances import HOOK
+from noodle_upgrade_runtime.patch.instances import HOOK, instances_of
 
 __all__ = ["counted", "instance_blockers", "lacking_blockers", "long_lived", "would_lack"]
 
@@ -83,17 +83,9 @@ def long_lived(classes: Sequence[type], *, within: float, known: Collection[int]
 
 
 def _instances(classes: Sequence[type], known: Collection[int]) -> list[Any]:
-    wanted = tuple(classes)
-    kinds: dict[type, bool] = {}
-    found = []
-    for value in tracked():
-        kind = type(value)
-        fits = kinds.get(kind)
-        if fits is None:
-            fits = kinds[kind] = any(cls in kind.__mro__ for cls in wanted)
-        if fits and id(value) not in known:
-            found.append(value)
-    return found
+    found = instances_of(classes, tracked()).values()
+    # An instance is one of several of these classes, where one derives from another.
+    return list({id(value): value for values in found for value in values if id(value) not in known}.values())
 
 
 def _weakly(found: Sequence[Any]) -> tuple[list[weakref.ref[Any]], list[type]]:

@@ -12,7 +12,7 @@ __all__ = ["Inventory"]
 
 
 class Inventory:
-    """Tells what was made while it watched: `with inventory.watch(tracked_with_tuples()): ...`.
+    """Tells what was made while it watched: `with inventory.watch(): ...`.
 
     While it watches, everything that existed before is held, so that no id is used twice. Objects that the collector
     does not track count as made.
@@ -30,12 +30,13 @@ class Inventory:
             return id(value) not in self._before or id(value) in self._made
         return id(value) in self._made or not gc.is_tracked(value)
 
-    def watch(self, heap: Sequence[Any]) -> Self:
+    def watch(self, heap: Sequence[Any] | None = None) -> Self:
         """Take note, within the context that this is, of what is made from now on; `heap` is what there is now.
 
-        A watch within a watch changes nothing: the outer one sees what the inner one would.
+        A watch within a watch changes nothing, and looks at nothing: the outer one sees what the inner one would.
         """
         if not self._depth:
+            heap = tracked_with_tuples() if heap is None else heap
             self._heap, self._before = heap, set(map(id, heap))
             self._before.add(id(heap))
         return self

@@ -133,7 +133,7 @@ class Staging:
 
     def _load_again(self, links: Correspondence) -> Again:
         """Import the old version once more: what differs from the first time differs with every import."""
-        with self._inventory.watch(tracked_with_tuples()):
+        with self._inventory.watch():
             again = self._load(self._old_homes, list(self._live), self._old_trees)
         branch = links.branch()
         for private, live in _shared(again):
