@@ -87,11 +87,16 @@ def blame_ourselves(error: BaseException) -> InternalError:
     return made
 
 
-def overdue(*, plugin: str, doing: str, limit: float, who: str = "") -> PluginTimeoutError:
-    """Return the error of a plugin that was still busy at its time limit, in seconds; `who` as in `blame`."""
+def overdue(
+    *, plugin: str, doing: str, limit: float, who: str = "", setting: str = "hook_timeout"
+) -> PluginTimeoutError:
+    """Return the error of a plugin that was still busy at its time limit, in seconds; `who` as in `blame`.
+
+    `setting` is the name of the time limit under `runtime_upgrade.plugins`.
+    """
     return PluginTimeoutError(
         f"{who or f'The plugin {plugin!r}'} was still busy in {doing} after {limit:g} s; it was left behind.",
-        hint="Raise the time limit (runtime_upgrade.plugins.hook_timeout), or switch the plugin off.",
+        hint=f"Raise the time limit (runtime_upgrade.plugins.{setting}), or switch the plugin off.",
         details={"plugin": plugin, "hook": doing, "limit": limit},
     )
 

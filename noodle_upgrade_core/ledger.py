@@ -12,7 +12,8 @@ from attrs import define, field
 from noodle_upgrade_core.errors import UpgradeError
 from noodle_upgrade_core.events import EventBus, EventKind
 from noodle_upgrade_core.isolation import blame_ourselves
-from noodle_upgrade_core.model import Phase
+from noodle_upgrade_core.model import Phase, Severity
+from noodle_upgrade_core.traffic import CALLS_ACROSS
 
 __all__ = ["Ledger"]
 
@@ -77,6 +78,16 @@ class Ledger:
     def evidence(self) -> dict[str, Any]:
         """What the audit row of the next change of phase is to hold."""
         return {"marks": list(self.marks)} if self.marks else {}
+
+    def across(self, calls: int) -> None:
+        """Note calls that a change did not wait for, because they took too long."""
+        if not calls:
+            return
+        words = f"{calls} call(s) were under way while the code changed: such a call may have seen both versions."
+        self.mark("calls under way while the code changed", {"calls": calls})
+        self.operations.append(words.removesuffix("."))
+        self.metrics["calls_across"] = self.metrics.get("calls_across", 0.0) + calls
+        self.tell(EventKind.FINDING, words, {"severity": Severity.WARNING, "code": CALLS_ACROSS, "calls": calls})
 
     def move(self, phase: Phase, why: str, *, who: str = "") -> None:
         """Note a change of phase, and say so."""

@@ -108,6 +108,7 @@ class _Gatherer:
             required=chosen.required,
             core_version=__version__,
             extra=extra,
+            import_limit=chosen.import_timeout,
         )
         self.settings = self.settings.claim(candidates.sections)
         return candidates.make(self.host)

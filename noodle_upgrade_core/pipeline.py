@@ -90,6 +90,7 @@ class UpgradeRun:
     _artifacts: tuple[ArtifactRef, ...] = ()
     _counted: Counting | None = None
     _final: bool = False
+    _changed: bool = False
 
     @classmethod
     def of(
@@ -393,8 +394,13 @@ class UpgradeRun:
             measure=None if counted is None else counted.measure,
             turned=None if counted is None else lambda to_new: counted.turn(to_new=to_new),
             quiet=services.quiet,
+            across=self._across,
             deadline=self._deadline,
         )
+
+    def _across(self, calls: int) -> None:
+        self._changed = True
+        self.ledger.across(calls)
 
     async def _probe(self) -> tuple[Finding, ...]:
         return await self.services.planner.validate(self.plan, "after", self.context())
@@ -544,8 +550,11 @@ class UpgradeRun:
         runner, failures = self.services.runner, []
         if self.staged is not None:
             try:
-                async with self.services.quiet():
+                async with self.services.quiet() as under_way:
                     await self.staged.revert()
+                    calls = under_way()
+                if self._changed:
+                    self.ledger.across(calls)
                 if reached in _VISIBLE:
                     self._check_back(await self.staged.running())
             except UpgradeError as error:

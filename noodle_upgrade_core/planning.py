@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from attrs import evolve, frozen
 from packaging.requirements import InvalidRequirement, Requirement
@@ -34,11 +34,13 @@ from noodle_upgrade_core.model import (
 )
 from noodle_upgrade_core.parameters import judge_for, strategy_for
 from noodle_upgrade_core.phases.runner import Reply, Runner
+from noodle_upgrade_core.plugins.loading import PluginSet
 from noodle_upgrade_core.registry import Registry
 from noodle_upgrade_core.sources.chain import Sources, names_file
 from noodle_upgrade_core.staged import WEIGHTS
+from noodle_upgrade_core.traffic import CALLS_ACROSS
 
-__all__ = ["Planner", "finding_of"]
+__all__ = ["Planner", "absent", "finding_of"]
 
 
 def finding_of(error: UpgradeError, *, subject: str = "", source: str = "") -> Finding:
@@ -53,6 +55,19 @@ def finding_of(error: UpgradeError, *, subject: str = "", source: str = "") -> F
     )
 
 
+def absent(plugins: PluginSet) -> tuple[Finding, ...]:
+    """Say which plugins should take part and do not: each of them might have objected, so nothing goes past it."""
+    without = "Nothing is upgraded without it, unless runtime_upgrade.plugins.disabled leaves it out on purpose."
+    return tuple(
+        evolve(
+            finding_of(failure.error, source=failure.info.name),
+            message=f"The plugin {failure.info.name!r} takes no part: {failure.error.message}",
+            hint=f"{failure.error.hint} {without}".lstrip(),
+        )
+        for failure in plugins.failures
+    )
+
+
 @frozen(kw_only=True)
 class Planner:
     """Makes plans from what runs now (`discover`), what could run (`sources`) and who can change it (`assess`)."""
@@ -64,6 +79,7 @@ class Planner:
     judge: str
     registered: Callable[[], Mapping[str, ComponentDescriptor]]
     context: Callable[[UpgradeRequest], UpgradeContext]
+    slow_calls: Callable[[], Awaitable[int]]
 
     async def registry(self) -> tuple[Registry, tuple[Finding, ...]]:
         """Ask every plugin what runs now; a plugin that fails is a finding.
@@ -134,10 +150,12 @@ class Planner:
             requests=tuple(wanted[name][0] for name in order),
             steps=tuple(steps),
             findings=(
+                *absent(self.runner.plugin_set),
                 *[f for f in findings if f.subject in wanted or f.severity is Severity.ERROR],
                 *self._broken(registry, targets),
                 *_requirements(steps, registry, targets),
                 *_strategy_notes(steps, requests[0]),
+                *await self._slow_calls(steps),
             ),
             cost=PlanCost(
                 seconds=sum(step.verdict.expected_seconds for step in steps),
@@ -231,6 +249,29 @@ class Planner:
             return evolve(step, verdict=verdict, plugin=reply.plugin)
         return evolve(step, verdict=reply.value, plugin=reply.plugin)
 
+    async def _slow_calls(self, steps: Sequence[PlanStep]) -> list[Finding]:
+        """Say that a change which is made between calls will not be, for some that are under way now."""
+        if not _all_or_nothing(steps):
+            return []
+        calls = await self.slow_calls()
+        if not calls:
+            return []
+        # No warning, which would stop a strict upgrade: a service with one endless stream could never be upgraded.
+        return [
+            Finding(
+                severity=Severity.INFO,
+                code=CALLS_ACROSS,
+                subject=_all_or_nothing(steps)[0],
+                message=f"{calls} call(s) under way take too long to wait for: such a call may see both versions.",
+                hint="Upgrade when there are none, or call the component through a handle: each stays where it began.",
+            )
+        ]
+
+
+def _all_or_nothing(steps: Sequence[PlanStep]) -> list[str]:
+    """Return the components that change between calls, for all of them at once."""
+    return [step.name for step in steps if step.verdict.feasible and WEIGHTS not in step.verdict.capabilities]
+
 
 def _same_gate(requests: Sequence[UpgradeRequest]) -> None:
     """A set has one strategy and one gate; two of them in one commit would make either meaningless."""
@@ -253,7 +294,7 @@ def _findings(reply: Reply) -> tuple[Finding, ...]:
 
 
 def _strategy_notes(steps: Sequence[PlanStep], request: UpgradeRequest) -> list[Finding]:
-    whole = [step.name for step in steps if step.verdict.feasible and WEIGHTS not in step.verdict.capabilities]
+    whole = _all_or_nothing(steps)
     if not whole or request.strategy == "immediate":
         return []
     return [

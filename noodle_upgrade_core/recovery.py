@@ -41,6 +41,7 @@ from noodle_upgrade_core.model import (
 )
 from noodle_upgrade_core.rollout import Abort, Conductor
 from noodle_upgrade_core.services import Services
+from noodle_upgrade_core.staged import WEIGHTS
 from noodle_upgrade_core.steps import Judge
 from noodle_upgrade_core.wire import to_wire
 
@@ -102,7 +103,11 @@ class Reversal:
             phase=self.ledger.phase,
             operations=tuple(self.ledger.operations),
             rollback_point=first,
-            metrics={"seconds": time.monotonic() - self._began, "warm": float(self.warm is not None)},
+            metrics={
+                **self.ledger.metrics,
+                "seconds": time.monotonic() - self._began,
+                "warm": float(self.warm is not None),
+            },
             error=error,
             started_at=self.started_at,
             completed_at=now(),
@@ -226,18 +231,27 @@ class Reversal:
         quiet = self.services.quiet
         if self.warm is not None:
             try:
-                async with quiet():
+                async with quiet() as under_way:
                     await self.warm.revert()
+                    calls = under_way()
             except RollbackUnavailableError:
                 # Not warm any more, and nothing has changed: the bytes are in the store.
                 self.warm = None
                 staged = await self._way_back(plan)
             else:
+                self._across(self.warm, calls)
                 return self.warm
         if staged is not None:
-            async with quiet():
+            async with quiet() as under_way:
                 await staged.shift(1.0)
+                calls = under_way()
+            self._across(staged, calls)
         return staged
+
+    def _across(self, staged: Driven, calls: int) -> None:
+        # Where calls are routed, each stays in the version in which it began.
+        if WEIGHTS not in staged.capabilities:
+            self.ledger.across(calls)
 
     async def _check(self, plan: UpgradePlan) -> None:
         registry, _ = await self.services.planner.registry()

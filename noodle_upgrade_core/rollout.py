@@ -107,8 +107,12 @@ async def _no_findings() -> tuple[Finding, ...]:
 
 
 @contextlib.asynccontextmanager
-async def _at_once() -> AsyncIterator[bool]:
-    yield True
+async def _at_once() -> AsyncIterator[Callable[[], int]]:
+    yield lambda: 0
+
+
+def _nobody(_calls: int) -> None:
+    """Count no calls."""
 
 
 def _silent(_kind: str, **_: Any) -> None:
@@ -121,8 +125,9 @@ class Conductor:
 
     `measure(at, weight)` gives counts where the staged swap itself has none. `probe` returns findings about the new
     version, errors are harm; `gate` asks people. `interval` is how often a judge looks, in seconds. `deadline` is on
-    the clock of this conductor. `quiet` gives a moment between calls for a change that is all or nothing. `ask` calls
-    the strategy, which may be slow, in another thread; without it that is done here.
+    the clock of this conductor. `quiet` gives a moment between calls for a change that is all or nothing; `across` is
+    told how many calls it did not wait for. `ask` calls the strategy, which may be slow, in another
+    thread; without it that is done here.
     """
 
     staged: StagedSwap | None
@@ -134,7 +139,8 @@ class Conductor:
     probe: Callable[[], Awaitable[tuple[Finding, ...]]] = _no_findings
     measure: Callable[[float, float], Measurement | None] | None = None
     turned: Callable[[bool], None] | None = None
-    quiet: Callable[[], contextlib.AbstractAsyncContextManager[bool]] = _at_once
+    quiet: Callable[[], contextlib.AbstractAsyncContextManager[Callable[[], int]]] = _at_once
+    across: Callable[[int], None] = _nobody
     ask: Callable[..., Awaitable[Any]] | None = None
     interval: float = 0.1
     deadline: float = float("inf")
@@ -219,11 +225,14 @@ class Conductor:
         if target == state.weight:
             return
         # With weights every call is routed, and stays where it began. Without, the change is made between calls.
-        async with _at_once() if by_share else self.quiet():
+        async with _at_once() if by_share else self.quiet() as under_way:
             await settle(staged.shift(target))
+            calls = under_way()
             state.weight = target
             if self.turned is not None:
                 self.turned(target > 0.0)
+        if not by_share:
+            self.across(calls)
         state.base = await self._measured(state)
 
     async def _measured(self, state: _State) -> Measurement | None:

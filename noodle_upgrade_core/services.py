@@ -68,8 +68,8 @@ class Services:
         made = await self.runner.call(f"decider {self.decider}", partial(self.drivers.make, "deciders", self.decider))
         return DrivenDecider(made, self.runner, self.decider)
 
-    def quiet(self) -> contextlib.AbstractAsyncContextManager[bool]:
-        """Give a moment in which no request is under way, as far as the gauge sees requests."""
+    def quiet(self) -> contextlib.AbstractAsyncContextManager[Callable[[], int]]:
+        """Give a moment in which no request is under way, as far as the gauge sees requests; see `Gauge.quiet`."""
         return self.gauge.quiet(QUIET_SECONDS)
 
     async def stage(self, plan: UpgradePlan, context: UpgradeContext, *, hold: Callable[[Driven], None]) -> None:

@@ -11,11 +11,15 @@ import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from functools import partial
 from typing import Any
 
 from noodle_upgrade_core.staged import LATENCY_BOUNDS, Arm, Measurement, bucket_of
 
-__all__ = ["ArmCounter", "Counting", "Gauge", "call_error"]
+__all__ = ["CALLS_ACROSS", "ArmCounter", "Counting", "Gauge", "call_error"]
+
+CALLS_ACROSS = "calls.across"
+"""The code of findings about calls that a change did not wait for, so that they may see both versions."""
 
 _SERVER_ERROR = 500
 
@@ -110,6 +114,15 @@ class Counting:
         return Measurement(at=at, weight=weight, old=self._old.snapshot(), new=self._new.snapshot())
 
 
+class _Generation:
+    """Calls that entered between two looks at who lingers, and have not left."""
+
+    __slots__ = ("calls",)
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+
 class Gauge:
     """Where calls enter a whole program: counts them while a deployment runs, and can hold new ones back for a moment.
 
@@ -123,7 +136,8 @@ class Gauge:
         self._counters: tuple[ArmCounter, ...] = ()
         self._holders = 0
         self._lock = threading.Lock()
-        self._under_way = 0
+        self._entering = _Generation()
+        self._earlier: tuple[_Generation, ...] = ()
 
     @property
     def counters(self) -> tuple[ArmCounter, ...]:
@@ -133,7 +147,7 @@ class Gauge:
     @property
     def under_way(self) -> int:
         """How many calls have entered and not left."""
-        return self._under_way
+        return self._entering.calls + sum(one.calls for one in self._earlier)
 
     def count(self, old_version: str, new_version: str) -> Counting:
         """Count from now on, for the old version first."""
@@ -148,12 +162,26 @@ class Gauge:
             self._countings = tuple(one for one in self._countings if one.current is not None)
             self._counters = tuple(one.current for one in self._countings if one.current is not None)
 
+    async def lingering(self, within: float) -> int:
+        """Return how many of the calls that are under way now are so still after `within` seconds; holds nobody back.
+
+        These are the calls that `quiet` with the same limit would not wait for.
+        """
+        with self._lock:
+            self._earlier = (*(one for one in self._earlier if one.calls), self._entering)
+            seen, self._entering = self._earlier, _Generation()
+        until = time.monotonic() + within
+        while (left := sum(one.calls for one in seen)) and time.monotonic() < until:  # noqa: ASYNC110 - as below
+            await asyncio.sleep(min(_GLANCE_SECONDS, within))
+        return left
+
     @contextlib.asynccontextmanager
-    async def quiet(self, within: float) -> AsyncIterator[bool]:
+    async def quiet(self, within: float) -> AsyncIterator[Callable[[], int]]:
         """Hold new calls back until those under way have left, at most `within` seconds; they go on afterwards.
 
-        Gives True when no call is under way inside the block. When some take too long it gives False, and new calls go
-        on already: a slow call must not stop the others. Nor must a slow block: after `within` seconds more they go on.
+        When some take too long, new calls go on already inside the block: a slow call must not stop the others. Nor
+        must a slow block: after `within` seconds more they go on. Gives a function that returns how many calls are
+        under way: asked right after a change, how many the change did not wait for, 0 when all went well.
         """
         until = time.monotonic() + within
         with self._lock:
@@ -168,14 +196,13 @@ class Gauge:
                 self._let_go()
 
         try:
-            while self._under_way and time.monotonic() < until:  # noqa: ASYNC110 - calls leave on any thread or loop
+            while self.under_way and time.monotonic() < until:  # noqa: ASYNC110 - calls leave on any thread or loop
                 await asyncio.sleep(_LOOK_SECONDS)
-            reached = self._under_way == 0
-            if reached:
-                late = asyncio.get_running_loop().call_later(within, let_go)
-            else:
+            if self.under_way:
                 let_go()
-            yield reached
+            else:
+                late = asyncio.get_running_loop().call_later(within, let_go)
+            yield lambda: self.under_way
         finally:
             if late is not None:
                 late.cancel()
@@ -185,16 +212,17 @@ class Gauge:
         with self._lock:
             self._holders -= 1
 
-    def _try_enter(self) -> bool:
+    def _try_enter(self) -> _Generation | None:
         with self._lock:
             if self._holders:
-                return False
-            self._under_way += 1
-            return True
+                return None
+            entered = self._entering
+            entered.calls += 1
+            return entered
 
-    def _leave(self) -> None:
+    def _leave(self, entered: _Generation) -> None:
         with self._lock:
-            self._under_way -= 1
+            entered.calls -= 1
 
     def asgi(self, app: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
         """Wrap an ASGI application: a request that raises, or answers 5xx, is an error.
@@ -206,7 +234,7 @@ class Gauge:
             if scope["type"] != "http":
                 await app(scope, receive, send)
                 return
-            while not self._try_enter():  # noqa: ASYNC110 - the holder may be on any loop
+            while (entered := self._try_enter()) is None:  # noqa: ASYNC110 - the holder may be on any loop
                 await asyncio.sleep(_LOOK_SECONDS)
             try:
                 counters = self._counters
@@ -215,7 +243,7 @@ class Gauge:
                 else:
                     await app(scope, receive, send)
             finally:
-                self._leave()
+                self._leave(entered)
 
         return counted
 
@@ -226,9 +254,9 @@ class Gauge:
         """
 
         def counted(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-            while not self._try_enter():
+            while (entered := self._try_enter()) is None:
                 time.sleep(_LOOK_SECONDS)
-            call = _WsgiCall(self._counters, self._leave)
+            call = _WsgiCall(self._counters, partial(self._leave, entered))
             try:
                 call.body = app(environ, call.watch(start_response))
             except BaseException as raised:
@@ -241,6 +269,7 @@ class Gauge:
 
 
 _LOOK_SECONDS = 0.0005
+_GLANCE_SECONDS = 0.01
 
 
 async def _count_asgi(

@@ -55,13 +55,13 @@ from noodle_upgrade_core.model import (
 )
 from noodle_upgrade_core.phases.runner import Runner
 from noodle_upgrade_core.pipeline import UpgradeRun
-from noodle_upgrade_core.planning import Planner, finding_of
+from noodle_upgrade_core.planning import Planner, absent, finding_of
 from noodle_upgrade_core.plugins.loading import PluginSet
 from noodle_upgrade_core.points import RollbackPoints
 from noodle_upgrade_core.recovery import ResumedSoak, Reversal
 from noodle_upgrade_core.registry import Registry
 from noodle_upgrade_core.runs import Run, Runs
-from noodle_upgrade_core.services import Services
+from noodle_upgrade_core.services import QUIET_SECONDS, Services
 from noodle_upgrade_core.sources.chain import Sources
 from noodle_upgrade_core.store.content import ContentStore
 from noodle_upgrade_core.traffic import Gauge
@@ -117,6 +117,7 @@ class Upgrader:
             judge=settings.drivers.judge,
             registered=lambda: self._registered,
             context=self._plan_context,
+            slow_calls=partial(gauge.lingering, QUIET_SECONDS),
         )
         self._points = RollbackPoints(journal=journal, store=store, sources=sources, settings=settings)
         core = settings.runtime_upgrade
@@ -321,9 +322,11 @@ class Upgrader:
             await asyncio.to_thread(self.journal.renew_lease)
         except UpgradeError as error:
             found = (*found, finding_of(error))
-        registry, _ = await self._planner.registry()
+        registry, odd = await self._planner.registry()
         running = {name: registry.get_component(name).version for name in registry.names}
-        return (*found, *doctor.compare(self.journal, running))
+        found = (*found, *(one for one in odd if one.severity is not Severity.INFO))
+        wanting = (*absent(self.plugins), *_left_behind(self._runner.left_behind))
+        return (*found, *wanting, *doctor.compare(self.journal, running))
 
     # --- changing ------------------------------------------------------------------------------------------------
 
@@ -619,6 +622,19 @@ def _unrestored(active: Sequence[ActiveVersion], running: Mapping[str, str]) -> 
         )
         for one in active
         if one.artifact is not None and running.get(one.component_name, one.version) != one.version
+    ]
+
+
+def _left_behind(threads: Sequence[str]) -> list[Finding]:
+    """Say which calls of plugins run on after nobody waited for them any more: they may hold locks, or a processor."""
+    return [
+        Finding(
+            severity=Severity.WARNING,
+            code="plugin.left_behind",
+            message=f"The thread {name!r} was given up at its time limit, and still runs.",
+            hint="Find out what it waits for; only a restart ends it.",
+        )
+        for name in threads
     ]
 
 

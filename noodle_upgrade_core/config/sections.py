@@ -123,6 +123,9 @@ class PluginSettings:
     disabled: tuple[str, ...] = setting((), help="Plugins that are not even imported.")
     required: tuple[str, ...] = setting((), help="Plugins without which nothing starts.")
     hook_timeout: float = setting(30.0, gt=0, le=_YEAR, help="Seconds that one hook of one plugin may take.")
+    import_timeout: float = setting(
+        30.0, gt=0, le=_YEAR, help="Seconds that the import of one plugin may take at the start, and its making."
+    )
 
     def __attrs_post_init__(self) -> None:
         shut = sorted(set(self.required) & set(self.disabled))

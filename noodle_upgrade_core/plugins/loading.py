@@ -11,6 +11,8 @@ import hashlib
 import importlib
 import inspect
 import json
+import logging
+import threading
 import types
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -42,6 +44,10 @@ __all__ = [
 
 IMPORT_SECONDS = 30.0
 CLOSE_SECONDS = 10.0
+TELL_SECONDS = 3.0
+"""When somebody who waits for a plugin's import or making is told what is waited for."""
+
+logger = logging.getLogger("noodle_upgrade")
 
 
 MakeHost = Callable[[PluginInfo, str, "type[Any] | None"], Host]
@@ -261,9 +267,16 @@ def _insist(required: tuple[str, ...], failures: Iterable[PluginFailure]) -> Non
 
 
 def _isolated(info: PluginInfo, doing: str, function: Callable[[], Any], limit: float) -> Any:
-    tried = attempt(function, limit=limit, name=f"noodle {info.name}: {doing}")
+    said = "waiting for the plugin %s: %s takes long, and may take %g s"
+    patience = threading.Timer(TELL_SECONDS, logger.warning, (said, info.name, doing, limit))
+    patience.daemon = True
+    patience.start()
+    try:
+        tried = attempt(function, limit=limit, name=f"noodle {info.name}: {doing}")
+    finally:
+        patience.cancel()
     if tried.hung:
-        raise overdue(plugin=info.name, doing=doing, limit=limit)
+        raise overdue(plugin=info.name, doing=doing, limit=limit, setting="import_timeout")
     if tried.error is not None:
         raise blame(tried.error, plugin=info.name, doing=doing)
     return tried.value

@@ -113,11 +113,11 @@ def test_a_quiet_moment_has_no_request_half_way_and_holds_new_ones_back():
         wrapped = gauge.asgi(app)
         first = asyncio.create_task(wrapped({"type": "http", "path": "first"}, None, None))
         await asyncio.sleep(0.005)
-        async with gauge.quiet(5.0) as reached:
-            assert reached
+        async with gauge.quiet(5.0) as under_way:
             second = asyncio.create_task(wrapped({"type": "http", "path": "second"}, None, None))
             await asyncio.sleep(0.01)
             events.append("change")
+            assert under_way() == 0
         await asyncio.gather(first, second)
 
     asyncio.run(run())
@@ -137,14 +137,44 @@ def test_a_request_that_does_not_end_does_not_hold_the_others_for_longer_than_al
         wrapped = gauge.asgi(app)
         slow = asyncio.create_task(wrapped({"type": "http", "path": "slow"}, None, None))
         await asyncio.sleep(0)
-        async with gauge.quiet(0.01) as reached:
-            assert not reached
+        async with gauge.quiet(0.01) as under_way:
+            assert under_way() == 1
             await asyncio.wait_for(wrapped({"type": "http", "path": "quick"}, None, None), 5)
         leave.set()
         await slow
 
     asyncio.run(run())
     assert gauge.under_way == 0
+
+
+def test_calls_that_take_longer_than_a_change_would_wait_are_counted_and_nobody_is_held_back():
+    gauge = Gauge()
+
+    async def run():
+        leave = asyncio.Event()
+
+        async def app(scope, receive, send):
+            if scope["path"] == "slow":
+                await leave.wait()
+
+        async def call(path):
+            await gauge.asgi(app)({"type": "http", "path": path}, None, None)
+
+        assert await gauge.lingering(5.0) == 0
+        slow = [asyncio.create_task(call("slow")) for _ in range(3)]
+        await asyncio.sleep(0)
+        looks = [asyncio.create_task(gauge.lingering(0.05)) for _ in range(2)]
+        await asyncio.sleep(0)
+        late = asyncio.create_task(call("slow"))
+        await asyncio.wait_for(call("quick"), 5)
+        assert await asyncio.gather(*looks) == [3, 3]
+        assert gauge.under_way == 4
+        leave.set()
+        await asyncio.gather(*slow, late)
+        assert await gauge.lingering(5.0) == 0
+        assert gauge.under_way == 0
+
+    asyncio.run(run())
 
 
 def test_a_wsgi_request_ends_when_its_body_is_closed():
@@ -251,8 +281,8 @@ def test_a_change_that_takes_long_does_not_hold_requests_for_longer_than_allowed
         pass
 
     async def run():
-        async with gauge.quiet(0.02) as reached:
-            assert reached
+        async with gauge.quiet(0.02) as under_way:
+            assert under_way() == 0
             began = time.monotonic()
             await asyncio.wait_for(gauge.asgi(app)({"type": "http"}, None, None), 5)
             assert time.monotonic() - began >= 0.01

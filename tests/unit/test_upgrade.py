@@ -985,3 +985,125 @@ def test_what_is_being_changed_cannot_be_gone_back_from_meanwhile(folder):
             await upgrader.cancel_upgrade(upgrade_id)
 
     run(story())
+
+
+# --- plugins that take no part ---------------------------------------------------------------------------------------
+
+
+class Guard:
+    """A gate that cannot be made: nobody knows what it would have said."""
+
+    def __init__(self):
+        raise RuntimeError("no licence")
+
+    @hookimpl
+    def validate(self):
+        return []
+
+
+def test_nothing_is_upgraded_past_a_plugin_that_could_not_be_made(folder):
+    async def story():
+        async with opened(folder, plugins={"guard": Guard}) as upgrader:
+            plan = await upgrader.plan(ask())
+            (finding,) = [one for one in plan.findings if one.source == "guard"]
+            assert "takes no part" in finding.message
+            assert "no licence" in finding.message
+            assert "plugins.disabled" in finding.hint
+            result = await upgrader.upgrade(plan)
+            assert isinstance(result.error, e.ValidationFailedError)
+            assert upgrader.shelf.versions["lamp"] == "1.0"
+            assert [one.source for one in await upgrader.doctor()] == ["guard"]
+
+    run(story())
+
+
+def test_a_plugin_that_is_left_out_on_purpose_stops_nothing(folder):
+    async def story():
+        settings = {"runtime_upgrade.plugins.disabled": ["guard"], "runtime_upgrade.plugins.enabled": ["shelf"]}
+        async with opened(folder, plugins={"guard": Guard}, **settings) as upgrader:
+            assert (await upgrader.upgrade(ask())).success
+
+    run(story())
+
+
+def test_a_version_that_is_running_can_be_gone_back_from_without_the_plugin_that_cannot_be_made(folder):
+    shelf = Shelf(lamp="1.0", book="1.0")
+
+    async def story():
+        async with opened(folder, shelf) as upgrader:
+            assert (await upgrader.upgrade(ask())).success
+        async with opened(folder, shelf, plugins={"guard": Guard}) as upgrader:
+            assert (await upgrader.rollback("lamp")).success
+            assert shelf.versions["lamp"] == "1.0"
+
+    run(story())
+
+
+def test_the_doctor_names_a_call_of_a_plugin_that_was_given_up_and_still_runs(folder):
+    shelf = Shelf(lamp="1.0", book="1.0")
+
+    async def story():
+        async with opened(folder, shelf, runtime_upgrade__plugins__hook_timeout=0.1) as upgrader:
+            _, go_on = gate_at(shelf, "discover")
+            codes = {one.code for one in await upgrader.doctor()}
+            assert {"plugin.timeout", "plugin.left_behind"} <= codes
+            go_on.set()
+
+    run(story())
+
+
+# --- calls that take longer than a change waits ----------------------------------------------------------------------
+
+
+def test_calls_that_the_change_did_not_wait_for_are_foreseen_counted_and_in_the_history(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            leave = asyncio.Event()
+
+            async def app(scope, receive, send):
+                await leave.wait()
+
+            seen = []
+            upgrader.events.subscribe(seen.append)
+            assert not [one for one in (await upgrader.plan(ask())).findings if one.code == "calls.across"]
+            slow = [asyncio.create_task(upgrader.gauge.asgi(app)({"type": "http"}, None, None)) for _ in range(2)]
+            await asyncio.sleep(0)
+            plan = await upgrader.plan(ask())
+            (finding,) = [one for one in plan.findings if one.code == "calls.across"]
+            assert "2 call(s)" in finding.message
+            result = await upgrader.upgrade(plan)
+            assert result.success
+            assert result.metrics["calls_across"] == 2
+            assert "may have seen both versions" in " ".join(result.operations)
+            assert [
+                one.data["calls"] for one in seen if one.data.get("code") == "calls.across" and one.data.get("calls")
+            ]
+            assert "calls under way" in json.dumps(upgrader.get_upgrade_history(1))
+            back = await upgrader.rollback("lamp")
+            assert back.metrics["calls_across"] == 2
+            leave.set()
+            await asyncio.gather(*slow)
+
+    run(story())
+
+
+def test_a_change_that_did_not_happen_counts_no_calls(folder):
+    shelf = Shelf(lamp="1.0", book="1.0")
+    shelf.fail["shift"] = e.DrainTimeoutError("busy")
+
+    async def story():
+        async with opened(folder, shelf) as upgrader:
+            leave = asyncio.Event()
+
+            async def app(scope, receive, send):
+                await leave.wait()
+
+            slow = asyncio.create_task(upgrader.gauge.asgi(app)({"type": "http"}, None, None))
+            await asyncio.sleep(0)
+            result = await upgrader.upgrade(ask())
+            assert result.phase is Phase.ROLLED_BACK
+            assert "calls_across" not in result.metrics
+            leave.set()
+            await slow
+
+    run(story())

@@ -416,3 +416,23 @@ def test_a_program_whose_threads_never_end_ends_all_the_same_when_it_is_asked_to
     with Hosted("endless.py") as hosted:
         assert hosted.end() in {-signal.SIGTERM, 128 + signal.SIGTERM}
     assert not (folder / ".noodle" / "control.json").exists()
+
+
+# --- while it is opened ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_plugin_that_hangs_at_its_import_is_named_and_does_not_keep_the_process_from_ending(folder, number):
+    script(folder, "print('never')")
+    site = folder / "site"
+    (site / "stuck-1.0.dist-info").mkdir(parents=True)
+    (site / "stuck-1.0.dist-info" / "METADATA").write_text("Name: stuck\nVersion: 1.0\n")
+    (site / "stuck-1.0.dist-info" / "entry_points.txt").write_text("[noodle_upgrade.plugins]\nstuck = stuck:Plugin\n")
+    (site / "stuck.py").write_text("import time\ntime.sleep(600)\n")
+    process = subprocess.Popen(
+        [*NOODLE_RUN, "script.py"], stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(site)}
+    )
+    assert "waiting for the plugin stuck: its import" in process.stderr.readline()
+    process.send_signal(number)
+    assert process.wait(5) == -number
+    process.stderr.close()

@@ -92,7 +92,8 @@ class Host:
             listening = stack.enter_context(_bound(self.host, self.port)) if self.target.kind is Kind.APP else None
             stack.enter_context(_terminating())
             sys.path.insert(0, import_folder(self.target))
-            managed = self._manage(stack)
+            with _killable():
+                managed = self._manage(stack)
             with _in_this_process():
                 self._program(managed, listening)
 
@@ -244,6 +245,24 @@ def _exit_child(error: BaseException | None) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code if isinstance(code, int) else _FAILED if code else 0)
+
+
+@contextlib.contextmanager
+def _killable() -> Iterator[None]:
+    """Let signals end the process at once while it is opened: nothing of the program runs, and a journal bears it.
+
+    A plugin that hangs at its import would keep everybody waiting who wants to stop it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # else it was set by other than Python code, and cannot be put back
+                signal.signal(number, handler)
 
 
 @contextlib.contextmanager
