@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.metadata
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from attrs import evolve, frozen
 from packaging.requirements import InvalidRequirement, Requirement
@@ -23,6 +24,7 @@ from noodle_upgrade_core.errors import (
 from noodle_upgrade_core.hookspecs import Stage, UpgradeContext
 from noodle_upgrade_core.model import (
     ComponentDescriptor,
+    Dependency,
     FeasibilityResult,
     Finding,
     PlanCost,
@@ -142,10 +144,10 @@ class Planner:
             if component.name in wanted:
                 raise InvalidRequestError(f"{component.name} is asked for twice in one set.")
             wanted[component.name] = (request, component, target)
-        order = self._order(registry, list(wanted))
+        made = {name: await self._step_or_reason(*asked) for name, asked in wanted.items()}
+        order = self._order(_afterwards(registry, list(made.values())), list(wanted))
         targets = {name: wanted[name][2] for name in order}
-        steps = [await self._step_or_reason(*wanted[name]) for name in order]
-        steps = [await self._assess(step, wanted[step.name][0]) for step in steps]
+        steps = [await self._assess(made[name], wanted[name][0]) for name in order]
         plan = UpgradePlan(
             requests=tuple(wanted[name][0] for name in order),
             steps=tuple(steps),
@@ -266,6 +268,31 @@ class Planner:
                 hint="Upgrade when there are none, or call the component through a handle: each stays where it began.",
             )
         ]
+
+
+def _afterwards(registry: Registry, steps: Sequence[PlanStep]) -> Registry:
+    """Return the components as they will be, with what their new versions need.
+
+    What cannot be planned is a circle that there will be: one that the plan ends is nobody's concern any more.
+    """
+    coming = []
+    for step in steps:
+        # A plugin may know of dependencies that the files of its components do not state.
+        dependencies = step.component.dependencies
+        if step.artifact.kind == "wheel" or step.artifact.requirements:
+            needs = [one for one in _needed(step.artifact.requirements) if one.name in registry]
+            dependencies = tuple(Dependency(name=one.name, constraint=str(one.specifier)) for one in needs)
+        coming.append(evolve(step.component, version=step.to_version, dependencies=dependencies))
+    return registry.with_components(*coming)
+
+
+def _needed(texts: Sequence[str]) -> Iterator[Requirement]:
+    """Yield the requirements that count here; those that cannot be read are told elsewhere."""
+    for text in texts:
+        with contextlib.suppress(InvalidRequirement):
+            one = Requirement(text)
+            if one.marker is None or one.marker.evaluate({"extra": ""}):
+                yield one
 
 
 def _all_or_nothing(steps: Sequence[PlanStep]) -> list[str]:

@@ -62,10 +62,11 @@ class Registry:
                 findings.append(_duplicate(known, component))
         return cls(components=tuple(first[key] for key in sorted(first)), findings=tuple(findings), provided=provided)
 
-    def with_component(self, component: ComponentDescriptor) -> Registry:
-        """Return a snapshot with this component added, or in the place of the one of its name."""
-        rest = {key: known for key, known in self._by_key.items() if key != _key(component.name)}
-        made = Registry.of((component, *rest.values()), provided=self.provided)
+    def with_components(self, *components: ComponentDescriptor) -> Registry:
+        """Return a snapshot with these components added, each in the place of the one of its name."""
+        coming = {_key(component.name) for component in components}
+        rest = (known for key, known in self._by_key.items() if key not in coming)
+        made = Registry.of((*components, *rest), provided=self.provided)
         return evolve(made, findings=self.findings)
 
     @property

@@ -116,7 +116,7 @@ def test_of_two_descriptions_the_first_is_believed_and_it_is_said():
 
 def test_a_registry_is_a_value_and_a_changed_one_is_another():
     first = registry(component("a"))
-    second = first.with_component(component("b", "a")).with_component(component("A", version="2.0"))
+    second = first.with_components(component("b", "a")).with_components(component("A", version="2.0"))
     assert first.names == ("a",)
     assert first.dependents("a") == ()
     assert second.names == ("A", "b")

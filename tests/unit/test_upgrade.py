@@ -609,6 +609,41 @@ def test_a_set_commits_whole_with_dependencies_first(folder):
     run(story())
 
 
+def stating(folder, name, version, *needs):
+    (folder / "components" / name / f"{version}.py").write_text(
+        f"__version__ = {version!r}\n__dependencies__ = {list(needs)!r}\n"
+    )
+
+
+def test_new_versions_that_need_one_another_in_a_circle_are_refused_before_anything_runs(folder):
+    stating(folder, "lamp", "2.0", "desk")
+    stating(folder, "desk", "2.0", "lamp")
+
+    async def story():
+        async with opened(folder, Shelf(lamp="1.0", desk="1.0")) as upgrader:
+            with pytest.raises(e.DependencyCycleError) as caught:
+                await upgrader.plan([ask("2.0"), ask("2.0", "desk")])
+            assert caught.value.details["cycle"] == ["desk", "lamp"]
+            assert (await upgrader.plan(ask("2.0"))).feasible
+
+    run(story())
+
+
+def test_a_circle_that_a_plan_ends_does_not_keep_it_from_being_made(folder):
+    stating(folder, "lamp", "2.0", "book")
+    shelf = Shelf(lamp="1.0", desk="1.0", book="1.0")
+    shelf.dependencies = {"lamp": (Dependency("desk"),), "desk": (Dependency("lamp"),)}
+
+    async def story():
+        async with opened(folder, shelf) as upgrader:
+            with pytest.raises(e.DependencyCycleError):
+                await upgrader.plan(ask("1.1"))
+            plan = await upgrader.plan([ask("2.0"), ask("2.0", "book")])
+            assert plan.component_names == ("book", "lamp")
+
+    run(story())
+
+
 def test_a_change_that_breaks_a_dependent_is_found_in_the_plan(folder):
     async def story():
         shelf = Shelf(lamp="1.0", desk="1.0")
