@@ -146,6 +146,46 @@ def test_what_the_program_imports_directly_is_changed_in_place_and_found_again_a
     asyncio.run(main())
 
 
+def test_a_component_that_somebody_never_leaves_is_refused_by_the_plan_already(fable, stack):
+    leave, inside = threading.Event(), threading.Event()
+
+    async def main():
+        for version in ("1.0", "2.0"):
+            fable.write(version, STAY)
+            pack(fable, version)
+        thread = threading.Thread(target=importlib.import_module("fable").Service().stay, args=(inside, leave))
+        thread.name = "never-leaves"
+        thread.start()
+        inside.wait()
+        try:
+            async with stack(runtime__quiesce=0.1) as upgrader:
+                plan = await upgrader.plan(request())
+                assert not plan.feasible
+                assert "never-leaves" in plan.steps[0].verdict.blockers[0]
+            async with stack(runtime__quiesce=0.1, runtime__on_busy="force") as upgrader:
+                plan = await upgrader.plan(request())
+                assert plan.feasible
+                assert "never-leaves" in plan.steps[0].verdict.warnings[0]
+        finally:
+            leave.set()
+            thread.join()
+
+    fable.run("1.0")
+    asyncio.run(main())
+
+
+def test_a_bigger_heap_is_a_longer_pause_in_the_plan(versions, stack):
+    async def pause():
+        importlib.import_module("fable")
+        async with stack() as upgrader:
+            return (await upgrader.plan(request())).cost.pause_seconds
+
+    before = asyncio.run(pause())
+    kept = [[] for _ in range(400_000)]
+    assert asyncio.run(pause()) > before + 0.05
+    assert kept
+
+
 def test_what_is_not_loaded_cannot_be_planned(versions, stack):
     async def main():
         async with stack() as upgrader:

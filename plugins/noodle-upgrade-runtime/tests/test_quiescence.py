@@ -88,13 +88,13 @@ def test_the_thread_that_makes_the_change_does_not_block_itself():
 
 def test_a_thread_that_stays_at_one_place_is_told_from_one_that_passes_through():
     module = make_module("resident", "def stay(inside, leave):\n    inside.set()\n    leave.wait()\n")
-    assert stayers(Names({"resident"})) == ()
+    assert stayers(Names({"resident"}), within=30) == ()
     inside, leave = threading.Event(), threading.Event()
     thread = threading.Thread(target=module.stay, args=(inside, leave), name="resident-1")
     thread.start()
     inside.wait()
     try:
-        assert [one.thread for one in stayers(Names({"resident"}))] == ["resident-1"]
+        assert [one.thread for one in stayers(Names({"resident"}), within=0.1)] == ["resident-1"]
     finally:
         leave.set()
         thread.join()
@@ -114,3 +114,32 @@ def test_a_version_that_hangs_while_it_is_staged_is_not_inside_what_runs():
         del sys.modules["double"]
         leave.set()
         thread.join()
+
+
+def test_a_loop_inside_is_found_also_where_it_does_something_else_at_each_look_and_calls_that_come_and_go_are_not():
+    module = make_module(
+        "looper",
+        "def step(number):\n    for _ in range(1000): pass\n"
+        "def other():\n    step(1)\n"
+        "def loop(leave):\n    while not leave.is_set():\n        step(1)\n        other()\n",
+    )
+    leave = threading.Event()
+
+    def visit():
+        while not leave.is_set():
+            module.other()
+
+    threads = [
+        threading.Thread(target=module.loop, args=(leave,), name="stays"),
+        threading.Thread(target=visit, name="visits"),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        found = stayers(Names({"looper"}), within=0.3)
+        assert [one.thread for one in found] == ["stays"]
+        assert "loop" in found[0].where
+    finally:
+        leave.set()
+        for thread in threads:
+            thread.join()

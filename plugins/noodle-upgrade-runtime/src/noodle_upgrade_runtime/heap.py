@@ -14,9 +14,17 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["tracked", "tracked_with_tuples"]
+__all__ = ["looking_seconds", "tracked", "tracked_with_tuples"]
 
 _BATCH = 256
+_SECONDS_PER_OBJECT = 2.5e-7
+"""What a look costs in which no other thread runs, with the collection that comes of it: 0.15 to 0.23 µs measured."""
+
+
+def looking_seconds() -> float:
+    """Return about how long every thread stands still when the objects of this process are looked at."""
+    # One call, so that the list is gone before another thread can run: it holds tuples that are being filled.
+    return sum(map(len, map(gc.get_objects, (None,)))) * _SECONDS_PER_OBJECT
 
 
 def tracked() -> list[Any]:

@@ -32,6 +32,7 @@ NOBODY = Names()
 _SLICE_SECONDS = 1.0
 _PAUSE_SECONDS = 0.0005
 _LOOK_SECONDS = 0.03
+_LONGEST_LOOK_SECONDS = 0.25
 
 
 @frozen
@@ -59,14 +60,36 @@ def blockers(names: Names) -> tuple[Blocker, ...]:
     return tuple(found)
 
 
-def stayers(names: Names) -> tuple[Blocker, ...]:
-    """Return the threads that are inside at one place for as long as three looks take: a server's loop, say."""
-    found = set(blockers(names))
-    for _ in range(2):
-        if found:
-            time.sleep(_LOOK_SECONDS)
-            found &= set(blockers(names))
-    return tuple(sorted(found, key=str))
+def stayers(names: Names, *, within: float) -> tuple[Blocker, ...]:
+    """Return the threads that are in one call of these packages for all of `within` seconds: a server's loop, say.
+
+    Returns as soon as there is none. Where they are is where they were at the last look.
+    """
+    until = time.monotonic() + within
+    found = _outermost(names)
+    pause = _LOOK_SECONDS
+    while found and (left := until - time.monotonic()) > 0:
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
+        now = _outermost(names)
+        found = {ident: frame for ident, frame in found.items() if now.get(ident) is frame}
+    if not found:
+        return ()
+    known = {thread.ident: thread.name for thread in threading.enumerate()}
+    return tuple(Blocker(known.get(ident, str(ident)), place(frame)) for ident, frame in sorted(found.items()))
+
+
+def _outermost(names: Names) -> dict[int, FrameType]:
+    """Return for each other thread that is inside the frame by which it came in: what it does from there may change."""
+    me = threading.get_ident()
+    found = {}
+    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - see above
+        inside: FrameType | None = frame if ident != me else None
+        while inside is not None:
+            if _belongs(inside, names):
+                found[ident] = inside
+            inside = inside.f_back
+    return found
 
 
 def place(frame: FrameType) -> str:

@@ -46,6 +46,8 @@ __all__ = ["Runtime"]
 
 _MECHANISM = "runtime.mechanism"
 _PARAMETERS = frozenset({_MECHANISM, "runtime.instances"})
+_MOST_PATIENCE_SECONDS = 10.0
+"""How long a plan may take to find out who never leaves."""
 _LEAST_WATCH_SECONDS = 1.0
 _MOST_WATCH_SECONDS = 3600.0
 
@@ -135,14 +137,25 @@ class Runtime:
             return Verdict(feasible=False, mechanism=name, blockers=(str(error),))
         change = self._change(step, component, context)
         verdict = engine.assess(change)
-        inside = stayers(change.names) if name != "generation" else ()
-        waits = tuple(f"{one} has not moved: the change waits for it, and is refused if it stays" for one in inside)
-        verdict = evolve(verdict, engine=name, reasons=(why, *verdict.reasons), warnings=(*verdict.warnings, *waits))
+        verdict = evolve(verdict, engine=name, reasons=(why, *verdict.reasons))
+        if verdict.feasible and name != "generation":
+            verdict = self._outlasting(verdict, change)
         if not verdict.feasible or not self._settings.rehearsal or not rehearse:
             return verdict
         limit = min(self._stage_limit(), context.remaining())
         rehearsed = self._rehearsals.judge(verdict, change, engine=engine, digests=_digests(step), limit=limit)
         return _reviewed(rehearsed, engine, change)
+
+    def _outlasting(self, verdict: Verdict, change: Change) -> Verdict:
+        """Say who is inside for longer than the change will wait: it is waited for here as it is there."""
+        if not self._settings.upgrade_integration.enable_runtime_coordination:
+            return verdict
+        within = self._settings.quiesce
+        patience = min(within, _MOST_PATIENCE_SECONDS)
+        inside = [f"{one} has not left it for {patience:g} s" for one in stayers(change.names, within=patience)]
+        if self._settings.on_busy == "force" or within > patience:
+            return evolve(verdict, warnings=(*verdict.warnings, *inside))
+        return evolve(verdict, feasible=not inside, blockers=(*verdict.blockers, *inside))
 
     def _choose(self, component: ComponentDescriptor, parameters: Mapping[str, Any]) -> tuple[str, str]:
         asked = parameters.get(_MECHANISM)

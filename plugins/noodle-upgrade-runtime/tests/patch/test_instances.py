@@ -178,7 +178,8 @@ def test_a_class_that_gains_a_slot_is_refused_when_instances_live_and_lack_it(pa
 def test_a_plan_says_beforehand_that_living_instances_would_lack_a_field(package):
     module = package.load(OLD, OLD.replace("h=3", "h=3, unit=None, *, scale") + "        self.scale = scale\n")
     evidence = package.stage().foreseen()
-    assert evidence["lacking"] == {f"{package.name}.A": "scale (it needs the argument scale)"}
+    assert list(evidence["unfit"]) == [f"{package.name}.A"]
+    assert "scale (it needs the argument scale)" in evidence["unfit"][f"{package.name}.A"]
     assert package.engine.review(package.change(), evidence) == ()
     held = module.A()
     (blocker,) = package.engine.review(package.change(), evidence)
@@ -188,6 +189,32 @@ def test_a_plan_says_beforehand_that_living_instances_would_lack_a_field(package
     package.parameters["runtime.instances"] = "keep"
     assert package.engine.review(package.change(), evidence) == ()
     del held
+
+
+SLOTS = """
+class Base:
+    __slots__ = ('a',)
+class S(Base):
+    __slots__ = ('b',)
+"""
+
+
+@pytest.mark.parametrize("keep", ["", "keep"])
+def test_a_plan_says_beforehand_that_living_instances_of_a_fixed_layout_would_stay_as_they_are(package, keep):
+    module = package.load(SLOTS, SLOTS.replace("('b',)", "('b', 'c')"))
+    if keep:
+        package.parameters["runtime.instances"] = keep
+    evidence = package.stage().foreseen()
+    assert list(evidence["stuck"]) == [f"{package.name}.S"]
+    assert package.engine.review(package.change(), evidence) == ()
+    other = module.Base()
+    assert package.engine.review(package.change(), evidence) == ()
+    held = module.S()
+    (blocker,) = package.engine.review(package.change(), evidence)
+    assert "cannot become instances of the new class (it gains the slots c" in blocker
+    with pytest.raises(SwapRefusedError, match="gains the slots c"):
+        package.stage().operations()
+    del held, other
 
 
 def test_instances_that_importing_a_version_makes_by_itself_do_not_stand_against_a_change(package):

@@ -6,13 +6,13 @@ import collections
 import gc
 import time
 import weakref
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from noodle_upgrade_runtime.heap import tracked
 from noodle_upgrade_runtime.patch.instances import HOOK, instances_of
 
-__all__ = ["counted", "instance_blockers", "lacking_blockers", "long_lived", "would_lack"]
+__all__ = ["counted", "instance_blockers", "long_lived", "of_instances", "unfit_blockers", "would_lack"]
 
 _LOOK_SECONDS = 0.02
 _PATIENCE_SECONDS = 0.5
@@ -36,33 +36,46 @@ def instance_blockers(outdated: Mapping[type, Sequence[str]], imported: Mapping[
     )
 
 
-def lacking_blockers(lacking: Mapping[type, str], imported: Mapping[type, int]) -> tuple[str, ...]:
-    """Return a sentence for each class with instances that live on and would lack what its new methods need."""
-    if not lacking:
+def unfit_blockers(
+    unfit: Mapping[type, str], imported: Mapping[type, int], *, exactly: bool = False
+) -> tuple[str, ...]:
+    """Return a sentence for each class with instances that live on and that the new version could not work with.
+
+    `unfit` says of each what its instances are: "would lack …". `exactly` leaves out instances of subclasses.
+    """
+    if not unfit:
         return ()
-    found = long_lived(list(lacking), within=_PATIENCE_SECONDS)
+    found = long_lived(list(unfit), within=_PATIENCE_SECONDS, exactly=exactly)
     counts = {cls: count - imported.get(cls, 0) for cls, count in found.items()}
-    return tuple(would_lack(cls, count, lacking[cls]) for cls, count in counts.items() if count > 0)
+    return tuple(of_instances(cls, count, unfit[cls]) for cls, count in counts.items() if count > 0)
 
 
-def would_lack(cls: type, count: int, problem: str) -> str:
+def of_instances(cls: type, count: int, what: str) -> str:
+    """Say something of the instances of a class that live."""
+    return f"{count} live instance(s) of {cls.__module__}.{cls.__qualname__} {what}"
+
+
+def would_lack(problem: str) -> str:
     """Say that instances cannot be given a field that the new version's constructor gives them."""
-    return (
-        f"{count} live instance(s) of {cls.__module__}.{cls.__qualname__} would lack {problem};"
-        f" a method {HOOK} of the class could give it to them"
-    )
+    return f"would lack {problem}; a method {HOOK} of the class could give it to them"
 
 
 def counted(classes: Sequence[type]) -> dict[type, int]:
     """Return how many instances of each class (of its subclasses too) there are now."""
+    return _counts(map(type, _instances(classes, ())), classes, exactly=False)
+
+
+def _counts(kinds: Iterable[type], classes: Sequence[type], *, exactly: bool) -> dict[type, int]:
     counts: collections.Counter[type] = collections.Counter()
-    for value in _instances(classes, ()):
-        counts.update(cls for cls in classes if issubclass(type(value), cls))
+    for kind in kinds:
+        counts.update(cls for cls in classes if (kind is cls if exactly else issubclass(kind, cls)))
     return dict(counts)
 
 
-def long_lived(classes: Sequence[type], *, within: float, known: Collection[int] = ()) -> dict[type, int]:
-    """Return how many instances of each class (of its subclasses too) are still there after `within` seconds.
+def long_lived(
+    classes: Sequence[type], *, within: float, known: Collection[int] = (), exactly: bool = False
+) -> dict[type, int]:
+    """Return how many instances of each class (of its subclasses too, unless `exactly`) are there after `within` s.
 
     Instances that a request made and lets go of are not counted: what is found is looked at again until it has gone or
     the time is over. `known` are the ids of instances that are cared for otherwise. Instances that the collector does
@@ -76,10 +89,7 @@ def long_lived(classes: Sequence[type], *, within: float, known: Collection[int]
         # Once only, because it stops every thread: what is in circles goes, what somebody holds stays.
         gc.collect()
     left = [*fixed, *(type(value) for reference in weak if (value := reference()) is not None)]
-    counts: collections.Counter[type] = collections.Counter()
-    for kind in left:
-        counts.update(cls for cls in classes if issubclass(kind, cls))
-    return dict(counts)
+    return _counts(left, classes, exactly=exactly)
 
 
 def _instances(classes: Sequence[type], known: Collection[int]) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from noodle_upgrade_runtime.operations import Call, Operation, Script
 
 __all__ = [
+    "HEAP_TYPE",
     "attribute_calls",
     "bases_problem",
     "effective_new",
@@ -50,12 +51,13 @@ def bases_problem(cls: type, bases: tuple[type, ...]) -> str:
 
 
 def _clone(cls: type) -> type | None:
-    if any("__init_subclass__" in vars(base) for base in cls.__mro__[1:] if base.__flags__ & _HEAP_TYPE):
+    if any("__init_subclass__" in vars(base) for base in cls.__mro__[1:] if base.__flags__ & HEAP_TYPE):
         return None
     return type.__new__(type(cls), cls.__name__, cls.__bases__, {"__slots__": (), "__module__": __name__})
 
 
-_HEAP_TYPE = 1 << 9
+HEAP_TYPE = 1 << 9
+"""The flag of classes that Python code made (`Py_TPFLAGS_HEAPTYPE`)."""
 
 
 def effective_new(order: Iterable[type]) -> Any:

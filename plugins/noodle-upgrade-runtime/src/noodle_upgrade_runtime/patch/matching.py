@@ -6,6 +6,7 @@ the old class is told, and its instances move where their layout allows it.
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,14 +14,15 @@ from typing import Any
 from attrs import define, field, frozen
 
 from noodle_upgrade_runtime.operations import Operation, Script
-from noodle_upgrade_runtime.patch.classes import in_place_problem, own_slots
+from noodle_upgrade_runtime.patch.census import of_instances
+from noodle_upgrade_runtime.patch.classes import HEAP_TYPE, in_place_problem, own_slots
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.functions import same_definition
 from noodle_upgrade_runtime.patch.pairing import Pairing, own_items
 from noodle_upgrade_runtime.patch.references import Holders
 from noodle_upgrade_runtime.patch.translation import Translator
 
-__all__ = ["Matching", "Retired", "match", "retire", "unchanged"]
+__all__ = ["Matching", "Retired", "match", "retire", "staying", "unchanged"]
 
 Modules = dict[str, types.ModuleType]
 
@@ -180,15 +182,37 @@ def _moving_problem(old: type, new: type, instances: Sequence[Any]) -> str:
 
 def _instances_stay(matching: Matching, entry: Retired, count: int, problem: str) -> None:
     """Instances that cannot move go on with the old class, if the new version can use them as they are."""
-    name = f"{entry.live.__module__}.{entry.live.__qualname__}"
-    lost = _public(entry.staged) - _public(entry.live)
-    if lost:
-        matching.blockers.append(
-            f"{count} live instances of {name} cannot become instances of the new class ({entry.reason}; {problem})"
-            f" and lack {', '.join(sorted(lost)[:5])}."
-        )
+    if unfit := _unfit(entry, problem):
+        matching.blockers.append(of_instances(entry.live, count, unfit) + ".")
     else:
-        matching.warnings.append(f"{count} live instances of {name} stay instances of the old class ({entry.reason}).")
+        what = f"stay instances of the old class ({entry.reason})."
+        matching.warnings.append(of_instances(entry.live, count, what))
+
+
+def _unfit(entry: Retired, problem: str) -> str:
+    lost = _public(entry.staged) - _public(entry.live)
+    if not lost:
+        return ""
+    missing = ", ".join(sorted(lost)[:5])
+    return f"cannot become instances of the new class ({entry.reason}; {problem}) and lack {missing}"
+
+
+def staying(matching: Matching, entry: Retired) -> str:
+    """Say what instances of a retired class would be if there were any that the new version could not work with."""
+    if inspect.isabstract(entry.live):
+        return ""
+    try:
+        # Only its layout counts: nothing that a constructor gives it.
+        sample = _layout_base(entry.live).__new__(entry.live)
+    except TypeError as error:
+        return _unfit(entry, str(error))
+    problem = _moving_problem(entry.live, matching.translator.image(entry.staged), [sample])
+    return _unfit(entry, problem) if problem else ""
+
+
+def _layout_base(cls: type) -> Any:
+    """Return the built-in class whose `__new__` makes an instance of this one."""
+    return next(base for base in cls.__mro__ if not base.__flags__ & HEAP_TYPE)
 
 
 def _public(cls: type) -> set[str]:

@@ -12,8 +12,9 @@ from typing import Any
 from noodle_upgrade_core.errors import StageError, StageTimeoutError
 from noodle_upgrade_core.model import Verdict
 from noodle_upgrade_runtime.engine import Change
+from noodle_upgrade_runtime.heap import looking_seconds
 from noodle_upgrade_runtime.operations import gil_is_on
-from noodle_upgrade_runtime.patch.census import instance_blockers, lacking_blockers
+from noodle_upgrade_runtime.patch.census import instance_blockers, unfit_blockers
 from noodle_upgrade_runtime.patch.prepared import MECHANISM, PatchPrepared
 from noodle_upgrade_runtime.patch.staging import Staging, is_native, live_modules
 
@@ -43,20 +44,20 @@ class PatchEngine:
             reasons=("Functions, classes and instances keep their identity; callers pay nothing afterwards.",),
             blockers=tuple(blockers),
             expected_seconds=1.0,
-            pause_seconds=0.001,
+            pause_seconds=0.001 + looking_seconds(),
         )
 
     def review(self, change: Change, evidence: Mapping[str, Any]) -> tuple[str, ...]:
         """Return what stands against a change that a rehearsal found possible: instances that live in this process."""
-        if change.parameters.get("runtime.instances") == "keep":
-            return ()
         modules = live_modules(change.names)
+        # None of these is made by an import: the rehearsal would have found it.
+        stuck, _ = _of_classes(evidence, "stuck", "", modules)
+        against = unfit_blockers(stuck, {}, exactly=True)
+        if change.parameters.get("runtime.instances") == "keep":
+            return against
         outdated, imported = _of_classes(evidence, "outdated", "imported", modules)
-        lacking, made = _of_classes(evidence, "lacking", "lacking_imported", modules)
-        return (
-            *instance_blockers({cls: tuple(tables) for cls, tables in outdated.items()}, imported),
-            *lacking_blockers({cls: str(problem) for cls, problem in lacking.items()}, made),
-        )
+        unfit, made = _of_classes(evidence, "unfit", "unfit_imported", modules)
+        return (*against, *instance_blockers(outdated, imported), *unfit_blockers(unfit, made))
 
     def stage(self, changes: tuple[Change, ...], *, cancelled: Callable[[], bool]) -> PatchPrepared:
         """Load the new versions beside the old ones and plan every operation."""

@@ -16,7 +16,7 @@ from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import tracked, tracked_with_tuples
 from noodle_upgrade_runtime.operations import Operation, Script, collector_paused
 from noodle_upgrade_runtime.patch.callversions import CallVersions
-from noodle_upgrade_runtime.patch.census import counted, instance_blockers, would_lack
+from noodle_upgrade_runtime.patch.census import counted, instance_blockers, of_instances, would_lack
 from noodle_upgrade_runtime.patch.classes import attribute_calls, paired_calls
 from noodle_upgrade_runtime.patch.construction import outdated
 from noodle_upgrade_runtime.patch.copies import Copied, copied_tables, held_copies
@@ -33,7 +33,7 @@ from noodle_upgrade_runtime.patch.instances import (
     sweep,
 )
 from noodle_upgrade_runtime.patch.inventory import Inventory
-from noodle_upgrade_runtime.patch.matching import Matching, match, retire
+from noodle_upgrade_runtime.patch.matching import Matching, match, retire, staying
 from noodle_upgrade_runtime.patch.planner import Again, Planner, store_call
 from noodle_upgrade_runtime.patch.returning import Bindings, Returning
 from noodle_upgrade_runtime.patch.state import MISSING
@@ -221,18 +221,23 @@ class PatchPrepared:
         return operations
 
     def foreseen(self) -> dict[str, Any]:
-        """Return what would stand against this where instances live: `lacking`, and how many an import itself makes.
+        """Return what would stand against this where instances live; for a rehearsal, in which nothing lives.
 
-        For a rehearsal, in which nothing lives: whoever has the program can then look for such instances there.
+        `unfit` is about classes with their subclasses, and how many an import itself makes; `stuck` about instances of
+        just these classes. Whoever has the program can then look for such instances there.
         """
-        lacking: dict[str, str] = {}
-        classes: dict[str, type] = {}
+        unfit: dict[type, str] = {}
         for old, twin, new in self._classes():
             growth = self._growth(old, twin, new)
             if growth.fields and (problem := problem_of(growth, self._migration(growth, twin, new))):
-                lacking[_name(old)], classes[_name(old)] = problem, old
-        counts = counted(list(classes.values()))
-        return {"lacking": lacking, "lacking_imported": {name: counts.get(cls, 0) for name, cls in classes.items()}}
+                unfit[old] = would_lack(problem)
+        stuck = {one.live: what for one in self._matching.retired if (what := staying(self._matching, one))}
+        counts = counted(list(unfit))
+        return {
+            "unfit": {_name(cls): what for cls, what in unfit.items()},
+            "unfit_imported": {_name(cls): counts.get(cls, 0) for cls in unfit},
+            "stuck": {_name(cls): what for cls, what in stuck.items()},
+        }
 
     def _growth(self, cls: type, twin: type, new: type) -> Growth:
         namespace = vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}
@@ -245,7 +250,7 @@ class PatchPrepared:
         migration = self._migration(growth, twin, new)
         problem = problem_of(growth, migration)
         if problem and not self._keeps_instances():
-            self._matching.blockers.append(would_lack(cls, count, problem))
+            self._matching.blockers.append(of_instances(cls, count, would_lack(problem)))
             return []
         bound = lazy_fields(growth, migration)
         self._lazy.setdefault(cls, []).extend(n for n, value in bound.items() if isinstance(value, LazyField))
