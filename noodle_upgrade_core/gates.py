@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 import unicodedata
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from attrs import define, evolve, field
 
 from noodle_upgrade_core.deciders import Decider
 from noodle_upgrade_core.driven import DrivenDecider
-from noodle_upgrade_core.errors import SwapRefusedError, UpgradeRejectedError, ValidationFailedError
-from noodle_upgrade_core.model import Ballot, Decision, Finding, UpgradePlan, Vote, stops
+from noodle_upgrade_core.errors import SwapRefusedError, UpgradeError, UpgradeRejectedError, ValidationFailedError
+from noodle_upgrade_core.model import Ballot, Decision, Finding, UpgradePlan, Verdict, Vote, stops
 from noodle_upgrade_core.phases.runner import Reply
 from noodle_upgrade_core.rollout import Abort
 from noodle_upgrade_core.staged import settle
 from noodle_upgrade_core.steps import Gate
 
-__all__ = ["People", "check_feasible", "check_findings", "decide", "in_one", "votes_of"]
+__all__ = ["People", "check_findings", "decide", "in_one", "refusal", "votes_of"]
 
 
 def in_one(reasons: Iterable[str]) -> str:
@@ -26,15 +26,23 @@ def in_one(reasons: Iterable[str]) -> str:
     return "; ".join(reason.rstrip().removesuffix(".") for reason in reasons)
 
 
-def check_feasible(plan: UpgradePlan) -> None:
-    """Raise `SwapRefusedError` with every reason when some step has no mechanism."""
-    blocked = [f"{step.name}: {blocker}" for step in plan.steps for blocker in step.verdict.blockers]
-    if blocked or not all(step.verdict.feasible for step in plan.steps):
-        raise SwapRefusedError(
-            f"This change cannot be made safely: {in_one(blocked) or 'no mechanism fits'}.",
-            hint="Restart the program on the new version, or change the parts that are named.",
-            details={"blockers": blocked},
-        )
+def refusal(verdicts: Mapping[str, Verdict]) -> UpgradeError | None:
+    """Return what these verdicts on components amount to, with every reason; None when nothing stands against them.
+
+    It is a `SwapRefusedError`, or the error whose code all that refuse agree on.
+    """
+    refused = [verdict for verdict in verdicts.values() if verdict.blockers or not verdict.feasible]
+    if not refused:
+        return None
+    blocked = [f"{name}: {blocker}" for name, verdict in verdicts.items() for blocker in verdict.blockers]
+    codes = {verdict.code for verdict in refused}
+    kind = UpgradeError.by_code.get(codes.pop(), SwapRefusedError) if len(codes) == 1 else SwapRefusedError
+    hints = dict.fromkeys(verdict.hint for verdict in refused if verdict.hint)
+    return kind(
+        f"This change cannot be made safely: {in_one(blocked) or 'no mechanism fits'}.",
+        hint=" ".join(hints) or "Restart the program on the new version, or change the parts that are named.",
+        details={"blockers": blocked},
+    )
 
 
 def check_findings(plan: UpgradePlan, findings: Sequence[Finding], stage: str) -> None:

@@ -310,6 +310,8 @@ class Verdict:
     `engine` is the driver that will carry it out and `mechanism` how (`patch`, `generation`, …). `reasons` say why
     this mechanism, `blockers` why not: a verdict with blockers is not feasible. `capabilities` are those of the
     staged swap to come. `expected_seconds` is the whole time, `pause_seconds` the part that callers could notice.
+    `code` is that of the error which the blockers amount to (`stage.failed`, say; else `swap.refused`), `hint` what to
+    do about them.
     """
 
     feasible: bool
@@ -322,6 +324,8 @@ class Verdict:
     expected_seconds: float = 0.0
     pause_seconds: float = 0.0
     evidence: Mapping[str, Any] = field(factory=dict)
+    code: str = ""
+    hint: str = ""
 
 
 @frozen(kw_only=True)

@@ -34,7 +34,7 @@ from noodle_upgrade_core.errors import (
     ValidationFailedError,
 )
 from noodle_upgrade_core.events import EventKind
-from noodle_upgrade_core.gates import People, check_feasible, check_findings, decide, in_one, votes_of
+from noodle_upgrade_core.gates import People, check_findings, decide, in_one, refusal, votes_of
 from noodle_upgrade_core.hookspecs import Outcome, UpgradeContext
 from noodle_upgrade_core.isolation import blame_ourselves
 from noodle_upgrade_core.journal.contract import PointerMove
@@ -221,7 +221,8 @@ class UpgradeRun:
         known = {(finding.code, finding.subject, finding.message) for finding in self.plan.findings}
         fresh = tuple(f for f in found if (f.code, f.subject, f.message) not in known)
         self.plan = evolve(self.plan, findings=(*self.plan.findings, *fresh))
-        check_feasible(self.plan)
+        if refused := refusal({step.name: step.verdict for step in self.plan.steps}):
+            raise refused
         self._stop_on(self.plan.findings, "before")
         await self._advance(Phase.VALIDATED, why="no finding stops it")
 

@@ -247,7 +247,10 @@ class Planner:
             verdict = Verdict(feasible=False, mechanism="none", blockers=(blocker,))
             return evolve(step, verdict=verdict)
         if reply.error is not None:
-            verdict = Verdict(feasible=False, mechanism="none", blockers=(str(reply.error),))
+            error = reply.error
+            verdict = Verdict(
+                feasible=False, mechanism="none", blockers=(error.message,), code=error.code, hint=error.hint
+            )
             return evolve(step, verdict=verdict, plugin=reply.plugin)
         return evolve(step, verdict=reply.value, plugin=reply.plugin)
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
+from noodle_upgrade_core.errors import StageError, StageTimeoutError
 from noodle_upgrade_core.model import Verdict
 from noodle_upgrade_runtime.engine import Change
 
@@ -38,9 +39,14 @@ _LEAST_SECONDS = 0.1
 
 @frozen(kw_only=True)
 class Outcome:
-    """How a rehearsal went: `blocker` is empty when it went well; `final` when it would go so again."""
+    """How a rehearsal went: `blocker` is empty when it went well; `final` when it would go so again.
+
+    `code` and `hint` are those of the error that the blocker is.
+    """
 
     blocker: str = ""
+    code: str = ""
+    hint: str = ""
     evidence: Mapping[str, Any] = field(factory=dict)
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -78,6 +84,8 @@ class Rehearsals:
     def _write(self, key: str, outcome: Outcome) -> None:
         data = {
             "blocker": outcome.blocker,
+            "code": outcome.code,
+            "hint": outcome.hint,
             "evidence": dict(outcome.evidence),
             "warnings": list(outcome.warnings),
             "seconds": outcome.seconds,
@@ -92,7 +100,13 @@ class Rehearsals:
 
 def _judged(verdict: Verdict, outcome: Outcome) -> Verdict:
     if outcome.blocker:
-        return evolve(verdict, feasible=False, blockers=(*verdict.blockers, outcome.blocker))
+        return evolve(
+            verdict,
+            feasible=False,
+            blockers=(*verdict.blockers, outcome.blocker),
+            code=outcome.code,
+            hint=outcome.hint,
+        )
     return evolve(
         verdict,
         reasons=(*verdict.reasons, f"a rehearsal in an interpreter of its own went well in {outcome.seconds:.2f} s"),
@@ -214,20 +228,25 @@ class _Output:
         self._thread.join(5.0)
 
 
+_MEND = "Mend that version, or take another one: it does so in a fresh interpreter, too."
+
+
 def _outcome(report: bytes, code: int, *, hung: bool, output: _Output, limit: float, seconds: float) -> Outcome:
+    def failed(blocker: str, code: str = StageError.code, hint: str = _MEND, *, final: bool = True) -> Outcome:
+        return Outcome(blocker=blocker, code=code, hint=hint, seconds=seconds, final=final)
+
     if hung:
-        return Outcome(
-            blocker=f"its import did not end within {limit:g} s in a rehearsal", seconds=seconds, final=False
-        )
+        blocker = f"its import did not end within {limit:g} s in a rehearsal"
+        return failed(blocker, StageTimeoutError.code, final=False)
     if output.flooded:
-        return Outcome(blocker=f"it printed more than {_MOST_OUTPUT >> 20} MiB in a rehearsal", seconds=seconds)
+        return failed(f"it printed more than {_MOST_OUTPUT >> 20} MiB in a rehearsal")
     try:
         told = json.loads(report)
     except ValueError:
         last = output.tail.decode(errors="replace").strip().splitlines()
         words = f": {last[-1]}" if last else ""
         end = f"crashed with {signal.Signals(-code).name}" if code < 0 else f"ended the interpreter with code {code}"
-        return Outcome(blocker=f"it {end} in a rehearsal{words}", seconds=seconds)
+        return failed(f"it {end} in a rehearsal{words}")
     if told["error"]:
-        return Outcome(blocker=f"it failed in a rehearsal: {told['error']}", seconds=seconds)
+        return failed(f"it failed in a rehearsal: {told['error']}", told["code"], told["hint"] or _MEND)
     return Outcome(evidence=told["evidence"], warnings=tuple(told["warnings"]), seconds=seconds)

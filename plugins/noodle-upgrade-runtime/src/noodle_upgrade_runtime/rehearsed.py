@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from noodle_upgrade_core.errors import UpgradeError
+from noodle_upgrade_core.errors import StageError, UpgradeError
 from noodle_upgrade_core.model import ComponentDescriptor
 from noodle_upgrade_runtime.engine import Change, Engine
 from noodle_upgrade_runtime.namespace import Space
@@ -26,20 +26,21 @@ _MOST_FILE = 256 << 20
 
 
 def main(job: Mapping[str, Any]) -> None:
-    """Try a change and report: `{error, evidence, warnings}`; then end at once, whatever was started."""
+    """Try a change and report: `{error, code, hint, evidence, warnings}`; then end at once, whatever was started."""
     _limit(job["limit"])
-    error = ""
+    error, code, hint = "", StageError.code, ""
     evidence: dict[str, Any] = {}
     warnings: tuple[str, ...] = ()
     started = time.perf_counter()
     try:
         evidence, warnings = (_load if job["mechanism"] == "generation" else _stage)(job)
     except UpgradeError as failed:
-        error = failed.message
+        error, code, hint = failed.message, failed.code, failed.hint
     except BaseException as failed:  # noqa: BLE001 - whatever it is, it is the answer
         error = f"{type(failed).__name__}: {failed}"
     evidence["stage_seconds"] = round(time.perf_counter() - started, 4)
-    report = json.dumps({"error": error, "evidence": evidence, "warnings": list(warnings)}, default=str)
+    told = {"error": error, "code": code, "hint": hint, "evidence": evidence, "warnings": list(warnings)}
+    report = json.dumps(told, default=str)
     os.write(job["report"], report.encode())
     # Threads and exit handlers of what was imported are no part of the answer.
     os._exit(0)

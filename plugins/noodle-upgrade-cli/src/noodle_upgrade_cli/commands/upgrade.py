@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
@@ -16,8 +16,8 @@ from noodle_upgrade_cli.output import line
 from noodle_upgrade_cli.progress import Progress
 from noodle_upgrade_cli.session import Session, with_session
 from noodle_upgrade_cli.targets import request_options, requests_of
-from noodle_upgrade_cli.text import counted, sentence
-from noodle_upgrade_core.errors import SwapRefusedError, UpgradeError, ValidationFailedError
+from noodle_upgrade_cli.text import clean, counted
+from noodle_upgrade_core.errors import UpgradeError, ValidationFailedError
 
 __all__ = ["upgrade"]
 
@@ -59,15 +59,8 @@ def upgrade(session: Session, targets: tuple[str, ...], *, yes: bool, wait: bool
 def _refused(session: Session, answer: Mapping[str, Any]) -> int:
     """Say why a plan is not even started: here nothing can have changed."""
     plan = answer.get("plan") or {}
-    blockers = [b for step in plan.get("steps") or () for b in (step.get("verdict") or {}).get("blockers") or ()]
-    error: UpgradeError
-    if blockers:
-        error = SwapRefusedError(
-            sentence(f"This change cannot be made safely: {blockers[0]}"),
-            hint="Restart the program on the new version, or change the parts that are named.",
-            details={"blockers": blockers},
-        )
-    else:
+    error = _refusal(plan.get("steps") or ())
+    if error is None:
         findings = stopping_findings(plan)
         many = len(findings) != 1
         error = ValidationFailedError(
@@ -80,6 +73,25 @@ def _refused(session: Session, answer: Mapping[str, Any]) -> int:
         return Exit.REFUSED
     session.out.show(plan_view(answer))
     raise error
+
+
+def _refusal(steps: Iterable[Mapping[str, Any]]) -> UpgradeError | None:
+    """Return what the program would refuse the plan with for its verdicts, as the program itself words it."""
+    # Of the core only where a plan was refused: it takes time to import.
+    from noodle_upgrade_core.gates import refusal  # noqa: PLC0415
+    from noodle_upgrade_core.model import Verdict  # noqa: PLC0415
+
+    verdicts = {}
+    for step in steps:
+        said = step.get("verdict") or {}
+        verdicts[clean((step.get("component") or {}).get("name", ""))] = Verdict(
+            feasible=bool(said.get("feasible", True)),
+            mechanism=str(said.get("mechanism") or ""),
+            blockers=tuple(map(str, said.get("blockers") or ())),
+            code=str(said.get("code") or ""),
+            hint=str(said.get("hint") or ""),
+        )
+    return refusal(verdicts)
 
 
 def _stay(session: Session, client: ControlClient, upgrade_id: str, *, approved: bool, wait: bool | None) -> int:

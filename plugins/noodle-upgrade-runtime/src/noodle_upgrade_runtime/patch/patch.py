@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from noodle_upgrade_core.errors import StageError, StageTimeoutError
+from noodle_upgrade_core.errors import ArtifactIncompatibleError, StageError, StageTimeoutError
 from noodle_upgrade_core.model import Verdict
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import looking_seconds
@@ -37,8 +37,11 @@ class PatchEngine:
         native = [name for name, module in live_modules(change.names).items() if is_native(module)]
         if native:
             blockers.append(f"The running version has extension modules ({', '.join(sorted(native)[:5])}).")
+        binary = bool(compiled or native)
         return Verdict(
             feasible=not blockers,
+            code=ArtifactIncompatibleError.code if binary else "",
+            hint="Restart the program on it: compiled code cannot be replaced while it runs." if binary else "",
             mechanism=MECHANISM,
             engine=MECHANISM,
             reasons=("Functions, classes and instances keep their identity; callers pay nothing afterwards.",),
