@@ -155,7 +155,13 @@ class Runtime:
         inside = [f"{one} has not left it for {patience:g} s" for one in stayers(change.names, within=patience)]
         if self._settings.on_busy == "force" or within > patience:
             return evolve(verdict, warnings=(*verdict.warnings, *inside))
-        return evolve(verdict, feasible=not inside, blockers=(*verdict.blockers, *inside))
+        if not inside:
+            return verdict
+        hint = (
+            "Upgrade when that call has ended. One that never ends lets nothing be changed under it: restart the program"
+            " on the new version, or set runtime.on_busy to force."
+        )
+        return evolve(verdict, feasible=False, blockers=(*verdict.blockers, *inside), hint=hint)
 
     def _choose(self, component: ComponentDescriptor, parameters: Mapping[str, Any]) -> tuple[str, str]:
         asked = parameters.get(_MECHANISM)
