@@ -91,3 +91,15 @@ def test_the_collector_is_left_as_it_was():
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_objects_that_were_frozen_are_found():
+    class Frozen:
+        pass
+
+    held = Frozen()
+    gc.freeze()
+    try:
+        assert any(one is held for one in tracked())
+    finally:
+        gc.unfreeze()

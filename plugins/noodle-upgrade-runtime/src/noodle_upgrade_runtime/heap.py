@@ -32,7 +32,11 @@ def tracked() -> list[Any]:
 
     CPython gives the lock away, and runs signal handlers, after calls and jumps back only, and the collector is off: so
     the line that holds the tuples makes no call. All that it needs is made before, and waits to be iterated over.
+
+    What `gc.freeze` has put aside would not be found: it is put back, and stays, because to freeze again would take
+    much more along.
     """
+    gc.unfreeze()
     every: list[Any] = []
     found: list[Any] = []
     number = iter((None,))

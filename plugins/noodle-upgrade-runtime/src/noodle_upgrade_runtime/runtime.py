@@ -158,8 +158,8 @@ class Runtime:
         if not inside:
             return verdict
         hint = (
-            "Upgrade when that call has ended. One that never ends lets nothing be changed under it: restart the program"
-            " on the new version, or set runtime.on_busy to force."
+            "Upgrade when that call has ended. Where it never ends, restart the program on the new version,"
+            " or set runtime.on_busy to force."
         )
         return evolve(verdict, feasible=False, blockers=(*verdict.blockers, *inside), hint=hint)
 
