@@ -268,8 +268,8 @@ def test_an_error_that_goes_into_a_closed_pipe_with_everything_else_is_silent(tm
 def test_what_cannot_be_written_is_said_in_one_line_with_the_reason(tmp_path, monkeypatch, words, unbuffered):
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with (
-        open("/dev/full", "w") as full,
-        noodle_process(  # noqa: PTH123 - a device
+        Path("/dev/full").open("w") as full,
+        noodle_process(
             *words, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE
         ) as process,
     ):
