@@ -156,6 +156,10 @@ class BlockingUpgrader:
         """See `Upgrader.plan`."""
         return self.call(self.upgrader.plan(request))
 
+    def list_versions(self, component_name: str) -> tuple[str, ...]:
+        """See `Upgrader.list_versions`."""
+        return self.call(self.upgrader.list_versions(component_name))
+
     def analyze_upgrade_feasibility(self, request: UpgradeRequest) -> FeasibilityResult:
         """See `Upgrader.analyze_upgrade_feasibility`."""
         return self.call(self.upgrader.analyze_upgrade_feasibility(request))

@@ -12,14 +12,14 @@ from itertools import pairwise
 
 from attrs import field, frozen
 
-from noodle_upgrade_core.errors import UpgradeError
+from noodle_upgrade_core.errors import JournalCorruptError, UpgradeError
 from noodle_upgrade_core.hookspecs import ActiveVersion
 from noodle_upgrade_core.journal.contract import TRANSITIONS, AuditRow, Journal, UpgradeRecord
 from noodle_upgrade_core.model import ArtifactRef, Finding, Phase, RollbackPoint, Severity
 from noodle_upgrade_core.store.content import ContentStore
 from noodle_upgrade_core.versions import compare as compare_versions
 
-__all__ = ["INVARIANTS", "check", "compare"]
+__all__ = ["INVARIANTS", "check", "compare", "damage"]
 
 INVARIANTS: Mapping[str, str] = {
     "I1": "one active row per component",
@@ -62,13 +62,12 @@ def check(journal: Journal, store: ContentStore) -> tuple[Finding, ...]:
 
     A stuck upgrade is a warning: nothing is broken, but a person has to look at it. Reads only.
     """
+    if damaged := damage(journal):
+        return damaged
     try:
-        damage = [_violation("I6", f"the journal's file: {words}") for words in journal.problems()]
-        if damage:
-            return tuple(damage)
         facts = _read(journal)
     except UpgradeError as error:
-        return (Finding(severity=Severity.ERROR, code=error.code, message=error.message, hint=error.hint),)
+        return (_unreadable(error),)
     return tuple(
         finding
         for found in (
@@ -86,13 +85,44 @@ def check(journal: Journal, store: ContentStore) -> tuple[Finding, ...]:
     )
 
 
+def damage(journal: Journal) -> tuple[Finding, ...]:
+    """Look the journal's file over; one finding with all that is wrong with it, or none. Reads only."""
+    try:
+        problems = journal.problems()
+    except UpgradeError as error:
+        return (_unreadable(error),)
+    if not problems:
+        return ()
+    return (
+        Finding(
+            severity=Severity.ERROR,
+            code=JournalCorruptError.code,
+            message=f"The journal's file is damaged: {'; '.join(problems)}.",
+            subject="journal",
+            hint="Put a backup in its place, or move it away to begin anew with what the environment provides.",
+            source="doctor",
+        ),
+    )
+
+
+def _unreadable(error: UpgradeError) -> Finding:
+    return Finding(
+        severity=Severity.ERROR,
+        code=error.code,
+        message=error.message,
+        subject="journal",
+        hint=error.hint,
+        source="doctor",
+    )
+
+
 def compare(journal: Journal, running: Mapping[str, str]) -> tuple[Finding, ...]:
     """Compare what really runs, by component, with what the journal says; components under way are left out."""
     try:
         active = journal.active()
         moving = {name for record in journal.open_upgrades() for name in record.components}
     except UpgradeError as error:
-        return (Finding(severity=Severity.ERROR, code=error.code, message=error.message, hint=error.hint),)
+        return (_unreadable(error),)
     return tuple(
         _differs(pointer, running.get(pointer.component_name))
         for pointer in active
@@ -117,7 +147,8 @@ def _differs(pointer: ActiveVersion, runs: str | None) -> Finding:
         code="active.differs",
         message=f"The journal has {pointer.component_name} at {pointer.version}, and {runs} runs.",
         subject=pointer.component_name,
-        hint="Restart the program: it comes back on the journal's version.",
+        hint="Restart the program: it comes back on the journal's version. Where that one's files are lost,"
+        f" `noodle upgrade {pointer.component_name} {pointer.version}` gets them again.",
     )
 
 
@@ -188,7 +219,8 @@ def _pointers(facts: _Facts, store: ContentStore) -> Iterator[Finding]:
                 "I2",
                 f"{pointer.component_name} {pointer.version}: {words}",
                 subject=pointer.component_name,
-                hint=f"Fetch it again: `noodle upgrade {pointer.component_name} {pointer.version}`, or roll back.",
+                hint="Roll back, or restart the program and fetch it again:"
+                f" `noodle upgrade {pointer.component_name} {pointer.version}`.",
             )
 
 

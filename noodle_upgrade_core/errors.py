@@ -54,6 +54,7 @@ __all__ = [
     "ValidationFailedError",
     "VersionInvalidError",
     "VersionMismatchError",
+    "VersionRunningError",
     "VersionUnknownError",
 ]
 
@@ -160,6 +161,12 @@ class VersionMismatchError(UpgradeError):
     """The request names a current version, and another one is running."""
 
     code = "version.mismatch"
+
+
+class VersionRunningError(UpgradeError):
+    """The version asked for runs already: there is nothing to do; `details["running"]` names it."""
+
+    code = "version.running"
 
 
 class ConstraintUnmetError(UpgradeError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from noodle_upgrade_core import __version__
 from noodle_upgrade_core.config.loading import Settings
 from noodle_upgrade_core.drivers import Drivers
+from noodle_upgrade_core.errors import DriverUnknownError
 from noodle_upgrade_core.events import EventBus, EventKind
 from noodle_upgrade_core.hookspecs import Host
 from noodle_upgrade_core.journal.contract import Journal, take_lease
@@ -25,7 +26,7 @@ from noodle_upgrade_core.traffic import Gauge
 if TYPE_CHECKING:
     from noodle_upgrade_core.upgrade import Upgrader
 
-__all__ = ["assemble", "open_journal", "open_store"]
+__all__ = ["assemble", "check_drivers", "open_journal", "open_store"]
 
 logger = logging.getLogger("noodle_upgrade")
 
@@ -47,6 +48,25 @@ def open_journal(settings: Settings, directory: Path, drivers: Drivers) -> Journ
     return journal.open()
 
 
+def check_drivers(settings: Settings, drivers: Drivers) -> None:
+    """Raise `DriverUnknownError` for a name in the settings that no driver has; none of them is imported.
+
+    An upgrade that is under way is no time to find out that nobody can decide on it.
+    """
+    groups = {"journal": "journals", "decider": "deciders", "judge": "judges", "strategy": "strategies"}
+    for key, group in groups.items():
+        setting = f"stack.{key}" if getattr(settings.stack, key, "") else f"runtime_upgrade.drivers.{key}"
+        try:
+            drivers.info(group, getattr(settings.drivers, key))
+        except DriverUnknownError as error:
+            raise DriverUnknownError(
+                f"{setting} cannot be used: {error.message}",
+                hint=error.hint,
+                safe="",
+                details={**error.details, "setting": setting, "origin": settings.origins.get(setting, "default")},
+            ) from error
+
+
 async def assemble(
     made: type[Upgrader],
     settings: Settings,
@@ -58,6 +78,7 @@ async def assemble(
     place = Path(directory or settings.runtime_upgrade.state_directory).absolute()  # noqa: ASYNC240 - no I/O but the cwd
     logging.getLogger("noodle_upgrade").setLevel(settings.runtime_upgrade.log_level)
     known = Drivers(extra=drivers)
+    check_drivers(settings, known)
     events, store = EventBus(), open_store(settings, place)
     journal = await asyncio.to_thread(open_journal, settings, place, known)
     try:

@@ -63,6 +63,8 @@ __all__ = ["UpgradeRun"]
 
 _COMMITTED = frozenset({Phase.COMMITTED, Phase.SOAKING})
 _VISIBLE = frozenset({Phase.SHIFTING, *_COMMITTED})
+_LEFT = frozenset({Phase.DONE, Phase.STUCK, *_COMMITTED})
+"""Where the old version was left, so that there is something to go back to."""
 
 logger = logging.getLogger("noodle_upgrade")
 
@@ -626,7 +628,7 @@ class UpgradeRun:
             status=UpgradeStatus.CANCELLED if cancelled else self.phase.status,
             phase=self.phase,
             operations=tuple(self.ledger.operations),
-            rollback_point=self._points[0] if self._points else None,
+            rollback_point=self._points[0] if self._points and self.phase in _LEFT else None,
             metrics=dict(self.ledger.metrics),
             error=self.error,
             started_at=self.started_at,

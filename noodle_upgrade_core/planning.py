@@ -19,6 +19,7 @@ from noodle_upgrade_core.errors import (
     SwapRefusedError,
     UpgradeError,
     VersionMismatchError,
+    VersionRunningError,
     VersionUnknownError,
 )
 from noodle_upgrade_core.hookspecs import Stage, UpgradeContext
@@ -190,8 +191,10 @@ class Planner:
             )
         target = await asyncio.to_thread(self.sources.resolve, component, request.target_version)
         if versions.compare(component.version, target) == 0:
-            raise InvalidRequestError(
-                f"{component.name} runs {component.version} already.", details={"running": component.version}
+            raise VersionRunningError(
+                f"{component.name} runs {component.version} already.",
+                hint="Nothing has to be done for it: leave it out, or name another version.",
+                details={"component_name": component.name, "running": component.version, "target": target},
             )
         versions.validate_constraints(target, request.constraints)
         return component, target

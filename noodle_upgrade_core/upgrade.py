@@ -124,6 +124,7 @@ class Upgrader:
         most = min(core.max_concurrent_upgrades, core.hot_swap.max_concurrent_swaps)
         self._runs = Runs(most=most, ended=self._tidy_up)
         self._unwritten: list[Callable[[], Any]] = []
+        self._damage: tuple[Finding, ...] = ()
 
     # --- opening and closing -------------------------------------------------------------------------------------
 
@@ -163,6 +164,7 @@ class Upgrader:
         active versions, and what the environment provides is noted. Returns what plugins found.
         """
         refusal = self.journal.refusal
+        self._damage = await asyncio.to_thread(doctor.damage, self.journal)
         recovered = () if refusal is not None else await asyncio.to_thread(self.journal.recover, self._who())
         for one in recovered:
             self.events.emit(
@@ -175,6 +177,7 @@ class Upgrader:
         if refusal is None:
             await self.expire_rollback_points()
         active, findings = await asyncio.to_thread(self._whole, active)
+        findings = [*self._damage, *findings]
         context = self._context(upgrade_id="", parameters={})
         # Each component may have to be changed live: what one swap may take, for each of them.
         hot_swap = self.settings.runtime_upgrade.hot_swap
@@ -266,6 +269,15 @@ class Upgrader:
         self._runs.check_free([one.component_name for one in requests])
         return await self._planner.plan(requests)
 
+    async def list_versions(self, component_name: str) -> tuple[str, ...]:
+        """Return the versions of a component that the sources can list cheaply, newest last; no index is asked.
+
+        Raises `ComponentUnknownError`.
+        """
+        registry, _ = await self._planner.registry()
+        component = registry.get_component(component_name)
+        return await asyncio.to_thread(self._sources.versions, component)
+
     async def analyze_upgrade_feasibility(self, request: UpgradeRequest) -> FeasibilityResult:
         """Say whether there is a way from the running version to the target, without fetching anything."""
         return await self._planner.feasibility(request)
@@ -273,6 +285,7 @@ class Upgrader:
     def get_upgrade_status(self, upgrade_id: str = "") -> dict[str, Any]:
         """Return one upgrade, or all active ones with counts and statistics; JSON values only.
 
+        `findings` say that the journal is damaged, and is not to be believed.
         Raises `UpgradeUnknownError`.
         """
         if upgrade_id:
@@ -283,13 +296,17 @@ class Upgrader:
             "enabled": enabled,
             "enabled_origin": origin,
             "active": [run.shown() for run in self._runs.active],
+            # Of a damaged journal the numbers may be anything. It was looked over at the start, and by the last doctor.
+            "findings": to_wire(self._damage),
             **statistics,
         }
 
     def get_upgrade_history(self, limit: int = 50, *, component_name: str = "") -> tuple[dict[str, Any], ...]:
         """Return past and present upgrades, newest first, each with its phases, who and why."""
         rows = self.journal.history(limit, component_name=self._named(component_name))
-        return tuple({**to_wire(row), "audit": to_wire(self.journal.audit(row.upgrade_id))} for row in rows)
+        return tuple(
+            {**to_wire(row), "status": row.status, "audit": to_wire(self.journal.audit(row.upgrade_id))} for row in rows
+        )
 
     def list_rollback_points(self, component_name: str = "") -> tuple[RollbackPoint, ...]:
         """Return what can be gone back to, newest first."""
@@ -316,17 +333,20 @@ class Upgrader:
 
     async def doctor(self) -> tuple[Finding, ...]:
         """Check the invariants of the durable state, and that what runs is what the journal says."""
+        self._damage = await asyncio.to_thread(doctor.damage, self.journal)
         found = await asyncio.to_thread(doctor.check, self.journal, self.store)
         try:
             # A journal whose disk has failed can still be read, and looks sound: only a write tells.
             await asyncio.to_thread(self.journal.renew_lease)
         except UpgradeError as error:
-            found = (*found, finding_of(error))
+            found = (*found, finding_of(error, subject="journal"))
         registry, odd = await self._planner.registry()
         running = {name: registry.get_component(name).version for name in registry.names}
         found = (*found, *(one for one in odd if one.severity is not Severity.INFO))
         wanting = (*absent(self.plugins), *_left_behind(self._runner.left_behind))
-        return (*found, *wanting, *doctor.compare(self.journal, running))
+        # A damaged file fails every look at the journal in the same words.
+        several = (*found, *wanting, *doctor.compare(self.journal, running))
+        return tuple({(one.code, one.message): one for one in reversed(several)}.values())[::-1]
 
     # --- changing ------------------------------------------------------------------------------------------------
 
@@ -555,7 +575,7 @@ class Upgrader:
             raise _unknown(upgrade_id)
         return {
             **to_wire(record),
-            "status": record.phase.status,
+            "status": record.status,
             "audit": to_wire(self.journal.audit(upgrade_id)),
             "result": None if result is None else to_wire(result),
         }

@@ -22,6 +22,7 @@ __all__ = [
     "is_specifier",
     "is_version",
     "latest",
+    "listing",
     "ordered",
     "parse",
     "validate_constraints",
@@ -240,7 +241,7 @@ def _closed(
     direction = "back to" if new < old else "to"
     return ConstraintUnmetError(
         f"there is no way from {name[old]} {direction} {name[new]}: the compatibility matrix does not allow it.",
-        hint=f"Open from {name[old]}: {_some(names)}." if names else f"Nothing is open from {name[old]}.",
+        hint=f"Open from {name[old]}: {listing(names)}." if names else f"Nothing is open from {name[old]}.",
         details={"closed": [name[old], name[new]], "open": names},
     )
 
@@ -251,14 +252,17 @@ def _must_have(version: Version, text: str, spelled: Mapping[Version, str]) -> N
     names = [spelled[v] for v in sorted(spelled)]
     raise VersionUnknownError(
         f"no source has version {text}.",
-        hint=f"Available: {_some(names)}." if names else "No version is available.",
+        hint=f"Available: {listing(names)}." if names else "No version is available.",
         details={"version": text, "available": names},
     )
 
 
-def _some(names: Sequence[str]) -> str:
-    """Return the newest of the names, with a sign for those left out."""
-    return ", ".join(("…", *names[-_SHOWN:]) if len(names) > _SHOWN else names)
+def listing(available: Iterable[str]) -> str:
+    """Return versions in words: the newest first, and how many older ones there are."""
+    newest_first = ordered(available)[::-1]
+    older = len(newest_first) - _SHOWN
+    more = f" and {older} older {'one' if older == 1 else 'ones'}" if older > 0 else ""
+    return f"{', '.join(newest_first[:_SHOWN])}{more}"
 
 
 def _breaking(old: Version, new: Version) -> Iterable[str]:

@@ -17,9 +17,9 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from attrs import field, frozen
 
-from noodle_upgrade_core.errors import JournalError, JournalFullError, UpgradeError
+from noodle_upgrade_core.errors import JournalError, JournalFullError, UpgradeCancelledError, UpgradeError
 from noodle_upgrade_core.hookspecs import ActiveVersion
-from noodle_upgrade_core.model import ArtifactRef, Phase, RollbackPoint, UpgradePlan, UpgradeResult
+from noodle_upgrade_core.model import ArtifactRef, Phase, RollbackPoint, UpgradePlan, UpgradeResult, UpgradeStatus
 
 __all__ = [
     "LEASE_SECONDS",
@@ -29,6 +29,7 @@ __all__ = [
     "PointerMove",
     "Recovery",
     "UpgradeRecord",
+    "status_of",
     "take_lease",
     "way",
 ]
@@ -99,6 +100,17 @@ class UpgradeRecord:
     soak_deadline: datetime | None = None
     soak_tries: int = 0
     nonces: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> UpgradeStatus:
+        """What a person is told of it: that of its phase, but for one that ended because somebody wanted it to."""
+        return status_of(self.phase, (self.error or {}).get("code", ""))
+
+
+def status_of(phase: Phase, error_code: str) -> UpgradeStatus:
+    """Return the status of an upgrade that is in this phase with this error."""
+    cancelled = phase.ended and error_code == UpgradeCancelledError.code
+    return UpgradeStatus.CANCELLED if cancelled else phase.status
 
 
 @frozen(kw_only=True)
@@ -281,8 +293,10 @@ class Journal(Protocol):
         evidence: Mapping[str, Any] | None = None,
         durable: bool = False,
     ) -> UpgradeRecord:
-        """DONE, REJECTED, ABORTED (they ride: a restart comes to the same end), or STUCK (durable).
+        """DONE, REJECTED, ABORTED (a restart comes to the same end), or STUCK (durable).
 
+        Those that need not be durable are written all the same, with all that rides, before this returns: whoever hears
+        of the end finds it in the journal, also after a crash of the process. Without room they ride.
         DONE after ROLLING_BACK says that a finished upgrade stays, because going back was refused before anything had
         moved: durable, and only while every pointer is at the new version, else `VersionMismatchError`.
         """

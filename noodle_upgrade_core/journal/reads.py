@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from noodle_upgrade_core.errors import JournalCorruptError, JournalError, UpgradeError
 from noodle_upgrade_core.hookspecs import ActiveVersion
-from noodle_upgrade_core.journal.contract import AuditRow, UpgradeRecord
+from noodle_upgrade_core.journal.contract import AuditRow, UpgradeRecord, status_of
 from noodle_upgrade_core.journal.file import SqliteFile
 from noodle_upgrade_core.journal.rows import (
     ACTIVE,
@@ -140,18 +140,24 @@ class SqliteReads:
     def statistics(self) -> dict[str, Any]:
         """Return `{total, counts, phases, success_rate, last_upgrade_at}`: JSON values only.
 
-        `counts` are by status and `phases` by phase. `success_rate` is the share of DONE among the upgrades that have
-        ended, None before the first. `last_upgrade_at` is when a pointer was last moved by an upgrade.
+        `counts` are by status and `phases` by phase: one that was cancelled is in a phase like others. `success_rate`
+        is the share of DONE among the upgrades that have ended, None before the first. `last_upgrade_at` is when a
+        pointer was last moved by an upgrade.
         """
         riding = self._riding.records
         marks = ", ".join("?" * len(riding))
-        query = f"SELECT phase, count(*) FROM upgrades WHERE upgrade_id NOT IN ({marks}) GROUP BY phase"  # noqa: S608
-        phases = {Phase(name): count for name, count in self._rows(query, tuple(riding))}
-        for record in riding.values():
-            phases[record.phase] = phases.get(record.phase, 0) + 1
+        code = "coalesce(json_extract(error, '$.code'), '')"
+        query = (
+            f"SELECT phase, {code}, count(*) FROM upgrades WHERE upgrade_id NOT IN ({marks})"  # noqa: S608 - only marks
+            f" GROUP BY phase, {code}"
+        )
+        phases: dict[Phase, int] = {}
         counts = dict.fromkeys(UpgradeStatus, 0)
-        for phase, count in phases.items():
-            counts[phase.status] += count
+        rows = [(Phase(name), code, count) for name, code, count in self._rows(query, tuple(riding))]
+        rows += [(record.phase, (record.error or {}).get("code", ""), 1) for record in riding.values()]
+        for phase, code, count in rows:
+            phases[phase] = phases.get(phase, 0) + count
+            counts[status_of(phase, code)] += count
         ended = sum(count for phase, count in phases.items() if phase.ended)
         last = self._rows("SELECT at FROM audit WHERE phase = 'committed' ORDER BY sequence DESC LIMIT 1")
         return {

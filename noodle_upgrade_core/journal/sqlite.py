@@ -148,7 +148,7 @@ class SqliteJournal(SqliteWrites):
 
         def effect(connection: sqlite3.Connection) -> None:
             for name in record.components:
-                self._expect(connection, name, record.from_versions[name])
+                self._expect(connection, record, name)
 
         def after(connection: sqlite3.Connection) -> None:
             connection.executemany(
@@ -168,15 +168,20 @@ class SqliteJournal(SqliteWrites):
 
         return self._change(upgrade_id, Phase.SHIFTING, who=who, why=why, evidence=evidence, effect=effect, after=after)
 
-    def _expect(self, connection: sqlite3.Connection, name: str, version: str) -> None:
+    def _expect(self, connection: sqlite3.Connection, record: UpgradeRecord, name: str) -> None:
+        version, target = record.from_versions[name], record.to_versions[name]
         pointer = pointers.pointer(connection, name)
         if pointer is None:
             pointers.first_sight(connection, name, version)
         elif not pointers.same_version(pointer.version, version):
-            if pointer.artifact is not None:
+            # A start that could not bring a version back leaves the journal at it. To go to that very version is what
+            # mends it, and takes nothing away from anybody.
+            lost = pointers.same_version(pointer.version, target)
+            if pointer.artifact is not None and not lost:
                 raise VersionMismatchError(
                     f"The journal has {name} at {pointer.version}, and the plan is for {version}.",
-                    hint="Plan again.",
+                    hint=f"Plan again; if {version} runs because {pointer.version} could not be restored, upgrade to"
+                    f" {pointer.version} first: `noodle upgrade {name} {pointer.version}`.",
                     details={"component_name": name, "found": pointer.version, "expected": version},
                 )
             self._follow(connection, name, version)
@@ -312,7 +317,7 @@ class SqliteJournal(SqliteWrites):
         evidence: Mapping[str, Any] | None = None,
         durable: bool = False,
     ) -> UpgradeRecord:
-        """DONE, REJECTED, ABORTED (they ride: a restart comes to the same end), or STUCK (durable).
+        """DONE, REJECTED, ABORTED (written, and not waited for: a restart comes to the same end), or STUCK (durable).
 
         DONE after ROLLING_BACK is durable too: `VersionMismatchError` unless all pointers are at the new version.
         """
@@ -322,7 +327,7 @@ class SqliteJournal(SqliteWrites):
         stays = phase is Phase.DONE and record.phase is Phase.ROLLING_BACK
         # A restart that finds a soak whose time has passed goes back: that it ended well must not be lost.
         soaked = phase is Phase.DONE and record.soak_deadline is not None
-        return self._change(
+        changed = self._change(
             upgrade_id,
             phase,
             who=who,
@@ -332,6 +337,8 @@ class SqliteJournal(SqliteWrites):
             effect=partial(pointers.check_reached, record) if stays else None,
             fields=_ending(error, result),
         )
+        self._write_riding()
+        return changed
 
     def record_approval(self, upgrade_id: str, plan_digest: str, *, who: str, at: datetime, nonce: str) -> bool:
         """Keep an approval, durable; False when this person has approved this plan already."""

@@ -273,6 +273,15 @@ class SqliteWrites(SqliteReads):
         else:
             self._live[changed.upgrade_id] = changed
 
+    def _write_riding(self) -> None:
+        """Write what rides without waiting for the disk: no crash of the process can lose it from then on.
+
+        Where it cannot be written it rides on, to the next write.
+        """
+        if self._riding.rows:
+            with contextlib.suppress(JournalError), self._transaction(sync=False):
+                pass
+
     @contextlib.contextmanager
     def _transaction(self, *, sync: bool, flush: bool = True) -> Iterator[sqlite3.Connection]:
         """One transaction under the lease, with all that rides."""

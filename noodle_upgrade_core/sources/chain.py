@@ -28,8 +28,6 @@ __all__ = ["DirectorySource", "InstalledSource", "Source", "Sources", "WheelSour
 
 T = TypeVar("T")
 
-_SHOWN = 8
-
 
 @runtime_checkable
 class Source(Protocol):
@@ -80,7 +78,7 @@ class Sources:
             if newest is None:
                 raise VersionUnknownError(
                     f"no source lists a version of {component.name} that is {target}.",
-                    hint=f"Listed: {', '.join(listed[-_SHOWN:]) or 'none'}. An index is only asked for exact versions.",
+                    hint=f"Listed: {versions.listing(listed) or 'none'}. An index is only asked for exact versions.",
                     details={"component_name": component.name, "target": target, "listed": list(listed)},
                 )
             return newest
@@ -177,11 +175,12 @@ def _check_answer(source: Source, component: ComponentDescriptor, version: str, 
 
 
 def _statement(source: Source, listed: tuple[str, ...]) -> str:
-    return f"{source.name}: has {', '.join(listed[-_SHOWN:])}" if listed else f"{source.name}: has nothing of it"
+    return f"{source.name}: has {versions.listing(listed)}" if listed else f"{source.name}: has nothing of it"
 
 
 def _refusal(source: Source, error: VersionUnknownError) -> str:
-    return f"{source.name}: {error.message} {error.hint}".rstrip()
+    # A part of a list that is one sentence: its own full stop would be a second one.
+    return f"{source.name}: {error.message} {error.hint}".rstrip(" .")
 
 
 def _unknown(component: ComponentDescriptor, version: str, said: list[str]) -> VersionUnknownError:

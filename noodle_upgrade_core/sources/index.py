@@ -38,7 +38,6 @@ _KEPT_BYTES = 64 << 10
 _GRACE = 2.0  # seconds for the last output to be read after pip has ended
 _SHOWN_LINES = 12
 _SHOWN_CHARACTERS = 500
-_SHOWN_VERSIONS = 8
 _CREDENTIALS = re.compile(r"//[^/@\s]+@")
 _LISTED = re.compile(r"\(from versions: ([^)]*)\)")
 _NO_NETWORK = (
@@ -198,10 +197,10 @@ class PackageIndex:
                     hint="Choose a version for this Python.",
                     details=details,
                 )
-        newest = versions.ordered(names)[-_SHOWN_VERSIONS:]
+        listed_names = versions.listing(names)
         return VersionUnknownError(
             f"the package index has no wheel of {requirement} for this Python.",
-            hint=f"It has: {', '.join(newest)}." if newest else "It has no wheel of it at all; source is not built.",
+            hint=f"It has: {listed_names}." if listed_names else "It has no wheel of it at all; source is not built.",
             details={**details, "available": names},
         )
 

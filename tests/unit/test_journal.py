@@ -1,5 +1,6 @@
 """Durable state: intent before effect, one commit point, and a restart that always knows what to do."""
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -931,15 +932,43 @@ def test_what_rides_is_not_on_the_disk_until_something_is(journal, path, clock):
 def test_what_rides_is_written_when_the_lease_is_renewed_and_when_the_journal_is_closed(path, clock):
     with SqliteJournal(path, clock=clock) as journal:
         journal.acquire_lease()
-        bring(journal, "up-1", make_plan("a"), Phase.DONE)
+        bring(journal, "up-1", make_plan("a"), Phase.STAGED)
         with crashed(path, clock) as found:
-            assert found.record("up-1").phase is Phase.COMMITTED
+            assert found.record("up-1") is None
         journal.renew_lease()
         with crashed(path, clock) as found:
-            assert found.record("up-1").phase is Phase.DONE
+            assert found.record("up-1").phase is Phase.STAGED
         bring(journal, "up-2", make_plan("b"), Phase.VALIDATED)
     with SqliteJournal(path, clock=clock) as journal:
         assert journal.record("up-2").phase is Phase.VALIDATED
+
+
+@pytest.mark.parametrize("phase", [Phase.DONE, Phase.ABORTED, Phase.REJECTED])
+def test_an_end_is_written_at_once_with_all_that_rode_before_it(journal, path, clock, phase):
+    bring(journal, "up-1", make_plan("a"), Phase.COMMITTED if phase is Phase.DONE else Phase.VALIDATED)
+    journal.finish("up-1", phase, who=WHO, why="the end")
+    with crashed(path, clock) as found:
+        assert found.record("up-1").phase is phase
+        assert found.audit()[-1].who == WHO
+
+
+def test_an_end_that_there_is_no_room_for_rides_until_there_is(journal, path, clock, monkeypatch):
+    bring(journal, "up-1", make_plan("a"), Phase.COMMITTED)
+    with monkeypatch.context() as full:
+
+        @contextlib.contextmanager
+        def no_room(*_, **__):
+            raise JournalFullError("full")
+            yield
+
+        full.setattr(journal._file, "write", no_room)
+        journal.finish("up-1", Phase.DONE, who=WHO, why="the end")
+        assert journal.record("up-1").phase is Phase.DONE
+    with crashed(path, clock) as found:
+        assert found.record("up-1").phase is Phase.COMMITTED
+    journal.renew_lease()
+    with crashed(path, clock) as found:
+        assert found.record("up-1").phase is Phase.DONE
 
 
 def test_a_durable_beginning_is_on_the_disk_at_once(journal, path, clock):
@@ -1249,7 +1278,7 @@ def test_after_recovery_the_same_upgrade_can_be_tried_again(journal, path, clock
 
 def test_a_new_controller_goes_on_counting_the_audit_where_the_old_one_stopped(journal, path, clock):
     bring(journal, "up-1", make_plan("a"), Phase.COMMITTED)
-    journal.finish("up-1", Phase.DONE, who=WHO, why="rides, and is lost")
+    journal.begin("up-2", make_plan("b"), who=WHO, why="rides, and is lost")
     with crashed(path, clock) as restarted:
         restarted.acquire_lease()
         restarted.recover("restart")

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from noodle_upgrade_core import versions
 from noodle_upgrade_core.errors import (
     ArtifactDamagedError,
     ArtifactDigestError,
@@ -647,3 +648,28 @@ def test_a_published_version_comes_from_the_index_by_its_number(store, site):
     install(site, name="markdown-it-py", version="0.1", files={"markdown_it/__init__.py": ""})
     found = WheelSource(store=store).fetch(component("markdown-it-py", version="0.1"), "2.2.0")
     assert (found.version, found.top_levels) == ("2.2.0", ("markdown_it",))
+
+
+def test_a_list_of_versions_begins_with_the_newest_and_says_how_many_more_there_are():
+    assert versions.listing([]) == ""
+    assert versions.listing(["1.10", "1.9", "1.0"]) == "1.10, 1.9, 1.0"
+    many = [f"3.{number}.0" for number in range(30)]
+    assert versions.listing(many) == "3.29.0, 3.28.0, 3.27.0, 3.26.0, 3.25.0, 3.24.0, 3.23.0, 3.22.0 and 22 older ones"
+
+
+def test_what_each_source_said_is_a_sentence_with_one_end(store):
+    class Index:
+        name = "index"
+
+        def versions(self, component):
+            return ()
+
+        def fetch(self, component, version):
+            raise VersionUnknownError("it has no wheel of acme==9.", hint="It has: 3.4.0, 3.3.0.")
+
+    with pytest.raises(VersionUnknownError) as caught:
+        Sources((Index(), Index())).fetch(ComponentDescriptor(name="acme", version="1.0"), "9.0")
+    assert caught.value.hint == (
+        "Looked at: index: it has no wheel of acme==9. It has: 3.4.0, 3.3.0;"
+        " index: it has no wheel of acme==9. It has: 3.4.0, 3.3.0."
+    )

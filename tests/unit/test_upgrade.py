@@ -81,7 +81,7 @@ def test_planning_changes_nothing_and_leaves_nothing_in_the_journal(folder):
         (ask("not a version"), e.VersionInvalidError),
         (ask(current_version="0.9"), e.VersionMismatchError),
         (ask(constraints=["<1.1"]), e.ConstraintUnmetError),
-        (ask("1.0"), e.InvalidRequestError),
+        (ask("1.0"), e.VersionRunningError),
         (ask(strategy="canry"), e.DriverUnknownError),
         (ask(parameters={"bakee": 1}), e.InvalidRequestError),
     ],
@@ -1119,6 +1119,16 @@ def test_calls_that_the_change_did_not_wait_for_are_foreseen_counted_and_in_the_
             leave.set()
             await asyncio.gather(*slow)
 
+
+def test_a_version_that_runs_already_is_told_apart_from_a_wrong_request(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            with pytest.raises(e.VersionRunningError) as caught:
+                await upgrader.plan([ask("1.1", "book"), ask("1.0.0")])
+            assert caught.value.code == "version.running"
+            assert caught.value.details == {"component_name": "lamp", "running": "1.0", "target": "1.0"}
+            assert caught.value.hint
+
     run(story())
 
 
@@ -1140,5 +1150,174 @@ def test_a_change_that_did_not_happen_counts_no_calls(folder):
             assert "calls_across" not in result.metrics
             leave.set()
             await slow
+
+
+@pytest.mark.parametrize("where", ["staged", "shifted", "stuck", "done"])
+def test_a_result_names_a_rollback_point_only_where_it_leads_back(folder, where):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        if where == "staged":
+            shelf.fail["recompile"] = RuntimeError("no")
+        elif where != "done":
+            shelf.findings = [("after", "error", "It is ugly.", "lamp")]
+        if where == "stuck":
+            shelf.fail["revert"] = RuntimeError("no")
+        async with opened(folder, shelf) as upgrader:
+            result = await upgrader.upgrade(await upgrader.plan(ask()))
+            named = result.rollback_point is not None
+            assert named is (where in {"stuck", "done"}), result.phase
+            shelf.fail.clear()
+            if named:
+                assert (await upgrader.rollback("lamp", rollback_id=result.rollback_point.rollback_id)).success
+
+    run(story())
+
+
+def test_an_upgrade_that_was_cancelled_is_counted_as_cancelled_wherever_it_was(folder):
+    async def story():
+        shelf = Shelf(lamp="1.0")
+        entered, go_on = gate_at(shelf, "swap")
+        async with opened(folder, shelf) as upgrader:
+            early = await upgrader.start(await upgrader.plan(ask()))
+            await asyncio.to_thread(entered.wait, 10)
+            cancelling = asyncio.create_task(upgrader.cancel_upgrade(early, by="alice"))
+            await asyncio.sleep(0)
+            go_on.set()
+            await cancelling
+            shelf.wait.clear()
+            late = await upgrader.start(await upgrader.plan(ask(parameters={"soak": 60})))
+            await until(lambda: upgrader.get_upgrade_status(late)["phase"] == Phase.SOAKING)
+            assert await upgrader.cancel_upgrade(late, by="alice") is UpgradeStatus.CANCELLED
+            counts = upgrader.get_upgrade_status()["counts"]
+            assert {name: count for name, count in counts.items() if count} == {"cancelled": 2}
+            assert [row["status"] for row in upgrader.get_upgrade_history()] == ["cancelled", "cancelled"]
+            assert upgrader.get_upgrade_status(early)["status"] == "cancelled"
+
+    run(story())
+
+
+def test_the_end_of_an_upgrade_is_told_when_no_crash_of_the_process_can_lose_it(folder):
+    async def story():
+        found = {}
+        async with opened(folder) as upgrader:
+
+            def look(event):
+                if event.kind == "upgrade.phase" and event.data["to"] in {Phase.DONE, Phase.ABORTED}:
+                    with contextlib.closing(sqlite3.connect(folder / "state" / "journal.db")) as file:
+                        query = "SELECT phase FROM upgrades WHERE upgrade_id = ?"
+                        (found[event.data["to"]],) = file.execute(query, (event.upgrade_id,)).fetchone() or ("nothing",)
+
+            upgrader.events.subscribe(look)
+            assert (await upgrader.upgrade(await upgrader.plan(ask()))).success
+            assert not (await upgrader.upgrade(await upgrader.plan(ask("13.0")))).success
+        assert found == {Phase.DONE: "done", Phase.ABORTED: "aborted"}
+
+    run(story())
+
+
+def test_a_version_that_could_not_be_restored_is_brought_back_by_upgrading_to_it_again(folder):
+    class Forgetful(Shelf):
+        @hookimpl
+        def restore(self, active):
+            return []
+
+    async def story():
+        async with opened(folder) as upgrader:
+            assert (await upgrader.upgrade(await upgrader.plan(ask()))).success
+        async with opened(folder, Forgetful(lamp="1.0")) as upgrader:
+            assert [f.code for f in await upgrader.doctor()] == ["active.differs"]
+            result = await upgrader.upgrade(await upgrader.plan(ask()))
+            assert result.raise_for_error().success
+            assert await upgrader.doctor() == ()
+            assert upgrader.journal.active_of("lamp").version == "1.1"
+            assert (await upgrader.rollback("lamp")).success
+            assert await upgrader.doctor() == ()
+            assert (upgrader.journal.active_of("lamp").version, upgrader.shelf.versions["lamp"]) == ("1.0", "1.0")
+        async with opened(folder, Shelf(lamp="1.0")) as upgrader:
+            assert upgrader.shelf.versions["lamp"] == "1.0"
+
+    run(story())
+
+
+def test_a_version_that_could_not_be_restored_and_does_harm_when_it_is_brought_back_leaves_no_contradiction(folder):
+    class Forgetful(Shelf):
+        @hookimpl
+        def restore(self, active):
+            return []
+
+    async def story():
+        async with opened(folder) as upgrader:
+            assert (await upgrader.upgrade(await upgrader.plan(ask()))).success
+        shelf = Forgetful(lamp="1.0")
+        async with opened(folder, shelf) as upgrader:
+            shelf.findings = [("after", "error", "It is ugly.", "lamp")]
+            assert (await upgrader.upgrade(await upgrader.plan(ask()))).phase is Phase.ROLLED_BACK
+            with pytest.raises(e.RollbackUnavailableError):
+                await upgrader.rollback("lamp")
+            assert await upgrader.doctor() == ()
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("setting", "driver"),
+    [("decider", "unanimos"), ("judge", "kilswitch"), ("strategy", "gradul"), ("journal", "sqlit")],
+)
+def test_a_driver_that_is_not_there_is_an_error_at_the_start_and_not_in_an_upgrade(folder, setting, driver):
+    async def story():
+        with pytest.raises(e.DriverUnknownError, match="Did you mean") as caught:
+            async with opened(folder, **{f"runtime_upgrade__drivers__{setting}": driver}):
+                pass
+        assert f"runtime_upgrade.drivers.{setting}" in caught.value.message
+        assert not (folder / "state").exists()
+
+    run(story())
+
+
+def test_a_driver_that_the_program_itself_gives_is_there(folder):
+    async def story():
+        given = {"deciders": {"mine": lambda **_: None}, "judges": {"mine": lambda **_: None}}
+        named = {"runtime_upgrade__drivers__decider": "mine", "runtime_upgrade__drivers__judge": "mine"}
+        async with opened(folder, drivers=given, **named) as upgrader:
+            assert upgrader.drivers.names("judges") == ("killswitch", "mine")
+
+    run(story())
+
+
+def garbled(file, table):
+    """Put other bytes where the journal has the rows of a table."""
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+    data = bytearray(file.read_bytes())
+    data[page * 4096 - 2000 : page * 4096] = b"\x5a" * 2000
+    file.write_bytes(bytes(data))
+
+
+def test_a_damaged_journal_is_told_at_the_start_and_with_the_status(folder, caplog):
+    async def story():
+        async with opened(folder) as upgrader:
+            for _ in range(3):
+                assert (await upgrader.upgrade(await upgrader.plan(ask()))).success
+                assert (await upgrader.rollback("lamp")).success
+            assert upgrader.get_upgrade_status()["findings"] == []
+        garbled(folder / "state" / "journal.db", "nonces")
+        async with opened(folder) as upgrader:
+            assert "is damaged" in caplog.text
+            (finding,) = upgrader.get_upgrade_status()["findings"]
+            assert (finding["code"], finding["subject"]) == ("journal.corrupt", "journal")
+            assert finding["hint"]
+            found = await upgrader.doctor()
+            assert len({(f.code, f.message) for f in found}) == len(found)
+            assert all(f.subject for f in found)
+
+    run(story())
+
+
+def test_the_versions_that_could_be_had_are_listed_newest_last(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            assert await upgrader.list_versions("LAMP") == ("0.9", "1.0", "1.1", "2.0", "13.0")
+            with pytest.raises(e.ComponentUnknownError):
+                await upgrader.list_versions("lump")
 
     run(story())

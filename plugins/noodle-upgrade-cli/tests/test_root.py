@@ -183,7 +183,7 @@ def test_every_error_of_the_core_has_an_exit_code_that_is_in_the_table():
     assert set(MEANINGS) == set(Exit)
     assert all(exit_of(code) in MEANINGS for code in UpgradeError.by_code)
     assert exit_of("something.of.tomorrow") is Exit.FAILED
-    assert exit_of("decision.approval_required") is Exit.WAITING
+    assert exit_of("decision.approval_required") is Exit.REFUSED
     assert exit_of("swap.state_conflict") is Exit.REFUSED
 
 
@@ -191,7 +191,13 @@ def test_every_error_of_the_core_has_an_exit_code_that_is_in_the_table():
     ("state", "code"),
     [
         ({"phase": "done", "error": None}, Exit.OK),
-        ({"phase": "aborted", "error": {"code": "upgrade.timeout"}}, Exit.FAILED),
+        ({"phase": "aborted", "error": {"code": "upgrade.timeout"}}, Exit.REFUSED),
+        ({"phase": "aborted", "error": {"code": "journal.full"}}, Exit.REFUSED),
+        ({"phase": "aborted", "error": {"code": "stage.failed"}}, Exit.REFUSED),
+        ({"phase": "aborted", "error": {"code": "of.tomorrow"}}, Exit.REFUSED),
+        ({"phase": "aborted", "error": {"code": "upgrade.cancelled"}}, Exit.FAILED),
+        ({"phase": "aborted", "error": {"code": "internal"}}, Exit.FAILED),
+        ({"phase": "rolled_back", "error": {"code": "upgrade.timeout"}}, Exit.FAILED),
         ({"phase": "aborted", "error": {"code": "decision.approval_required"}}, Exit.REFUSED),
         ({"phase": "rejected", "error": {"code": "validation.failed"}}, Exit.REFUSED),
         ({"phase": "rolled_back", "error": {"code": "validation.failed"}}, Exit.FAILED),
@@ -201,6 +207,13 @@ def test_every_error_of_the_core_has_an_exit_code_that_is_in_the_table():
 )
 def test_refused_is_only_what_nobody_could_see(state, code):
     assert exit_of_upgrade(state) is code
+
+
+@pytest.mark.parametrize(
+    "code", ["journal.full", "journal.schema", "journal.lease_lost", "upgrade.timeout", "stage.timeout"]
+)
+def test_what_kept_an_upgrade_from_beginning_is_a_refusal(code):
+    assert exit_of(code) is Exit.REFUSED
 
 
 def test_the_readme_has_the_table_of_exit_codes():
@@ -219,6 +232,49 @@ def test_an_error_of_our_own_making_says_so_and_shows_where_with_v(noodle, monke
     assert "An error inside noodle itself: RuntimeError: oops" in ran.err
     assert "Traceback" not in ran.err
     assert "Traceback" in noodle("-v", "status").err
+
+
+def noodle_process(*words: str, **streams: object) -> subprocess.Popen[str]:
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("NOODLE_")}
+    start = f"import sys; from noodle_upgrade_cli.main import main; sys.argv = ['noodle', *{list(words)!r}]; main()"
+    return subprocess.Popen([sys.executable, "-c", start], env=environ, text=True, **streams)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("words", [("history", "--json"), ("--json",), ("history",), ("nonsense",)])
+def test_an_error_that_nobody_reads_ends_as_silently_as_an_answer(tmp_path, words):
+    with noodle_process(*words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        said = process.stderr.read()
+    if "--json" in words:
+        assert (process.returncode, said) == (141, "")
+    else:
+        assert process.returncode in {2, 3}  # the error goes to stderr, which is read
+        assert "Traceback" not in said
+
+
+def test_an_error_that_goes_into_a_closed_pipe_with_everything_else_is_silent(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with noodle_process("history", cwd=tmp_path, stdout=writing, stderr=writing) as process:
+        os.close(writing)
+        process.wait(30)
+    assert process.returncode == 141
+
+
+@pytest.mark.parametrize("words", [("--help",), ("--version",), ("history", "--json"), ("config", "show")])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_cannot_be_written_is_said_in_one_line_with_the_reason(tmp_path, monkeypatch, words, unbuffered):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    with (
+        Path("/dev/full").open("w") as full,
+        noodle_process(*words, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE) as process,
+    ):
+        assert process.stderr
+        said = process.stderr.read()
+    assert process.returncode == 1
+    assert said == "Error: The output could not be written: No space left on device.\n"
 
 
 def test_a_reader_that_goes_away_is_no_traceback():

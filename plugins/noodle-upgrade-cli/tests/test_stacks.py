@@ -112,6 +112,15 @@ def test_a_list_says_who_takes_part(noodle, site, file):
     assert (rows["swapper"]["takes_part"], rows["audit"]["takes_part"]) == (True, False)
 
 
+def test_a_plugin_for_another_core_takes_no_part_and_the_list_says_why(noodle, site):
+    broken(site, "newer", "class Plugin: pass\n", requires=("noodle-upgrade-core>=9",))
+    rows = {row["name"]: row for row in noodle("plugins", "list", "--json").json["plugins"]}
+    assert (rows["newer"]["requires_core"], rows["newer"]["takes_part"]) == (">=9", False)
+    assert rows["swapper"]["takes_part"] is True
+    (line,) = [line for line in noodle("plugins", "list").out.splitlines() if line.startswith("newer ")]
+    assert line.rstrip().endswith("no: this core is 0.1.0")
+
+
 def test_info_shows_hooks_order_and_settings(noodle, site):
     ran = noodle("plugins", "info", "swapper")
     assert ran.code == 0
@@ -576,17 +585,12 @@ def test_config_check_warns_of_what_has_no_effect(noodle, site, file):
     ("text", "key", "words"),
     [
         ('[stack]\nplugins = ["swaper", "audit"]\n', "stack.plugins", "Did you mean 'swapper'?"),
-        ('[stack]\nstrategy = "gradul"\n', "stack.strategy", "Did you mean 'gradual'?"),
-        ('[stack]\ndecider = "gradual"\n', "stack.decider", "Install the plugin that brings this decider."),
-        ('[runtime_upgrade.drivers]\njudge = "kilswitch"\n', "runtime_upgrade.drivers.judge", "'killswitch'?"),
-        ('[runtime_upgrade.drivers]\njournal = "sqlit"\n', "runtime_upgrade.drivers.journal", "'sqlite'?"),
-        ('[runtime_upgrade.sources]\norder = ["weel"]\n', "runtime_upgrade.sources.order", "'wheel'?"),
         ('[runtime_upgrade.plugins]\nenabled = ["swaper"]\n', "runtime_upgrade.plugins.enabled", "'swapper'?"),
         ('[runtime_upgrade.plugins]\nrequired = ["swaper"]\n', "runtime_upgrade.plugins.required", "'swapper'?"),
         ('[runtime_upgrade.plugins]\ndisabled = ["swaper"]\n', "runtime_upgrade.plugins.disabled", "'swapper'?"),
     ],
 )
-def test_config_check_warns_of_a_plugin_or_driver_that_is_not_installed(noodle, site, file, text, key, words):
+def test_config_check_warns_of_a_plugin_that_is_not_installed(noodle, site, file, text, key, words):
     file.write_text(text)
     ran = noodle("config", "check", file)
     assert ran.code == 0, ran
@@ -597,6 +601,38 @@ def test_config_check_warns_of_a_plugin_or_driver_that_is_not_installed(noodle, 
     assert (problem["key"], problem["severity"]) == (key, "warning")
     assert problem["origin"].startswith("file ")
     assert "not installed" in problem["problem"]
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        ('[stack]\nstrategy = "gradul"\n', "stack.strategy", "Did you mean 'gradual'?"),
+        ('[stack]\ndecider = "gradual"\n', "stack.decider", "Install the plugin that brings this decider."),
+        ('[runtime_upgrade.drivers]\njudge = "kilswitch"\n', "runtime_upgrade.drivers.judge", "'killswitch'?"),
+        ('[runtime_upgrade.drivers]\njournal = "sqlit"\n', "runtime_upgrade.drivers.journal", "'sqlite'?"),
+        ('[runtime_upgrade.sources]\norder = ["weel"]\n', "runtime_upgrade.sources.order", "'wheel'?"),
+    ],
+)
+def test_config_check_refuses_a_driver_that_is_not_installed(noodle, site, file, text, key, words):
+    file.write_text(text)
+    ran = noodle("config", "check", file)
+    assert ran.code == 2, ran
+    assert "1 setting cannot be used" in ran.err
+    assert f"{key} (file " in ran.err
+    assert words in ran.err
+    ran = noodle("config", "check", file, "--json")
+    assert (ran.code, ran.json["error"]["code"]) == (2, "settings.invalid")
+    (problem,) = ran.json["error"]["details"]["problems"]
+    assert (problem["key"], problem["severity"]) == (key, "error")
+    assert "not installed" in problem["problem"]
+
+
+def test_config_show_shows_every_setting_also_where_a_driver_is_not_installed(noodle, site, file):
+    file.write_text('[stack]\ndecider = "unanimos"\n')
+    ran = noodle("config", "show", "stack.decider")
+    assert ran.code == 0, ran
+    assert "unanimos" in ran.out
+    assert "Did you mean 'unanimous'?" in ran.err
 
 
 def test_config_check_counts_a_plugin_that_cannot_be_loaded_among_its_warnings(noodle, site, file):

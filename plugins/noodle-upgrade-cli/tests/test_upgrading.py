@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from control_program import Program
+from starlette.responses import JSONResponse
 
 
 def asked(program: Program, path: str) -> list:
@@ -105,6 +106,28 @@ def test_an_upgrade_that_was_rolled_back_ends_with_1_and_says_why(noodle, progra
     assert "All traffic is back." in ran.out
     ran = noodle("upgrade", "greeter", "2.0", "-y", "--json")
     assert (ran.code, ran.json["error"]["code"]) == (1, "deploy.harm")
+
+
+@pytest.mark.parametrize(
+    ("phase", "named"), [("done", True), ("stuck", True), ("aborted", False), ("rolled_back", False)]
+)
+def test_a_rollback_point_is_named_only_where_it_can_be_gone_back_to(noodle, program, phase, named):
+    error = None if phase == "done" else {"code": "stage.failed", "message": "No."}
+    program.on_start = lambda upgrade_id: program.finish(upgrade_id, phase, error)
+    assert ("rb-1" in noodle("upgrade", "greeter", "2.0", "-y").out) is named
+
+
+def test_a_rollback_says_in_one_voice_that_it_went_back(noodle, program):
+    went_back = {
+        "upgrade_id": "up-1", "success": True, "component_name": "greeter", "from_version": "2.0", "to_version": "1.0",
+        "status": "rolled_back", "phase": "rolled_back", "rollback_point": {"rollback_id": "rb-1"}, "error": None,
+    }  # fmt: skip
+    program.answers["/v1/rollbacks"] = lambda: JSONResponse({"result": went_back})
+    ran = noodle("rollback", "greeter", "--yes")
+    assert ran.code == 0
+    assert ran.out.splitlines()[0] == "rolled back: greeter 2.0 -> 1.0"
+    assert "done" not in ran.out
+    assert "rollback point" not in ran.out
 
 
 def test_an_upgrade_that_was_voted_down_ends_with_4(noodle, program):
@@ -244,7 +267,7 @@ def test_an_approval_is_for_the_plan_that_was_shown(noodle, program):
     assert "plan-9" in ran.out
     assert asked(program, "/v1/upgrades/up-9/approve") == [{"plan_digest": "d1"}]
     ran = noodle("approve", "up-9", "--digest", "another")
-    assert ran.code == 5
+    assert ran.code == 4
     assert "another plan" in ran.err
 
 
@@ -298,6 +321,15 @@ def test_a_rollback_that_has_no_point_says_so_before_it_asks_for_yes(noodle, pro
     assert ran.code == 4
     assert "nothing to go back to" in ran.err
     assert asked(program, "/v1/rollbacks") == []
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", ".", "..", ""])
+@pytest.mark.parametrize("command", ["approve", "cancel"])
+def test_what_cannot_be_an_id_is_the_id_of_no_upgrade(noodle, program, command, name):
+    ran = noodle(command, name, "--json")
+    assert (ran.code, ran.json["error"]["code"]) == (2, "upgrade.unknown")
+    assert repr(name) in ran.json["error"]["message"]
+    assert {where for _, where, _ in program.asked} == {"/v1/health"}
 
 
 def test_a_rollback_goes_to_the_point_that_is_named(noodle, program):

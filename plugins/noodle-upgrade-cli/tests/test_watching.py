@@ -164,7 +164,45 @@ def test_watching_without_a_terminal_says_what_is_waited_for_and_how_it_goes_on(
     program.finish("up-1")
     watcher.join(30)
     assert ran[0].code == 0
-    assert "up-1 waits for the gate 'after lunch': noodle approve up-1" in ran[0].err
+    assert "up-1 waits for the gate 'after lunch': noodle approve up-1" in ran[0].out
+
+
+def test_the_events_are_the_output_of_watch_where_there_is_no_terminal(noodle, program):
+    program.begin("up-1", {})
+
+    def go() -> None:
+        program.wait_for_a_watcher()
+        program.wait_for_approval("up-1")
+        program.go_well("up-1")
+
+    threading.Thread(target=go, daemon=True).start()
+    ran = noodle("watch", "up-1")
+    assert ran.code == 0
+    assert [line.split()[-1] for line in ran.out.splitlines() if "upgrade.phase" in line] == [
+        "validated", "validated", "approved", "staged", "shifting", "committed", "done"
+    ]  # fmt: skip
+    assert "upgrade.approval_needed" in ran.out
+    assert ran.err == "`noodle approve up-1` lets it go on.\n"
+
+
+def test_a_pipe_gets_the_events_also_where_the_other_stream_is_a_terminal(program, tmp_path):
+    program.begin("up-1", {})
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "noodle_upgrade_cli", "watch"],
+        cwd=tmp_path, stdin=slave, stdout=subprocess.PIPE, stderr=slave, text=True,
+        env={k: v for k, v in os.environ.items() if not k.startswith("NOODLE_")} | {"TERM": "xterm"},
+    ) as watching:  # fmt: skip
+        program.wait_for_a_watcher()
+        program.move("up-1", "shifting")
+        assert watching.stdout
+        try:
+            assert select.select([watching.stdout], [], [], 20)[0], "nothing came"
+            assert "greeter 1.0 -> 2.0: shifting" in watching.stdout.readline()
+        finally:
+            watching.send_signal(signal.SIGINT)
+    os.close(slave)
+    os.close(master)
 
 
 class Terminal:

@@ -15,7 +15,7 @@ import httpx
 from noodle_upgrade_cli.failures import ConnectionLostError, ControlRefusedError, NotRunningError, ProtocolError
 from noodle_upgrade_cli.locate import Address, is_alive
 from noodle_upgrade_cli.streaming import StreamEvent, split
-from noodle_upgrade_core.errors import UpgradeError
+from noodle_upgrade_core.errors import UpgradeError, UpgradeUnknownError
 from noodle_upgrade_core.isolation import in_words
 
 __all__ = ["ControlClient"]
@@ -278,6 +278,12 @@ def _rows(answer: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _segment(text: str) -> str:
-    """An id is one part of a path, whatever it holds."""
-    return quote(text, safe="") or "-"
+def _segment(upgrade_id: str) -> str:
+    """Return an id as one part of a path; raises `UpgradeUnknownError` for what no server would take for one."""
+    if "/" in upgrade_id or upgrade_id in {"", ".", ".."}:
+        raise UpgradeUnknownError(
+            f"No upgrade has the id {upgrade_id!r}.",
+            hint="`noodle status` and `noodle history` list them.",
+            safe=_UNTOUCHED,
+        )
+    return quote(upgrade_id, safe="")

@@ -29,6 +29,8 @@ __all__ = [
 
 _SEVERITY = {"error": "red", "warning": "yellow", "info": "dim"}
 _GOOD, _BAD = "green", "red"
+_REVERSIBLE = frozenset({"committed", "soaking", "done", "stuck"})
+"""The phases of an upgrade that its rollback point leads away from."""
 
 
 def fields(pairs: Iterable[tuple[str, Any]]) -> Table:
@@ -185,8 +187,10 @@ def outcome_line(state: Mapping[str, Any]) -> Text:
         title = clean(f"{result['component_name']} {versions}{with_others}")
     good = bool(result.get("success")) or (not state.get("result") and state.get("phase") == "done")
     took = span(result.get("started_at"), result.get("completed_at"))
+    # A rollback that went well is a success that is not called done: its phase says the same.
+    ended = "done" if good and status != "rolled_back" else clean(status.replace("_", " ") or "failed")
     return Text.assemble(
-        ("done" if good else clean(status.replace("_", " ") or "failed"), _GOOD if good else _BAD),
+        (ended, _GOOD if good else _BAD),
         ": ",
         title,
         f" in {seconds(took)}" if took is not None else "",
@@ -198,14 +202,15 @@ def result_view(state: Mapping[str, Any]) -> RenderableType:
     result = _mapping(state.get("result"))
     point = _mapping(result.get("rollback_point"))
     error = _mapping(result.get("error") or state.get("error"))
+    phase = result.get("phase") or state.get("phase")
     parts: list[RenderableType] = [
         outcome_line(state),
         fields(
             [
                 ("upgrade", result.get("upgrade_id") or state.get("upgrade_id")),
-                ("phase", result.get("phase") or state.get("phase")),
+                ("phase", phase),
                 ("steps", "; ".join(str(one) for one in result.get("operations") or ())),
-                ("rollback point", f"{point['rollback_id']}" if point.get("rollback_id") else ""),
+                ("rollback point", point.get("rollback_id") if phase in _REVERSIBLE else ""),
             ]
         ),
     ]

@@ -42,7 +42,8 @@ def examine(files: Sequence[str], *, only: Sequence[str] = (), load: bool = True
 
     `only` names the plugins to look at, whatever the settings say. Without `load` no plugin is imported. Without `make`
     they are imported, for their settings classes, and not made; drivers are then looked up and not imported. The report
-    has `plugins`, `drivers`, `findings`, `settings`, `problems` and `digest`.
+    has `plugins`, `drivers`, `findings`, `settings`, `problems`, `digest`, and `refused`: whether the settings cannot
+    be read, so that those in it are defaults.
     """
     report: dict[str, Any] = {"plugins": [], "drivers": [], "findings": [], "settings": [], "problems": []}
     findings: list[Finding] = []
@@ -84,6 +85,7 @@ def examine(files: Sequence[str], *, only: Sequence[str] = (), load: bool = True
         findings += found
     report["settings"] = [attrs.asdict(row) for row in settings.explain()]
     report["digest"] = settings.digest()
+    report["refused"] = refusal is not None
     report["findings"] = to_wire(findings)
     return report
 
@@ -260,17 +262,20 @@ def _setting(settings: Settings, in_stack: str, in_core: str) -> str:
 
 
 def _not_installed(settings: Settings) -> list[Problem]:
-    """Return the names of plugins and drivers in the settings that nothing here has, as warnings."""
+    """Return the names in the settings that nothing here has: of drivers as errors, of plugins as warnings.
+
+    A program begins without a plugin that is not there, and does not begin without a driver.
+    """
     problems = []
 
-    def warn(key: str, what: str, hint: str) -> None:
+    def complain(key: str, what: str, hint: str, severity: Severity = Severity.WARNING) -> None:
         problems.append(
             Problem(
                 key=key,
                 problem=what,
                 hint=hint,
                 origin=settings.origins.get(key, "default"),
-                severity=Severity.WARNING,
+                severity=severity,
             )
         )
 
@@ -280,9 +285,9 @@ def _not_installed(settings: Settings) -> list[Problem]:
         try:
             installed.info(group, name)
         except DriverUnknownError as error:
-            warn(key, f"names the {what} {name!r}, which is not installed", error.hint)
+            complain(key, f"names the {what} {name!r}, which is not installed", error.hint, Severity.ERROR)
         except UpgradeError as error:
-            warn(key, f"names the {what} {name!r}, which is claimed more than once", error.hint)
+            complain(key, f"names the {what} {name!r}, which is claimed more than once", error.hint, Severity.ERROR)
     chosen = settings.runtime_upgrade.plugins
     names = sorted({info.name for info in plugin_sets.index()})
     known = {canonical(name) for name in names}
@@ -294,11 +299,11 @@ def _not_installed(settings: Settings) -> list[Problem]:
         for name in listed:
             if canonical(name) not in known:
                 hint = suggestion(name, names) or f"Installed: {', '.join(names) or 'none'}."
-                warn(key, f"names the plugin {name!r}, which is not installed", hint)
+                complain(key, f"names the plugin {name!r}, which is not installed", hint)
     for name in chosen.disabled:
         # To switch off what is not there is no mistake, unless something else was meant.
         if canonical(name) not in known and (hint := suggestion(name, names, cutoff=0.8)):
-            warn("runtime_upgrade.plugins.disabled", f"names the plugin {name!r}, which is not installed", hint)
+            complain("runtime_upgrade.plugins.disabled", f"names the plugin {name!r}, which is not installed", hint)
     return problems
 
 

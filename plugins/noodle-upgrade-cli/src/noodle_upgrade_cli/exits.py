@@ -19,6 +19,7 @@ class Exit(enum.IntEnum):
     REFUSED = 4
     WAITING = 5
     PROBLEMS = 6
+    NOTHING_TO_DO = 7
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 
@@ -28,9 +29,12 @@ MEANINGS: Mapping[Exit, str] = {
     Exit.FAILED: "the upgrade or rollback failed, was cancelled, or was rolled back",
     Exit.USAGE: "wrong usage, an unknown name, or wrong settings",
     Exit.NOT_RUNNING: "no running program was found, or it cannot be reached",
-    Exit.REFUSED: "refused before anything changed: validation, verdict, staging, decision, busy, switched off",
+    Exit.REFUSED: (
+        "refused before anything changed: validation, verdict, decision, staging, time, busy, switched off, full disk"
+    ),
     Exit.WAITING: "started, and waits for `noodle approve`",
-    Exit.PROBLEMS: "a check (doctor, plugins doctor, stack check) found problems",
+    Exit.PROBLEMS: "a check (doctor, plugins doctor, stack check) found problems, or the journal is damaged (status)",
+    Exit.NOTHING_TO_DO: "nothing was done: the version that was asked for runs already",
     Exit.INTERRUPTED: "interrupted, or the question was answered with no",
     Exit.BROKEN_PIPE: "whoever read the output went away",
 }
@@ -46,10 +50,13 @@ _BY_CODE: Mapping[str, Exit] = {
     "control.timeout": Exit.FAILED,
     "control.too_large": Exit.USAGE,
     "control.unauthorized": Exit.REFUSED,
-    "decision.approval_required": Exit.WAITING,
     "decision": Exit.REFUSED,
     "dependency": Exit.REFUSED,
     "driver": Exit.USAGE,
+    "journal.full": Exit.REFUSED,
+    "journal.lease_held": Exit.REFUSED,
+    "journal.lease_lost": Exit.REFUSED,
+    "journal.schema": Exit.REFUSED,
     "plan": Exit.REFUSED,
     "plugin": Exit.USAGE,
     "request": Exit.USAGE,
@@ -59,12 +66,16 @@ _BY_CODE: Mapping[str, Exit] = {
     "swap": Exit.REFUSED,
     "upgrade.busy": Exit.REFUSED,
     "upgrade.disabled": Exit.REFUSED,
+    "upgrade.timeout": Exit.REFUSED,
     "upgrade.unknown": Exit.USAGE,
     "usage": Exit.USAGE,
     "validation": Exit.REFUSED,
     "version": Exit.USAGE,
     "version.mismatch": Exit.REFUSED,
+    "version.running": Exit.NOTHING_TO_DO,
 }
+# Somebody stopped it, or it is a defect: nothing changed, and yet it is no answer to what was asked for.
+_FAILED_ANYWAY = frozenset({"upgrade.cancelled", "internal"})
 
 
 def exit_of(code: str) -> Exit:
@@ -79,13 +90,11 @@ def exit_of(code: str) -> Exit:
 def exit_of_upgrade(state: Mapping[str, Any]) -> Exit:
     """Return the exit code for an upgrade that has ended, from the API's `phase` and `error`.
 
-    Refused is only what nobody could see: an upgrade that was rejected or that stopped while it was staged because
-    the change is not safe. What had moved traffic, and came back, has failed.
+    Refused is only what nobody could see: an upgrade that was rejected, or that ended before traffic moved. What had
+    moved traffic, and came back, has failed; and so has one that was cancelled.
     """
     phase = str(state.get("phase", ""))
     if phase in {"done", "committed", "soaking"} and not state.get("error"):
         return Exit.OK
     code = str((state.get("error") or {}).get("code", ""))
-    if phase in {"rejected", "aborted"} and exit_of(code) in {Exit.REFUSED, Exit.WAITING, Exit.USAGE}:
-        return Exit.REFUSED
-    return Exit.FAILED
+    return Exit.REFUSED if phase in {"rejected", "aborted"} and code not in _FAILED_ANYWAY else Exit.FAILED

@@ -102,7 +102,8 @@ def speaks_json(options: Options, args: Sequence[str]) -> bool:
 def report(error: Exception, *, options: Options, args: Sequence[str]) -> int:
     """Print an error where it belongs and return the exit code."""
     if _is_help(error) and not speaks_json(options, args):
-        click.echo(str(error), err=True)
+        # It was not asked for, hence the code; but it is what there is to read, and `| less` must get it.
+        click.echo(str(error))
         return int(Exit.USAGE)
     wire, code = _described(error)
     if options.verbose and not isinstance(error, click.ClickException | click.Abort):

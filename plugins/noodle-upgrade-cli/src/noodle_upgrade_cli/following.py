@@ -120,7 +120,9 @@ def follow_upgrade(
             return state
         # At a heartbeat the last events may still be on their way: they come before the next one.
         looks += event is None and has_ended(state)
-        if has_ended(state) and (event is not None or looks > _LOOKS):
+        # That it waited for somebody is no last word: what came after it is on its way.
+        last = event is not None and event.get("kind") != "upgrade.approval_needed"
+        if has_ended(state) and (last or looks > _LOOKS):
             return client.upgrade(upgrade_id, wait=5.0) if not state.get("result") else state
     raise ProtocolError("The stream of events ended.")  # pragma: no cover - the follower never ends by itself
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from noodle_upgrade_cli.exits import MEANINGS, Exit
 from noodle_upgrade_cli.options import Options, common_options
 
 __all__ = ["LazyGroup", "cli", "execute", "main"]
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 class LazyGroup(click.Group):
@@ -168,8 +171,7 @@ def execute(args: Sequence[str]) -> int:
     """Run the command line and return its exit code; errors are printed, never raised."""
     options, stdout = Options(), sys.stdout
     try:
-        answer = cli.main(args=list(args), prog_name="noodle", standalone_mode=False, obj=options)
-        sys.stdout.flush()
+        return _ran(args, options)
     except BrokenPipeError:
         return _gone()
     except SystemExit:
@@ -177,18 +179,49 @@ def execute(args: Sequence[str]) -> int:
         if sys.stdout is not stdout:
             return _gone()
         raise
-    except Exception as error:  # noqa: BLE001 - the last frame: every error becomes words and an exit code
+    except OSError as error:
+        return _unwritable(error)
+
+
+def _ran(args: Sequence[str], options: Options) -> int:
+    """Run it, and report what it raises; raises `OSError` where what is printed cannot be written."""
+    try:
+        answer = cli.main(args=list(args), prog_name="noodle", standalone_mode=False, obj=options)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        # The last frame: every error becomes words and an exit code, but that they cannot be written.
+        if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
+            raise
+        # What was printed before comes first; whatever it was, it is no matter any more if it cannot be written.
+        sys.stdout.flush()
         from noodle_upgrade_cli.failures import report  # noqa: PLC0415 - only a failure pays for it
 
-        return report(error, options=options, args=args)
+        answer = report(error, options=options, args=args)
+    sys.stdout.flush()
     return answer if isinstance(answer, int) else 0
 
 
 def _gone() -> int:
-    """Nobody reads any more: Python would complain about it once more while it ends."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    """Nobody reads any more."""
+    _write_nothing_more(1, 2)
     return int(Exit.BROKEN_PIPE)
+
+
+def _unwritable(error: OSError) -> int:
+    """The disk is full, or whatever else stdout leads to does not take it."""
+    _write_nothing_more(1)
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(f"Error: The output could not be written: {error.strerror or error}.", err=True)
+    return int(Exit.FAILED)
+
+
+def _write_nothing_more(*descriptors: int) -> None:
+    """Let what is still to be written go nowhere: Python would complain about it once more while it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in descriptors:
+            os.dup2(nowhere, descriptor)
 
 
 def main() -> None:

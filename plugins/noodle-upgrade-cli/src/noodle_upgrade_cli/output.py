@@ -75,6 +75,11 @@ class Output:
         for part in parts:
             console.print(Text(part) if isinstance(part, str) else part)
 
+    def line(self, text: Any, style: str = "") -> None:
+        """Print one line to stdout at once: somebody may wait for it at the other end of a pipe."""
+        self.console(sys.stdout).print(Text(clean(text), style=style), soft_wrap=True)
+        sys.stdout.flush()
+
     def note(self, text: Any, style: str = "") -> None:
         """Print one line to stderr: progress, warnings, what to do next."""
         self.console(sys.stderr).print(Text(clean(text), style=style), soft_wrap=True)

@@ -1,4 +1,8 @@
-"""Show upgrades while they run: a moving board on a terminal, plain lines elsewhere."""
+"""Show upgrades while they run: a moving board on a terminal, plain lines elsewhere.
+
+To a command that changes something its progress is a remark, which goes to stderr. To `watch` the events are the
+answer: they go to stdout, and a board is shown only where no program reads them there.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +28,21 @@ _QUIET = frozenset({"upgrade.measured", "upgrade.progress"})
 
 
 class Progress:
-    """Takes events and shows them on stderr until it is closed; with `--json` it shows nothing."""
+    """Takes events and shows them until it is closed; with `--json` it shows nothing.
 
-    def __init__(self, out: Output) -> None:
+    `answer` says that they are what the command was called for.
+    """
+
+    def __init__(self, out: Output, *, answer: bool = False) -> None:
         self._out = out
+        self._board_fits = out.live and (sys.stdout.isatty() or not answer)
+        self._say = out.line if answer else out.note
         self.board = Board()
         self._live: Live | None = None
         self._weight: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
-        if self._out.live:
+        if self._board_fits:
             console = self._out.console(sys.stderr)
             self._live = Live(
                 console=console,
@@ -59,7 +68,7 @@ class Progress:
         """Show an upgrade that has begun already."""
         self.board.begin(state)
         if self._live is None and not self._out.json and waits_for_approval(state):
-            self._out.note(f"{state.get('upgrade_id', '')} {waits_for(state)}", "yellow")
+            self._say(f"{state.get('upgrade_id', '')} {waits_for(state)}", "yellow")
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Show one event."""
@@ -67,11 +76,11 @@ class Progress:
         if self._live is not None or self._out.json:
             return
         if str(event.get("kind")) not in _QUIET or self._out.verbose:
-            self._out.note(event_line(event))
+            self._say(event_line(event))
             if event.get("kind") == "upgrade.approval_needed" and event.get("upgrade_id"):
                 self._out.note(f"`noodle approve {event['upgrade_id']}` lets it go on.", "yellow")
         elif text := self._new_measure(event):
-            self._out.note(text)
+            self._say(text)
 
     def _new_measure(self, event: Mapping[str, Any]) -> str:
         """A measurement every 200 ms would drown a log: one line for each share of traffic, and for each harm."""

@@ -40,7 +40,10 @@ def show(session: Session, prefix: str, *, changed: bool, running: bool) -> int:
         with session.connected() as client:
             report = client.get("/v1/config")
     else:
-        report = _report(session.settings_files())
+        report = examined_anyway(session.settings_files(), make=False)
+        # A driver that is not there makes no setting less of a setting.
+        if report["refused"]:
+            _refuse(report["problems"])
         for finding in report["findings"]:
             session.out.note(f"{sentence(finding['message'])} {finding['hint']}", "yellow")
     rows = [row for row in report.get("settings") or () if str(row.get("key", "")).startswith(prefix)]
@@ -66,10 +69,13 @@ def show(session: Session, prefix: str, *, changed: bool, running: bool) -> int:
 def check(session: Session, files: tuple[str, ...]) -> int:
     """Check settings files together, the last one being the strongest.
 
-    Ends with 2 when a setting cannot be used; all that is wrong is listed at once. What has no effect is a warning, and
-    so is a plugin or driver that is named and not installed: `noodle stack check` proves that they work.
+    Ends with 2 when a setting cannot be used, also where it names a driver that is not installed; all that is wrong is
+    listed at once. What has no effect is a warning, and so is a plugin that is named and not installed. Nothing is made
+    or loaded but the plugins' settings: `noodle stack check` proves that it all works.
     """
-    report = _report(files)
+    # The plugins have to be imported for the sections that they have.
+    report = examined_anyway(files, make=False)
+    _refuse(report["problems"])
     problems = [*report["problems"], *(_as_problem(finding) for finding in report["findings"])]
     if session.out.json:
         session.out.document({"ok": True, "problems": problems, "digest": report["digest"]})
@@ -87,10 +93,9 @@ def _as_problem(finding: Mapping[str, Any]) -> dict[str, Any]:
     return {**keys, "origin": "", "severity": "warning"}
 
 
-def _report(files: Sequence[str]) -> dict[str, Any]:
-    """Have the settings read with the sections of the installed plugins, which have to be imported for it."""
-    report = examined_anyway(files, make=False)
-    wrong = [problem for problem in report["problems"] if problem["severity"] == "error"]
+def _refuse(problems: Sequence[Mapping[str, Any]]) -> None:
+    """Raise `SettingsError` where there is an error among the problems."""
+    wrong = [problem for problem in problems if problem["severity"] == "error"]
     if wrong:
         raise SettingsError(
             f"{counted(len(wrong), 'setting')} cannot be used.",
@@ -98,7 +103,6 @@ def _report(files: Sequence[str]) -> dict[str, Any]:
             details={"problems": wrong},
             safe="",
         )
-    return report
 
 
 def _words(problem: Mapping[str, Any]) -> str:

@@ -19,10 +19,12 @@ from noodle_upgrade_cli.output import grid, line
 from noodle_upgrade_cli.probing import examined, examined_drivers
 from noodle_upgrade_cli.session import Session, with_session
 from noodle_upgrade_cli.text import clean, seconds, sentence
+from noodle_upgrade_core import __version__ as core_version
 from noodle_upgrade_core.drivers import GROUPS
-from noodle_upgrade_core.errors import UpgradeError
+from noodle_upgrade_core.errors import PluginIncompatibleError, UpgradeError
 from noodle_upgrade_core.plugins import PluginInfo
 from noodle_upgrade_core.plugins.installed import canonical
+from noodle_upgrade_core.plugins.selection import compatible
 
 __all__ = ["plugins"]
 
@@ -43,14 +45,15 @@ def list_plugins(session: Session) -> int:
     for info in inventory.plugins:
         name = canonical(info.name)
         listed = {canonical(n) for n in (*chosen.enabled, *chosen.required)} if chosen.enabled else {name}
-        takes_part = name in listed and name not in {canonical(n) for n in chosen.disabled}
-        rows.append({**_wire(info), "takes_part": takes_part})
+        let_in = name in listed and name not in {canonical(n) for n in chosen.disabled}
+        rows.append({**_wire(info), "takes_part": let_in and _fits(info), "let_in": let_in})
     drivers: dict[str, list[dict[str, Any]]] = {group: [] for group in GROUPS}
     for driver in inventory.drivers:
         drivers[driver.group].append(driver.to_wire())
     if session.out.json:
         session.out.document({"plugins": rows, "drivers": drivers})
         return Exit.OK
+    unfit = f"no: this core is {core_version}"
     session.out.show(
         grid(
             ["Plugin", "Distribution", "Version", "Needs core", "Takes part"],
@@ -60,7 +63,7 @@ def list_plugins(session: Session) -> int:
                     r["distribution"],
                     r["version"],
                     r["requires_core"] or "any",
-                    "yes" if r["takes_part"] else "no",
+                    "yes" if r["takes_part"] else unfit if r["let_in"] else "no",
                 ]
                 for r in rows
             ],
@@ -72,6 +75,14 @@ def list_plugins(session: Session) -> int:
         ),
     )
     return Exit.OK
+
+
+def _fits(info: PluginInfo) -> bool:
+    try:
+        compatible(info, core_version)
+    except PluginIncompatibleError:
+        return False
+    return True
 
 
 def _wire(info: PluginInfo) -> dict[str, Any]:

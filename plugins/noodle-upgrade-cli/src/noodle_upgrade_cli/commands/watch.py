@@ -28,13 +28,13 @@ __all__ = ["watch"]
 def watch(session: Session, upgrade_id: str, patience: float) -> int:
     """Follow all upgrades live, or one until it has ended.
 
-    A connection that drops is taken up again where it was. With --json each event is a line of JSON on stdout; events
-    named connection.lost, connection.back and program.restarted are this command's own. Ctrl-C ends the watching and
-    leaves upgrades running. With an ID the exit code is that of the upgrade.
+    On a terminal a board is shown; else each event is a line on stdout, with --json a line of JSON. A connection that
+    drops is taken up again where it was: events named connection.lost, connection.back and program.restarted are this
+    command's own. Ctrl-C ends the watching and leaves upgrades running. With an ID the exit code is the upgrade's.
     """
     with session.connected() as client:
         try:
-            with Progress(session.out) as progress:
+            with Progress(session.out, answer=True) as progress:
                 show = session.out.event if session.out.json else progress.take
                 if upgrade_id:
                     return _one(session, client, upgrade_id, progress=progress, show=show, patience=patience)
