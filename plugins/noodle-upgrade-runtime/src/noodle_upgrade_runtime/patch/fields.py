@@ -17,6 +17,8 @@ from typing import Any
 
 from attrs import frozen
 
+from noodle_upgrade_runtime.patch.functions import plain_function
+
 __all__ = ["AddedField", "added_fields", "definition_of", "removed_fields"]
 
 _CONSTRUCTORS = ("__init__", "__post_init__", "__attrs_post_init__")
@@ -81,8 +83,8 @@ class _Builder:
 def _constructors(cls: type) -> Iterator[_Builder]:
     pending = []
     for name in _CONSTRUCTORS:
-        function = inspect.unwrap(vars(cls).get(name, object.__init__))
-        if isinstance(function, types.FunctionType):
+        function = plain_function(vars(cls).get(name))
+        if function is not None:
             pending.append(_Builder(function))
     seen = set()
     while pending:
@@ -104,8 +106,8 @@ def _called(builder: _Builder, cls: type) -> Iterator[_Builder]:
         match call:
             case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method)) if name == me:
                 found = next((vars(base)[method] for base in cls.__mro__ if method in vars(base)), None)
-                function = inspect.unwrap(found) if callable(found) else None
-                if isinstance(function, types.FunctionType) and function.__module__ == cls.__module__:
+                function = plain_function(found)
+                if function is not None and function.__module__ == cls.__module__:
                     always = builder.certain and id(call) in certain
                     yield _Builder(function, always, builder.bare and not call.args and not call.keywords)
 
@@ -177,8 +179,8 @@ def definition_of(function: types.FunctionType) -> ast.FunctionDef | None:
 def _assigned_anywhere(cls: type) -> Iterator[str]:
     """Yield the names that the methods of a class assign to their first parameter."""
     for value in vars(cls).values():
-        function = getattr(value, "__func__", getattr(value, "fget", value))
-        if isinstance(function, types.FunctionType) and function.__module__ == cls.__module__:
+        function = plain_function(value)
+        if function is not None and function.__module__ == cls.__module__:
             node = definition_of(function)
             yield from (name for name, _, _ in _assignments(node)) if node is not None else ()
     yield from getattr(cls, "__dataclass_fields__", ())

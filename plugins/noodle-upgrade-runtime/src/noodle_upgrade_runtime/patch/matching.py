@@ -23,6 +23,7 @@ from noodle_upgrade_runtime.patch.translation import Translator
 __all__ = ["Matching", "Retired", "match", "retire", "unchanged"]
 
 Modules = dict[str, types.ModuleType]
+Pair = tuple[Any, Any]
 
 _CLASS_OWN = frozenset({"__dict__", "__weakref__", "_abc_impl", "__abstractmethods__", "__slots__", "__qualname__"})
 
@@ -71,13 +72,23 @@ def match(
     *,
     made: Callable[[Any], bool],
     shared: Sequence[tuple[types.ModuleType, types.ModuleType]] = (),
+    views: Sequence[Pair] = (),
+    others: tuple[Sequence[Pair], Sequence[Pair]] = ((), ()),
 ) -> Matching:
-    """Match three loads of the same packages; `shared` are views of namespaces, each with the one it stands for."""
+    """Match three loads of the same packages; `shared` are views of namespaces, each with the one it stands for.
+
+    `views` are what stood for other objects of the process, each with its own. `others` belong together although no
+    name need bind them: live objects with those of the old version, and with those of the new one.
+    """
     base = Correspondence()
     for view, namespace in shared:
         base.link_modules(view, namespace)
+    for view, real in views:
+        base.link(view, real)
     first = Pairing(base, made=made, accepts=unchanged)
     first.modules(live, pristine)
+    for mine, private in others[0]:
+        first.offer(mine, private)
     known = first.live_ids()
     retired: dict[int, Retired] = {}
     while True:
@@ -89,6 +100,8 @@ def match(
             replaces=_replacer(links),
         )
         second.modules(live, staged)
+        for mine, private in others[1]:
+            second.offer(mine, private)
         translator = Translator(links, made=made)
         found = [
             Retired(old, new, problem)
@@ -199,8 +212,9 @@ def _own_parts(cls: type) -> set[int]:
     """Return the ids of what makes up a class: it must go on referring to itself."""
     found = {id(cls), id(cls.__mro__)}
     for value in own_items(cls).values():
-        function = getattr(value, "__func__", value)
-        for part in (function, getattr(value, "fget", None), getattr(value, "fset", None)):
+        wrapped = isinstance(value, staticmethod | classmethod)
+        parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else ()
+        for part in parts or (value.__func__ if wrapped else value,):
             if isinstance(part, types.FunctionType):
                 found |= {id(part), id(part.__closure__), *map(id, part.__closure__ or ())}
     return found

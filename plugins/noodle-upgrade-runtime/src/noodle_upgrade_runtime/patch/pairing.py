@@ -57,9 +57,13 @@ class Pairing:
     def modules(self, live: dict[str, types.ModuleType], private: dict[str, types.ModuleType]) -> None:
         """Pair the modules of the same name, then everything below them."""
         for name, module in private.items():
-            if name in live:
-                self._link(live[name], module)
-                self._links.link(vars(module), vars(live[name]))
+            if name not in live or self._links.knows(module) or not self._made(module):
+                continue
+            if isinstance(module, types.ModuleType) and isinstance(live[name], types.ModuleType):
+                if id(live[name]) not in self._taken:
+                    self._link(live[name], module)
+            else:
+                self._queue.append((live[name], module))
         self._drain()
 
     def offer(self, live: Any, private: Any) -> None:
@@ -95,6 +99,8 @@ class Pairing:
         self.pairs.append((live, private))
         if self._replaces is not None and type(private) is types.FunctionType and self._replaces(live, private):
             self.replaced.append((live, private))
+        elif isinstance(private, types.ModuleType):
+            self._links.link_modules(private, live)
         else:
             self._links.link(private, live)
         self._queue.extend(_below(live, private))

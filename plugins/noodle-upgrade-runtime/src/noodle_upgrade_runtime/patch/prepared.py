@@ -22,6 +22,7 @@ from noodle_upgrade_runtime.patch.construction import outdated
 from noodle_upgrade_runtime.patch.copies import Copied, copied_tables, held_copies
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.fields import added_fields, removed_fields
+from noodle_upgrade_runtime.patch.finders import counterparts, gone_operations
 from noodle_upgrade_runtime.patch.instances import (
     HOOK,
     Growth,
@@ -36,8 +37,8 @@ from noodle_upgrade_runtime.patch.inventory import Inventory
 from noodle_upgrade_runtime.patch.matching import Matching, match, retire
 from noodle_upgrade_runtime.patch.planner import Again, Planner, store_call
 from noodle_upgrade_runtime.patch.returning import Bindings, Returning
-from noodle_upgrade_runtime.patch.state import MISSING
-from noodle_upgrade_runtime.patch.surroundings import Effect, effect_operations
+from noodle_upgrade_runtime.patch.state import MISSING, merge_names
+from noodle_upgrade_runtime.patch.surroundings import Effect, Item, effect_operations
 
 __all__ = ["MECHANISM", "PatchPrepared", "Worlds"]
 
@@ -49,7 +50,8 @@ class Worlds:
     """The same packages three times: as they live, as the old version is when just imported, as the new one is.
 
     `inventory` says what the private loads made. `effects` is what importing the old and the new version does outside
-    of them. `shared` are views of namespaces that other components have modules in, each with the real one.
+    of them. `shared` are views of namespaces that other components have modules in, each with the real one. `hooks` is
+    what each has in the lists of the import system; `views` stood for such lists while a version was loaded.
     """
 
     live: dict[str, types.ModuleType]
@@ -58,6 +60,8 @@ class Worlds:
     inventory: Inventory
     effects: tuple[Sequence[Effect], Sequence[Effect]] = ((), ())
     shared: Sequence[tuple[types.ModuleType, types.ModuleType]] = ()
+    hooks: tuple[Sequence[Item], Sequence[Item], Sequence[Item]] = ((), (), ())
+    views: Sequence[tuple[Any, Any]] = ()
 
 
 class PatchPrepared:
@@ -80,9 +84,16 @@ class PatchPrepared:
         self._again: Again | None = None
         self._lazy: dict[type, list[str]] = {}
         self.sweeper: threading.Thread | None = None
+        living, old, new = worlds.hooks
         with collector_paused():
             self._matching = matching = match(
-                worlds.live, worlds.pristine, worlds.staged, made=worlds.inventory.made, shared=worlds.shared
+                worlds.live,
+                worlds.pristine,
+                worlds.staged,
+                made=worlds.inventory.made,
+                shared=worlds.shared,
+                views=worlds.views,
+                others=(list(counterparts(living, old)), list(counterparts(living, new))),
             )
         self._planner = Planner(matching, self._import_again, CallVersions())
         self._returning = Returning(self._classes())
@@ -198,11 +209,14 @@ class PatchPrepared:
         # An exit function that is registered and taken back leaves a gap: not for a trial.
         self._planner.untried += effects
         planned += effects
+        planned += gone_operations(*self._worlds.hooks, image=matching.translator.image)
         matching.translator.finish()
         kept = self._planner.closures.kept
         matching.warnings += [f"{name}, made by a call before, goes on as it is: {why}." for name, why in kept.items()]
+        modules = self._modules()
+        matching.translator.finish()
         refuse(matching.blockers)
-        return [*self._paths(), *self._modules(), *holders, *planned]
+        return [*self._paths(), *modules, *holders, *planned]
 
     def _grow(self, heap: Sequence[Any]) -> list[Operation]:
         """Plan that live instances get the fields that the new constructors would have given them."""
@@ -271,12 +285,23 @@ class PatchPrepared:
         return [Operation((sys.path.insert, 0, tree), (sys.path.remove, tree), "sys.path") for tree in trees]
 
     def _modules(self) -> list[Operation]:
-        """Modules that are new, and modules that are gone."""
-        live, staged = self._worlds.live, self._worlds.staged
-        come = {name: self._matching.translator.image(module) for name, module in staged.items() if name not in live}
-        gone = {name: module for name, module in live.items() if name not in staged}
+        """Modules that are new, modules that are gone, and other names for modules of others.
+
+        A module that both versions have keeps its identity: where it cannot, its holders would go on with the old one.
+        """
+        worlds, translator = self._worlds, self._matching.translator
+        merged = merge_names(self._matching.links, worlds.pristine, worlds.live, worlds.staged)
+        come = {take.key: translator.image(take.value) for take in merged.takes if take.value is not MISSING}
+        gone = {take.key: worlds.live[take.key] for take in merged.takes if take.value is MISSING}
+        torn = [name for name in come if name in worlds.live and worlds.inventory.made(worlds.pristine.get(name))]
+        self._matching.blockers += [
+            f"sys.modules[{name!r}] is an object of its own, which the new version makes anew." for name in torn
+        ]
+        self._matching.blockers += [
+            f"The program and the new version both put a module at {conflict.key}." for conflict in merged.conflicts
+        ]
         return [
-            *(_swap_entry(name, new=module, old=MISSING) for name, module in come.items()),
+            *(_swap_entry(name, new=module, old=sys.modules.get(name, MISSING)) for name, module in come.items()),
             *(_swap_entry(name, new=MISSING, old=module) for name, module in gone.items()),
             *self._in_namespaces(come, gone),
         ]
