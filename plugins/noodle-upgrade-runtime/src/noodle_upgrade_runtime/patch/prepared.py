@@ -34,8 +34,9 @@ from noodle_upgrade_runtime.patch.instances import (
     sweep,
 )
 from noodle_upgrade_runtime.patch.inventory import Inventory
-from noodle_upgrade_runtime.patch.matching import Matching, match, retire
+from noodle_upgrade_runtime.patch.matching import Matching, match
 from noodle_upgrade_runtime.patch.planner import Again, Planner, store_call
+from noodle_upgrade_runtime.patch.retiring import retire
 from noodle_upgrade_runtime.patch.returning import Bindings, Returning
 from noodle_upgrade_runtime.patch.state import MISSING, merge_names
 from noodle_upgrade_runtime.patch.surroundings import Effect, Item, effect_operations
@@ -110,6 +111,7 @@ class PatchPrepared:
             "operations": len(self._plan),
             "pairs": len(matching.pairs),
             "retired": [f"{_name(r.live)}: {r.reason}" for r in matching.retired],
+            "parted": [f"{p.name}: {p.reason}" for p in matching.parted],
             "outdated": {_name(cls): list(tables) for cls, tables in self._outdated.items()},
             "imported": {_name(cls): count for cls, count in self._imported.items()},
             "copied": {_name(cls): [one.attribute for one in copied] for cls, copied in self._copied.items()},
@@ -197,7 +199,8 @@ class PatchPrepared:
         matching = self._matching
         matching.blockers.clear()
         holders: list[Operation] = []
-        if matching.retired:
+        matching.blockers += matching.split
+        if matching.retired or matching.parted:
             ours = _ids_of(matching, self._worlds)
             holders = retire(matching, heap, lambda value: value is heap or id(value) in ours).operations
         planned = self._planner.plan(self._held_copies(heap))
@@ -321,7 +324,8 @@ class PatchPrepared:
         """Return what puts the new version in the place of the old one, complete at this moment."""
         if self._plan:
             with collector_paused():
-                self._plan = self._operations(tracked_with_tuples() if self._matching.retired else tracked())
+                with_tuples = self._matching.retired or self._matching.parted
+                self._plan = self._operations(tracked_with_tuples() if with_tuples else tracked())
                 trees = [str(change.new_tree) for change in self._changes]
                 self._bindings = Bindings(self._worlds.live.values(), trees)
         return self._plan
@@ -368,8 +372,8 @@ def _swap_entry(name: str, *, new: Any, old: Any) -> Operation:
 
 def _ids_of(matching: Matching, worlds: Worlds) -> set[int]:
     """Return the ids of our own records, which refer to everything that changes and must not be changed."""
-    records = matching.records()
-    return {id(held) for record in (*records, worlds.live) for held in (record, *_members(record))}
+    records = [*matching.records(), worlds.live, *worlds.hooks]
+    return {id(held) for record in records for held in (record, *_members(record))}
 
 
 def _members(record: Any) -> Sequence[Any]:
