@@ -22,6 +22,7 @@ from noodle_upgrade_runtime.patch.construction import outdated
 from noodle_upgrade_runtime.patch.copies import Copied, copied_tables, held_copies
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.fields import added_fields, removed_fields
+from noodle_upgrade_runtime.patch.filled import Filled
 from noodle_upgrade_runtime.patch.finders import counterparts, gone_operations
 from noodle_upgrade_runtime.patch.instances import (
     HOOK,
@@ -84,6 +85,7 @@ class PatchPrepared:
         self._load_again = load_again
         self._again: Again | None = None
         self._lazy: dict[type, list[str]] = {}
+        self._filled = Filled()
         self.sweeper: threading.Thread | None = None
         living, old, new = worlds.hooks
         with collector_paused():
@@ -139,7 +141,11 @@ class PatchPrepared:
         ]
 
     def went_back(self) -> tuple[str, ...]:
-        """Make instances that the new version made fit for the old one; say what could not be."""
+        """Make instances that the new version made fit for the old one; say what could not be.
+
+        Those that lived before get back what they had.
+        """
+        self._filled.take_back()
         if self._bindings is not None:
             self._bindings.bring_back()
         if not self._returning:
@@ -264,7 +270,7 @@ class PatchPrepared:
         if problem and not self._keeps_instances():
             self._matching.blockers.append(would_lack(cls, count, problem))
             return []
-        bound = lazy_fields(growth, migration)
+        bound = lazy_fields(growth, migration, self._filled)
         self._lazy.setdefault(cls, []).extend(n for n, value in bound.items() if isinstance(value, LazyField))
         calls = []
         for name, value in bound.items():
@@ -281,7 +287,7 @@ class PatchPrepared:
         def hook(instance: Any, *arguments: Any) -> None:
             getattr(instance, HOOK)(*arguments)
 
-        return Migration(hook, names, removed_fields(twin, new), (change.from_version, change.to_version))
+        return Migration(hook, names, removed_fields(twin, new), (change.from_version, change.to_version), self._filled)
 
     def _paths(self) -> list[Operation]:
         trees = [str(change.new_tree) for change in self._changes]
@@ -364,6 +370,7 @@ class PatchPrepared:
         """Let go of what only an undo needs."""
         self._plan = []
         self._bindings = None
+        self._filled.clear()
 
 
 def _swap_entry(name: str, *, new: Any, old: Any) -> Operation:
