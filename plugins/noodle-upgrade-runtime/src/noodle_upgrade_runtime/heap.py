@@ -14,7 +14,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["looking_seconds", "tracked", "tracked_with_tuples"]
+__all__ = ["looking_seconds", "tracked", "tracked_with_tuples", "untracked_in"]
 
 _BATCH = 256
 _SECONDS_PER_OBJECT = 2.5e-7
@@ -74,6 +74,29 @@ def tracked_with_tuples() -> list[Any]:
         seen.update(map(id, fresh))
         tuples += fresh
     return found + tuples
+
+
+def untracked_in(heap: list[Any]) -> list[Any]:
+    """Return the dicts and tuples in these objects that the collector does not track.
+
+    They hold nothing that it tracks; so only who looks for an `object()` or the like needs them.
+    """
+    seen: set[int] = set()
+    found: list[Any] = []
+    fresh = heap
+    while fresh:
+        fresh = list({id(one): one for one in _untracked(fresh) if id(one) not in seen}.values())
+        seen.update(map(id, fresh))
+        found += fresh
+    return found
+
+
+def _untracked(values: list[Any]) -> Iterable[Any]:
+    asked = [value for value in values if not isinstance(value, types.ModuleType)]
+    for start in range(0, len(asked), _BATCH):
+        for one in gc.get_referents(*asked[start : start + _BATCH]):
+            if type(one) in {dict, tuple} and not gc.is_tracked(one):
+                yield one
 
 
 def _tuples_in(values: list[Any]) -> Iterable[Any]:

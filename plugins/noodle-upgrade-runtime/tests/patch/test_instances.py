@@ -263,3 +263,33 @@ def test_a_field_that_such_a_method_takes_from_its_arguments_or_not_always_sets_
     with pytest.raises(SwapRefusedError, match="would lack size"):
         package.upgrade()
     del held
+
+
+def test_private_fields_that_both_versions_have_are_no_new_ones(package):
+    text = """
+    class C:
+        def __init__(self, size):
+            self.__size = size
+            self.__setup()
+        def __setup(self): self.__twice = self.__size * 2
+        def f(self): return (VERSION, self.__size, self.__twice)
+    """
+    module = package.load(text.replace("VERSION", "'old'"), text.replace("VERSION", "'new'"))
+    held = module.C(3)
+    package.upgrade()
+    assert held.f() == ("new", 3, 6)
+    package.rollback()
+    assert held.f() == ("old", 3, 6)
+
+
+def test_a_new_private_field_is_made_of_a_private_field_under_the_name_of_the_class_that_has_it(package):
+    module = package.load(
+        "class B:\n    def _more(self): self.__b = 1\n"
+        "class _C(B):\n    def __init__(self, size): self.__size = size; self._more()\n",
+        "class B:\n    def _more(self): self.__b = 1; self.__c = self.__b + 1\n    def c(self): return self.__c\n"
+        "class _C(B):\n    def __init__(self, size): self.__size = size; self.__double = self.__size * 2; self._more()\n"
+        "    def f(self): return (self.__double, self.c())\n",
+    )
+    held = module._C(3)
+    package.upgrade()
+    assert held.f() == (6, 2)

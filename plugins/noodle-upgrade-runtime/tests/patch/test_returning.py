@@ -1,6 +1,7 @@
 """Instances that the new version has made, after going back to the old one."""
 
 import importlib
+import weakref
 
 OLD = """
 _cache = {}
@@ -107,3 +108,80 @@ def test_what_a_reload_has_bound_since_is_gone_after_going_back_and_what_the_pro
     back(package)
     assert (module.f(), module.C().g(), module.C) == ("old", "old", old)
     assert module.patched is mine
+
+
+GROWING = """
+class C:
+    def __init__(self):
+        self.a = [1]
+        MORE
+class Slotted:
+    __slots__ = ("__dict__",)
+    def __init__(self):
+        self.a = 1
+        MORE
+"""
+
+
+def growing():
+    return GROWING.replace("MORE", "pass"), GROWING.replace("MORE", "self.b = [self.a]; self.c = {}; self.d = 0")
+
+
+def test_fields_that_were_filled_into_instances_go_with_the_version_that_brought_them(package):
+    module = package.load(*growing())
+    read, swept, own, mine = (module.C() for _ in range(4))
+    mine.c = "the user's"
+    package.upgrade()
+    assert read.b == [[1]]
+    package.prepared.settle()
+    package.prepared.sweeper.join()
+    made = module.C()
+    own.e = "the user's, later"
+    assert vars(swept).keys() == {"a", "b", "c"}
+    assert back(package) == ()
+    assert vars(read) == vars(swept) == {"a": [1]}
+    assert vars(own) == {"a": [1], "e": "the user's, later"}
+    assert vars(mine) == {"a": [1], "c": "the user's"}
+    assert made.a == [1]
+
+
+def test_fields_are_filled_anew_when_the_change_is_made_again(package):
+    module = package.load(*growing())
+    one = module.C()
+    package.upgrade()
+    assert one.b == [[1]]
+    back(package)
+    assert vars(one) == {"a": [1]}
+    package.again()
+    assert (one.b, one.d) == ([[1]], 0)
+    back(package)
+    assert vars(one) == {"a": [1]}
+
+
+def test_fields_that_a_class_has_migrated_itself_go_too(package):
+    module = package.load(
+        "class C:\n    def __init__(self): self.a = 1\n",
+        """
+        class C:
+            def __init__(self, b): self.b = b
+            def __noodle_migrate__(self, added, removed, values, old, new):
+                self.b = self.a + 1
+                del self.a
+        """,
+    )
+    one = module.C()
+    package.upgrade()
+    assert (one.b, vars(one)) == (2, {"b": 2})
+    back(package)
+    assert vars(one) == {"a": 1}
+
+
+def test_an_instance_that_nothing_else_holds_is_not_kept_for_going_back(package):
+    module = package.load(*growing())
+    one = module.C()
+    package.upgrade()
+    assert one.b
+    gone = weakref.ref(one)
+    del one
+    assert gone() is None
+    assert back(package) == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,5 +73,7 @@ def _forget_modules_of_suites() -> None:
     """Drop the modules of a suite that ran before: both have a `conftest`, and mostly the same names of files."""
     for name, module in list(sys.modules.items()):
         origin = str(getattr(module, "__file__", "") or "")
-        if any(origin.startswith(folder + os.sep) for folder in _suites):
+        # Tests that lie inside the package are imported from there, under names of their own.
+        is_test = bool(_suites) and "." not in name and re.fullmatch(r"conftest|test_.*|.*_test", Path(origin).stem)
+        if is_test or any(origin.startswith(folder + os.sep) for folder in _suites):
             del sys.modules[name]

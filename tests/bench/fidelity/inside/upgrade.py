@@ -80,7 +80,7 @@ class Upgrade:
             self.swap = RuntimeSwap(
                 [part],
                 versions={self.package: self.versions},
-                quiet=Quiet(top_levels=frozenset(self.tops)),
+                quiet=Quiet(names=change.names),
                 ledger={},
                 extra=note,
             )

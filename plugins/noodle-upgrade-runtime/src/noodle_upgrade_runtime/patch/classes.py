@@ -71,8 +71,8 @@ def effective_new(order: Iterable[type]) -> Any:
 
 def is_plain_new(value: Any) -> bool:
     """Return whether a `__new__` is one that `plain_new` made."""
-    code = getattr(getattr(value, "__func__", None), "__code__", None)
-    return code is not None and code is _PLAIN_NEW.__func__.__code__
+    function = value.__func__ if isinstance(value, staticmethod) else None
+    return isinstance(function, types.FunctionType) and function.__code__ is _PLAIN_NEW.__func__.__code__
 
 
 def metaclass_binds(cls: type, name: str) -> bool:

@@ -12,6 +12,8 @@ import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from noodle_upgrade_runtime.patch.functions import plain_function
+
 __all__ = ["outdated", "tables_of"]
 
 _CONSTRUCTORS = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
@@ -51,7 +53,7 @@ class _Walk:
             return
         self._seen.add(id(cls))
         for name in _CONSTRUCTORS:
-            function = _plain(getattr(cls, name, None))
+            function = plain_function(next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None))
             if function is not None:
                 yield from self._from_function(function, cls)
 
@@ -64,7 +66,7 @@ class _Walk:
             yield from self._from_value(f"{function.__module__}.{name}", function.__globals__[name], names)
         for name in names if cls is not None else ():
             value = next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None) if cls else None
-            method = _plain(value)
+            method = plain_function(value)
             if method is not None:
                 yield from self._from_function(method, cls)
             elif isinstance(value, _TABLES) and value:
@@ -83,18 +85,9 @@ class _Walk:
         elif isinstance(value, _TABLES) and value:
             yield name, _form(value, _DEEPEST)
 
-    def _ours(self, value: Any) -> bool:
+    def _ours(self, value: type | types.FunctionType) -> bool:
         module = getattr(value, "__module__", None)
         return isinstance(module, str) and module.partition(".")[0] == self._top
-
-
-def _plain(value: Any) -> types.FunctionType | None:
-    while not isinstance(value, types.FunctionType):
-        inner = getattr(value, "__func__", None) or getattr(value, "__wrapped__", None)
-        if inner is None or inner is value:
-            return None
-        value = inner
-    return value
 
 
 def _names(code: types.CodeType) -> Iterator[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from noodle_upgrade_runtime.operations import Call
+from noodle_upgrade_runtime.patch.becoming import become_calls, may_become
 from noodle_upgrade_runtime.patch.classes import paired_calls
 from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
 from noodle_upgrade_runtime.patch.pairing import own_items
@@ -138,15 +139,19 @@ def instance(planner: Planner, live: Any, staged: Any) -> None:
     if mine is not None and theirs is not None:
         for take in planner.merge(live, mine, theirs, instance_dict(base) or {}, where).takes:
             planner.store(mine, take.key, planner.present(take.value), f"{where}.{take.key}")
+    kind, moves = planner.image(type(staged)), planner.moves(live)
     slots, now = slot_values(staged), slot_values(live)
     for take in planner.merge(live, now, slots, slot_values(base), where).takes if slots else ():
-        descriptor = _slot(type(live), take.key)
+        # What moves with its class has done so by then.
+        descriptor = _slot(kind if moves else type(live), take.key)
         if descriptor is None or take.value is MISSING:
             continue
         do = (descriptor.__set__, live, planner.image(take.value))
         unset = take.key not in now
         undo = (descriptor.__delete__, live) if unset else (descriptor.__set__, live, now[take.key])
         planner.add(do, undo, f"{where}.{take.key}")
+    if kind is not type(live) and may_become(live, staged) and not moves:
+        planner.add(*become_calls(live, kind), f"the class of {where}")
 
 
 def _slot(cls: type, name: str) -> Any:

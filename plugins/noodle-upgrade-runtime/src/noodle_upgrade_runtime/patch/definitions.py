@@ -29,7 +29,7 @@ from noodle_upgrade_runtime.patch.state import MISSING
 if TYPE_CHECKING:
     from noodle_upgrade_runtime.patch.planner import Planner
 
-__all__ = ["FUNCTION_ATTRIBUTES", "HANDLERS", "replace"]
+__all__ = ["FUNCTION_ATTRIBUTES", "HANDLERS", "replace", "taken_off"]
 
 _FORCED = ("__spec__", "__loader__", "__cached__", "__file__", "__path__")
 _KEPT = frozenset({"__warningregistry__", "__builtins__"})
@@ -130,12 +130,25 @@ if sys.version_info >= (3, 12):
     FUNCTION_ATTRIBUTES.append("__type_params__")
 
 
-def replace(planner: Planner, live: types.FunctionType, staged: types.FunctionType) -> None:
+def taken_off(planner: Planner, live: Any, staged: Any) -> None:
+    """Plan for a function or a property of a class that gives way: it calls what takes its place."""
+    if isinstance(live, property):
+        _property(planner, live, staged)
+        for name in ("fget", "fset", "fdel"):
+            mine, theirs = getattr(live, name), getattr(staged, name)
+            if type(mine) is types.FunctionType and type(theirs) is types.FunctionType:
+                taken_off(planner, mine, theirs)
+    else:
+        # What it knows as its class (`super()`) is the one that gives way.
+        replace(planner, live, staged, passed_on=bool(live.__closure__))
+
+
+def replace(planner: Planner, live: types.FunctionType, staged: types.FunctionType, *, passed_on: bool = False) -> None:
     """Plan for a function whose names get another object: who holds the old one is passed on, or gets the same code."""
     name = f"{live.__module__}.{live.__qualname__}"
     image = planner.image(staged)
     code = image.__code__
-    same = code.co_freevars == live.__code__.co_freevars and image.__globals__ is live.__globals__
+    same = code.co_freevars == live.__code__.co_freevars and image.__globals__ is live.__globals__ and not passed_on
     wanted = code if same else forwarding_code(live.__code__, image)
     planner.closures.learn(live.__code__, code)
     others = [

@@ -17,6 +17,8 @@ from typing import Any
 
 from attrs import frozen
 
+from noodle_upgrade_runtime.patch.functions import plain_function
+
 __all__ = ["AddedField", "added_fields", "definition_of", "removed_fields"]
 
 _CONSTRUCTORS = ("__init__", "__post_init__", "__attrs_post_init__")
@@ -48,7 +50,7 @@ def added_fields(old: type, new: type, namespace: dict[str, Any]) -> tuple[Added
     known = assigned | {name for cls in old.__mro__ for name in vars(cls)} | {f.name for f in found}
     bound = {name for cls in new.__mro__ for name in vars(cls)}
     for constructor in _constructors(new):
-        for name, field in _from_source(constructor, new, known, namespace):
+        for name, field in _from_source(constructor, known, namespace):
             if name not in known and name not in bound:
                 known.add(name)
                 found.append(field)
@@ -69,11 +71,12 @@ def _own_mro(cls: type) -> list[type]:
 class _Builder:
     """A function that fills an instance: a constructor, or a method that one calls on its instance.
 
-    `certain` is whether it always runs, `bare` whether it is called without arguments: only then its parameters have
-    their defaults.
+    `owner` is the class that defines it, by whose name its private names are mangled. `certain` is whether it always
+    runs, `bare` whether it is called without arguments: only then its parameters have their defaults.
     """
 
     function: Any
+    owner: type
     certain: bool = True
     bare: bool = True
 
@@ -81,9 +84,9 @@ class _Builder:
 def _constructors(cls: type) -> Iterator[_Builder]:
     pending = []
     for name in _CONSTRUCTORS:
-        function = inspect.unwrap(vars(cls).get(name, object.__init__))
-        if isinstance(function, types.FunctionType):
-            pending.append(_Builder(function))
+        function = plain_function(vars(cls).get(name))
+        if function is not None:
+            pending.append(_Builder(function, cls))
     seen = set()
     while pending:
         builder = pending.pop(0)
@@ -102,12 +105,13 @@ def _called(builder: _Builder, cls: type) -> Iterator[_Builder]:
     certain = {id(statement.value) for statement in node.body if isinstance(statement, ast.Expr)}
     for call in ast.walk(node):
         match call:
-            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method)) if name == me:
-                found = next((vars(base)[method] for base in cls.__mro__ if method in vars(base)), None)
-                function = inspect.unwrap(found) if callable(found) else None
-                if isinstance(function, types.FunctionType) and function.__module__ == cls.__module__:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=written)) if name == me:
+                method = _mangled(written, builder.owner)
+                owner = next((base for base in cls.__mro__ if method in vars(base)), cls)
+                function = plain_function(vars(owner).get(method))
+                if function is not None and function.__module__ == cls.__module__:
                     always = builder.certain and id(call) in certain
-                    yield _Builder(function, always, builder.bare and not call.args and not call.keywords)
+                    yield _Builder(function, owner, always, builder.bare and not call.args and not call.keywords)
 
 
 # --- classes that declare their fields ---------------------------------------------------------------------------
@@ -177,10 +181,10 @@ def definition_of(function: types.FunctionType) -> ast.FunctionDef | None:
 def _assigned_anywhere(cls: type) -> Iterator[str]:
     """Yield the names that the methods of a class assign to their first parameter."""
     for value in vars(cls).values():
-        function = getattr(value, "__func__", getattr(value, "fget", value))
-        if isinstance(function, types.FunctionType) and function.__module__ == cls.__module__:
+        function = plain_function(value)
+        if function is not None and function.__module__ == cls.__module__:
             node = definition_of(function)
-            yield from (name for name, _, _ in _assignments(node)) if node is not None else ()
+            yield from (_mangled(name, cls) for name, _, _ in _assignments(node)) if node is not None else ()
     yield from getattr(cls, "__dataclass_fields__", ())
     yield from (attribute.name for attribute in getattr(cls, "__attrs_attrs__", ()))
 
@@ -208,10 +212,8 @@ def _assignments(node: ast.FunctionDef) -> Iterator[tuple[str, ast.expr | None, 
                         yield part.attr, None, False
 
 
-def _from_source(
-    builder: _Builder, cls: type, known: set[str], namespace: dict[str, Any]
-) -> Iterator[tuple[str, AddedField]]:
-    function = builder.function
+def _from_source(builder: _Builder, known: set[str], namespace: dict[str, Any]) -> Iterator[tuple[str, AddedField]]:
+    function, cls = builder.function, builder.owner
     node = definition_of(function)
     if node is None:
         return
@@ -221,7 +223,7 @@ def _from_source(
         if expression is None or not (certain and builder.certain):
             yield name, AddedField(name, problem="it is assigned under a condition", conditional=True)
             continue
-        problem = _missing_for(expression, node, builder, local, known | {written})
+        problem = _missing_for(expression, node, builder, local, known | {name})
         if problem:
             yield name, AddedField(name, problem=problem)
         elif isinstance(expression, ast.Constant) and isinstance(expression.value, _CONSTANTS):
@@ -232,7 +234,8 @@ def _from_source(
 
 def _mangled(name: str, cls: type) -> str:
     if name.startswith("__") and not name.endswith("__"):
-        return f"_{cls.__name__.lstrip('_')}{name}"
+        stripped = cls.__name__.lstrip("_")
+        return f"_{stripped}{name}" if stripped else name
     return name
 
 
@@ -255,7 +258,7 @@ def _missing_for(
         if isinstance(part, ast.Await | ast.Yield | ast.YieldFrom):
             return "it is awaited"
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == me:
-            if part.attr not in known:
+            if _mangled(part.attr, builder.owner) not in known:
                 return f"it needs self.{part.attr}"
         elif isinstance(part, ast.Name) and part.id != me and part.id not in inner:
             if part.id in parameters and part.id not in given:

@@ -38,11 +38,10 @@ def _fix_dict(translator: Translator, value: dict[Any, Any]) -> None:
         for (_, held), (key, image) in zip(items, images, strict=True):
             if held is not image:
                 dict.__setitem__(value, key, image)
-    factory = getattr(value, "default_factory", None)
-    if factory is not None and hasattr(type(value), "__missing__"):
-        image = translator.image(factory)
-        if image is not factory:
-            value.default_factory = image  # type: ignore[attr-defined]
+    if isinstance(value, collections.defaultdict):
+        image = translator.image(value.default_factory)
+        if image is not value.default_factory:
+            vars(collections.defaultdict)["default_factory"].__set__(value, image)
 
 
 def _store(value: dict[Any, Any], key: Any, held: Any) -> None:

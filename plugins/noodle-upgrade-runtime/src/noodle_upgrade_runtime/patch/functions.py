@@ -9,7 +9,9 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["born", "forwarding_code", "same_definition"]
+from noodle_upgrade_runtime.patch.correspondence import instance_dict
+
+__all__ = ["born", "forwarding_code", "plain_function", "same_definition"]
 
 _CAN_BE_BUILT = sys.version_info < (3, 13)
 """From 3.13 on calls of a function that `FunctionType` made are never specialised: only `def` makes a fast one."""
@@ -18,6 +20,23 @@ _CAN_BE_BUILT = sys.version_info < (3, 13)
 def same_definition(left: types.FunctionType, right: types.FunctionType) -> bool:
     """Return whether two functions have the same code and free variables; where their files lie does not count."""
     return left.__code__ == right.__code__ and left.__code__.co_freevars == right.__code__.co_freevars
+
+
+def plain_function(value: Any) -> types.FunctionType | None:
+    """Return the function in a method, a property or a decorated function; runs no code of the packages.
+
+    `inspect.unwrap` and `getattr` would: `six` has objects that import something whatever they are asked for.
+    """
+    seen: set[int] = set()
+    while id(value) not in seen:
+        seen.add(id(value))
+        if isinstance(value, staticmethod | classmethod | types.MethodType):
+            value = value.__func__
+        elif isinstance(value, property):
+            value = value.fget
+        else:
+            value = (instance_dict(value) or {}).get("__wrapped__", value)
+    return value if isinstance(value, types.FunctionType) else None
 
 
 def born(

@@ -15,7 +15,9 @@ from typing import Any
 from attrs import define, field, frozen
 
 from noodle_upgrade_runtime.heap import tracked
+from noodle_upgrade_runtime.patch.correspondence import instance_dict
 from noodle_upgrade_runtime.patch.fields import AddedField
+from noodle_upgrade_runtime.patch.filled import Filled
 
 __all__ = ["HOOK", "Growth", "LazyField", "Migration", "instances_of", "lazy_fields", "problem_of", "sweep"]
 
@@ -39,6 +41,7 @@ class Migration:
     added: tuple[str, ...]
     removed: tuple[str, ...]
     versions: tuple[str, str]
+    filled: Filled
     _under_way: set[int] = field(factory=set)
 
     def __call__(self, instance: Any) -> None:
@@ -47,8 +50,9 @@ class Migration:
             return
         self._under_way.add(id(instance))
         try:
-            values = dict(getattr(instance, "__dict__", {}))
+            values = dict(instance_dict(instance) or {})
             self.hook(instance, self.added, self.removed, values, *self.versions)
+            self.filled.changed(instance, values)
         finally:
             self._under_way.discard(id(instance))
 
@@ -59,7 +63,7 @@ class LazyField:
     Not a data descriptor: an instance that has the field never comes here. `lock` is shared by the fields of a class.
     """
 
-    __slots__ = ("_looking", "_make", "_migration", "lock", "name")
+    __slots__ = ("_filled", "_looking", "_make", "_migration", "lock", "name")
 
     def __init__(
         self,
@@ -68,11 +72,13 @@ class LazyField:
         *,
         make: Callable[[Any], Any] | None = None,
         migration: Migration | None = None,
+        filled: Filled | None = None,
     ) -> None:
         self.name = name
         self.lock = lock
         self._make = make
         self._migration = migration
+        self._filled = filled
         self._looking = False
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -91,6 +97,8 @@ class LazyField:
             if self._make is None:
                 raise AttributeError(f"{type(instance).__name__!r} object has no attribute {self.name!r}")
             value = self._make(instance)
+            if self._filled is not None:
+                self._filled.note(instance, self.name)
             # Not through the instance's __dict__: to make that slows every later read on 3.11 and 3.12.
             object.__setattr__(instance, self.name, value)
             return value
@@ -112,15 +120,15 @@ def problem_of(growth: Growth, migration: Migration | None) -> str:
     return ", ".join(problems)
 
 
-def lazy_fields(growth: Growth, migration: Migration | None) -> dict[str, Any]:
-    """Return what the class has to bind for each field: the value that all share, or what makes it."""
+def lazy_fields(growth: Growth, migration: Migration | None, filled: Filled) -> dict[str, Any]:
+    """Return what the class has to bind for each field: the value that all share, or what makes it, and notes it."""
     lock = threading.RLock()
     found: dict[str, Any] = {}
     for added in growth.fields:
         if added.same and migration is None:
             found[added.name] = added.same[0]
         elif migration is not None or not added.problem:
-            found[added.name] = LazyField(added.name, lock, make=added.make, migration=migration)
+            found[added.name] = LazyField(added.name, lock, make=added.make, migration=migration, filled=filled)
     return found
 
 

@@ -7,6 +7,7 @@ every other thread, and every other name, gets what it always got. Nothing is wr
 from __future__ import annotations
 
 import builtins
+import functools
 import importlib
 import importlib.machinery
 import importlib.metadata
@@ -20,12 +21,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Self
 
+from attrs import frozen
+
 from noodle_upgrade_core.errors import SwapRefusedError
 from noodle_upgrade_runtime.names import Names
+from noodle_upgrade_runtime.patch.finders import belongs, spec_by
+from noodle_upgrade_runtime.patch.surroundings import Item
+from noodle_upgrade_runtime.patch.views import ListView, ModulesView
 
 _bootstrap: Any = importlib._bootstrap  # noqa: SLF001 - the import system itself
 
-__all__ = ["Isolation", "ModulesView", "PrivateImports", "SourceReader", "search_path_of"]
+__all__ = ["Isolation", "PrivateImports", "SourceReader", "search_path_of"]
 
 
 class SourceReader(importlib.machinery.SourceFileLoader):
@@ -41,8 +47,9 @@ def search_path_of(module: ModuleType) -> list[str] | None:
     if spec is None:
         return None
     if spec.origin and spec.has_location:
+        # By its file, because `six` calls itself a package and is none.
         folder = Path(spec.origin).parent
-        found = [folder.parent if spec.submodule_search_locations is not None else folder]
+        found = [folder.parent if Path(spec.origin).stem == "__init__" else folder]
     elif spec.submodule_search_locations is not None:
         found = [Path(location).parent for location in spec.submodule_search_locations]
     else:
@@ -75,14 +82,20 @@ class PrivateImports:
     """One version of some packages: `homes` maps each of their names to the entries of `sys.path` where it is found.
 
     A name with dots lies in namespaces that others share. `modules` holds what has been imported so far, by public
-    name, views of such namespaces too; `own` only what is ours. `distributions` maps normalised distribution names to
-    the folder with their metadata.
+    name, views of such namespaces too; `own` only what is ours, with `aliases`: what its code has put into
+    `sys.modules` under names of others. `distributions` maps normalised distribution names to the folder with their
+    metadata.
     """
 
     def __init__(self, homes: Mapping[str, Sequence[str]], distributions: Mapping[str, str] | None = None) -> None:
         self.homes = {name: list(path) for name, path in homes.items()}
         self.distributions = dict(distributions or {})
         self.modules: dict[str, ModuleType] = {}
+        self.aliases: dict[str, Any] = {}
+        self.hooks: list[Item] = []
+        self.views: list[tuple[Any, Any]] = []
+        self.meta_path: list[Any] = []
+        self.known: frozenset[int] = frozenset()
         self.current = ""
         self._names = Names(self.homes)
         self._namespaces = self._names.namespaces() - self._names.roots
@@ -90,7 +103,7 @@ class PrivateImports:
     @property
     def own(self) -> dict[str, ModuleType]:
         """What has been imported, without the namespaces that others share."""
-        return {name: module for name, module in self.modules.items() if name not in self._namespaces}
+        return {name: module for name, module in self.modules.items() if name not in self._namespaces} | self.aliases
 
     def shared(self) -> dict[str, ModuleType]:
         """Return the views of namespaces that others share, by name."""
@@ -105,10 +118,29 @@ class PrivateImports:
         parent, _, _ = name.rpartition(".")
         if parent and (name not in self.homes or parent in self._names):
             path = getattr(self.load(parent), "__path__", None)
-            return None if path is None else importlib.machinery.PathFinder.find_spec(name, path)
+            return None if path is None else self._ask(name, path, path)
         if parent:
             self.load(parent)
-        return importlib.machinery.PathFinder.find_spec(name, self._folders(name))
+        return self._ask(name, self._folders(name), None)
+
+    def _ask(
+        self, name: str, folders: Sequence[str], path: Sequence[str] | None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Ask for a spec along the folders, and the finders that the loaded code has put before or behind that."""
+        before: list[Any] = []
+        behind: list[Any] = []
+        finders = before
+        for finder in list(self.meta_path):
+            if isinstance(finder, _Finder):
+                finders = behind
+            elif id(finder) not in self.known:
+                finders.append(finder)
+        asked = (
+            *(functools.partial(spec_by, finder, name, path) for finder in before),
+            functools.partial(importlib.machinery.PathFinder.find_spec, name, folders),
+            *(functools.partial(spec_by, finder, name, path) for finder in behind),
+        )
+        return next((spec for ask in asked if (spec := ask()) is not None), None)
 
     def _folders(self, name: str) -> list[str]:
         """Return the folders that a name is looked up in, without importing what is above it."""
@@ -146,9 +178,11 @@ class PrivateImports:
         return self._execute(name, spec)
 
     def _execute(self, name: str, spec: importlib.machinery.ModuleSpec) -> Any:
-        module = importlib.util.module_from_spec(spec)
+        if spec.loader is not None and not hasattr(spec.loader, "exec_module"):
+            return self._bind(name, _bootstrap._load_backward_compatible(spec))  # noqa: SLF001 - it puts it into our modules
+        module = _module_for(spec)
         parent, _, child = name.rpartition(".")
-        early = bool(parent) and child not in vars(self.modules[parent])
+        early = bool(parent) and child not in vars(self.modules[parent]) and not _is_foreign(self.modules[parent])
         if early:
             # In a circular import the interpreter would look the submodule up in the real sys.modules.
             setattr(self.modules[parent], child, module)
@@ -165,9 +199,14 @@ class PrivateImports:
         finally:
             spec._initializing = False  # type: ignore[attr-defined]  # noqa: SLF001 - likewise
         self.current = before
-        module = self.modules.pop(name)
+        return self._bind(name, self.modules.pop(name))
+
+    def _bind(self, name: str, module: Any) -> Any:
+        """Put a module that is complete behind all others, and into its parent."""
+        self.modules.pop(name, None)
         self.modules[name] = module
-        if parent:
+        parent, _, child = name.rpartition(".")
+        if parent and not _is_foreign(self.modules[parent]):
             setattr(self.modules[parent], child, module)
         return module
 
@@ -197,92 +236,22 @@ class PrivateImports:
                 setattr(module, name, self.modules[full])
 
 
-class ModulesView(dict[str, Any]):
-    """What `sys.modules` is while an isolation is open: the real one, but for one thread and the staged names.
+def _module_for(spec: importlib.machinery.ModuleSpec) -> Any:
+    """Return the module for a spec; one that is not new, as another name for a module of others, stays as it is."""
+    create = getattr(spec.loader, "create_module", None)
+    made = create(spec) if create is not None else None
+    if made is None:
+        made = ModuleType(spec.name)
+    if not _is_foreign(made):
+        _bootstrap._init_module_attrs(spec, made)  # noqa: SLF001 - what the import system does
+    return made
 
-    It goes on showing the real one for ever after, because somebody may have kept it.
-    """
 
-    def __init__(self, real: dict[str, Any], imports: PrivateImports, thread: int) -> None:
-        super().__init__()
-        self.real = real
-        self._imports: PrivateImports | None = imports
-        self._thread = thread
-
-    def close(self) -> None:
-        """Show the real modules to everybody from now on."""
-        self._imports = None
-
-    def _home(self, name: object) -> dict[str, Any]:
-        imports = self._imports
-        if imports is not None and threading.get_ident() == self._thread and imports.owns(name):
-            return imports.modules
-        return self.real
-
-    def _all(self) -> dict[str, Any]:
-        imports = self._imports
-        if imports is None or threading.get_ident() != self._thread:
-            return self.real
-        return {k: v for k, v in self.real.items() if not imports.owns(k)} | imports.modules
-
-    def __getitem__(self, name: str) -> Any:
-        return self._home(name)[name]
-
-    def __setitem__(self, name: str, module: Any) -> None:
-        self._home(name)[name] = module
-
-    def __delitem__(self, name: str) -> None:
-        del self._home(name)[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._home(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        return len(self._all())
-
-    def __repr__(self) -> str:
-        return repr(self._all())
-
-    def __eq__(self, other: object) -> bool:
-        return self._all() == other
-
-    __hash__ = None
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """As of a dict."""
-        return self._home(name).get(name, default)
-
-    def pop(self, name: str, *default: Any) -> Any:
-        """As of a dict."""
-        return self._home(name).pop(name, *default)
-
-    def setdefault(self, name: str, default: Any = None) -> Any:
-        """As of a dict."""
-        return self._home(name).setdefault(name, default)
-
-    def keys(self) -> Any:
-        """As of a dict."""
-        return self._all().keys()
-
-    def values(self) -> Any:
-        """As of a dict."""
-        return self._all().values()
-
-    def items(self) -> Any:
-        """As of a dict."""
-        return self._all().items()
-
-    def copy(self) -> dict[str, Any]:
-        """As of a dict."""
-        return dict(self._all())
-
-    def update(self, *others: Any, **names: Any) -> None:
-        """As of a dict."""
-        for name, module in dict(*others, **names).items():
-            self[name] = module
+def _is_foreign(module: Any) -> bool:
+    """Return whether a module is one of the process's, and not one of a private load."""
+    real = sys.modules.real if isinstance(sys.modules, ModulesView) else sys.modules
+    found = real.get(getattr(module, "__name__", ""))
+    return found is module or any(one is module for one in list(real.values()))
 
 
 class _Finder:
@@ -308,6 +277,25 @@ class _Finder:
             yield from importlib.metadata.MetadataPathFinder.find_distributions(inner)
 
 
+@frozen(kw_only=True, eq=False)
+class _Watched:
+    """A list of the process, and what stands for it while a version is loaded."""
+
+    name: str
+    real: list[Any]
+    private: list[Any]
+    before: list[Any]
+    view: ListView
+
+    def added(self) -> list[Item]:
+        """Return what the loaded code has put there, also where it has bound another list to the name."""
+        found = getattr(sys, self.name)
+        now = self.private if found is self.view else list(found)
+        known = set(map(id, self.before))
+        first = next((place for place, one in enumerate(now) if id(one) in known), 0)
+        return [Item(self.real, one, in_front=place < first) for place, one in enumerate(now) if id(one) not in known]
+
+
 class Isolation:
     """Shows a `PrivateImports` to the thread that opens it; `close` may be called from any thread, and twice."""
 
@@ -325,15 +313,30 @@ class Isolation:
         self._real_import = builtins.__import__
         self._real_gcd = _bootstrap._gcd_import  # noqa: SLF001 - importlib.import_module goes through it
         self._view = ModulesView(sys.modules, self._imports, thread)
-        self._finder = _Finder(self._imports, thread)
         self._import = _dispatcher(self._imports, thread, self._real_import)
         self._gcd = _gcd_dispatcher(self._imports, thread, self._real_gcd)
+        self._cached = set(sys.path_importer_cache)
+        self._lists = [self._list_for(name, thread) for name in ("meta_path", "path_hooks")]
         builtins.__import__ = self._import
         _bootstrap._gcd_import = self._gcd  # noqa: SLF001 - as above
-        sys.meta_path.insert(0, self._finder)
+        self._imports.views += [(self._view, self._view.real), *((one.view, one.real) for one in self._lists)]
+        for one in self._lists:
+            setattr(sys, one.name, one.view)
         sys.modules = self._view
         self._open = True
         return self
+
+    def _list_for(self, name: str, thread: int) -> _Watched:
+        """Return a list of the process with the one that the loaded code shall see: as it was before the package."""
+        real = getattr(sys, name)
+        foreign = [one for one in real if not belongs(one, self._imports.owns)]
+        private = list(foreign)
+        if name == "meta_path":
+            private.insert(0, _Finder(self._imports, thread))
+            self._imports.meta_path, self._imports.known = private, frozenset(map(id, foreign))
+        return _Watched(
+            name=name, real=real, private=private, before=list(private), view=ListView(real, private, thread)
+        )
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -351,8 +354,13 @@ class Isolation:
         if sys.modules is self._view:
             sys.modules = self._view.real
         self._view.close()
-        if self._finder in sys.meta_path:
-            sys.meta_path.remove(self._finder)
+        for one in self._lists:
+            self._imports.hooks += one.added()
+            setattr(sys, one.name, one.real)
+            one.view.close()
+        for path in set(sys.path_importer_cache) - self._cached:
+            # Made by whatever hooks the loaded code has put there; nobody misses what is only remembered.
+            sys.path_importer_cache.pop(path, None)
         Isolation._only_one.release()
 
     @property

@@ -1,32 +1,29 @@
 """Matching the staged version with the live one: what keeps its identity, what is replaced, what is retired.
 
 A class that CPython's layout rules do not let change in place is retired: a new class takes its names, whoever holds
-the old class is told, and its instances move where their layout allows it.
+the old class is told, and its instances move where their layout allows it. An object that a module or a class binds and
+that is of another class in the new version becomes an instance of that; where it cannot, whoever holds it is told, too.
 """
 
 from __future__ import annotations
 
-import inspect
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
 
-from noodle_upgrade_runtime.operations import Operation, Script
-from noodle_upgrade_runtime.patch.census import of_instances
-from noodle_upgrade_runtime.patch.classes import HEAP_TYPE, in_place_problem, own_slots
+from noodle_upgrade_runtime.patch.becoming import becoming_problem, is_plain, may_become, stands_for_itself
+from noodle_upgrade_runtime.patch.classes import in_place_problem
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.functions import same_definition
 from noodle_upgrade_runtime.patch.pairing import Pairing, own_items
-from noodle_upgrade_runtime.patch.references import Holders
 from noodle_upgrade_runtime.patch.translation import Translator
 
-__all__ = ["Matching", "Retired", "match", "retire", "staying", "unchanged"]
+__all__ = ["Matching", "Parted", "Retired", "match", "unchanged"]
 
 Modules = dict[str, types.ModuleType]
-
-_CLASS_OWN = frozenset({"__dict__", "__weakref__", "_abc_impl", "__abstractmethods__", "__slots__", "__qualname__"})
+Pair = tuple[Any, Any]
 
 
 @frozen
@@ -35,6 +32,16 @@ class Retired:
 
     live: type
     staged: type
+    reason: str
+
+
+@frozen
+class Parted:
+    """A live object that gives way to a staged one of another class, by the name that binds both, and why it does."""
+
+    live: Any
+    staged: Any
+    name: str
     reason: str
 
 
@@ -48,10 +55,15 @@ class Matching:
     replaced: list[tuple[Any, Any]]
     retired: list[Retired]
     pristine: dict[int, Any]
+    parted: list[Parted] = field(factory=list)
+    taken_off: list[Pair] = field(factory=list)
+    """Functions and properties of retired classes, each with its new counterpart."""
     moving: frozenset[int] = frozenset()
     """The ids of retired classes whose instances become instances of the new class."""
     warnings: list[str] = field(factory=list)
     blockers: list[str] = field(factory=list)
+    split: list[str] = field(factory=list)
+    """What stands against the change whatever lives: blockers that are found once."""
 
     def records(self) -> list[Any]:
         """Return the containers in which this and its parts remember objects of the program."""
@@ -59,7 +71,8 @@ class Matching:
             self.pairs,
             self.replaced,
             self.retired,
-            *(vars(entry) if hasattr(entry, "__dict__") else () for entry in self.retired),
+            self.parted,
+            self.taken_off,
             self.pristine,
             *self.links.records(),
             *self.translator.records(),
@@ -73,35 +86,78 @@ def match(
     *,
     made: Callable[[Any], bool],
     shared: Sequence[tuple[types.ModuleType, types.ModuleType]] = (),
+    views: Sequence[Pair] = (),
+    others: tuple[Sequence[Pair], Sequence[Pair]] = ((), ()),
 ) -> Matching:
-    """Match three loads of the same packages; `shared` are views of namespaces, each with the one it stands for."""
+    """Match three loads of the same packages; `shared` are views of namespaces, each with the one it stands for.
+
+    `views` are what stood for other objects of the process, each with its own. `others` belong together although no
+    name need bind them: live objects with those of the old version, and with those of the new one.
+    """
     base = Correspondence()
     for view, namespace in shared:
         base.link_modules(view, namespace)
+    for view, real in views:
+        base.link(view, real)
     first = Pairing(base, made=made, accepts=unchanged)
     first.modules(live, pristine)
+    for mine, private in others[0]:
+        first.offer(mine, private)
     known = first.live_ids()
     retired: dict[int, Retired] = {}
+    apart: dict[int, str] = {}
     while True:
         links = base.branch()
         second = Pairing(
             links,
             made=made,
-            accepts=_acceptor(known, frozenset(retired)),
+            accepts=_acceptor(known, frozenset(retired) | frozenset(apart)),
             replaces=_replacer(links),
+            becomes=may_become,
         )
         second.modules(live, staged)
+        for mine, private in others[1]:
+            second.offer(mine, private)
         translator = Translator(links, made=made)
         found = [
             Retired(old, new, problem)
             for old, new in second.pairs
             if isinstance(old, type) and (problem := in_place_problem(old, new, translator.image))
         ]
-        if not found:
+        fixed = {id(old): why for old, new in second.pairs if (why := becoming_problem(old, new, translator.image))}
+        if not found and not fixed:
             break
         retired |= {id(entry.live): entry for entry in found}
+        apart |= fixed
     twins = {id(old): private for old, private in first.pairs}
-    return Matching(links, translator, second.pairs, second.replaced, list(retired.values()), twins)
+    made_matching = Matching(links, translator, second.pairs, second.replaced, list(retired.values()), twins)
+    _part(made_matching, second.live_ids(), apart)
+    return made_matching
+
+
+def _part(matching: Matching, paired: set[int], problems: Mapping[int, str]) -> None:
+    """Find the objects that a name binds and that give way to an object of another class."""
+    twins, links = matching.pristine, matching.links
+    found: dict[int, Parted] = {}
+    for owner, staged in matching.pairs:
+        if not isinstance(owner, type | types.ModuleType) or id(owner) not in twins:
+            continue
+        mine, theirs, base = own_items(owner), own_items(staged), own_items(twins[id(owner)])
+        for name in mine.keys() & theirs.keys():
+            live, new = mine[name], theirs[name]
+            # The program may have bound something of its own.
+            ours = is_plain(live) and id(live) in twins and base.get(name, live) is twins[id(live)]
+            if not ours or id(live) in paired or links.alike(live, new):
+                continue
+            where = f"{owner.__module__}.{owner.__qualname__}" if isinstance(owner, type) else owner.__name__
+            reason = problems.get(id(live), f"it becomes {type(new).__qualname__}")
+            if not stands_for_itself(live, new):
+                matching.warnings.append(f"{where}.{name} is another object: who holds the old one goes on with it.")
+            elif not (id(live) in found and links.alike(found[id(live)].staged, new)):
+                if id(live) in found:
+                    matching.split.append(f"{found[id(live)].name} and {where}.{name} are not one any more.")
+                found[id(live)] = Parted(live, new, f"{where}.{name}", reason)
+    matching.parted += found.values()
 
 
 def _acceptor(known: set[int], retired: frozenset[int]) -> Callable[[Any, Any], bool]:
@@ -125,106 +181,3 @@ def _replacer(links: Correspondence) -> Callable[[Any, Any], bool]:
         )
 
     return replaces
-
-
-def retire(matching: Matching, heap: Sequence[Any], skip: Callable[[Any], bool]) -> Holders:
-    """Plan that the holders of retired classes hold the new ones, and that instances move."""
-    replacements: dict[int, tuple[Any, Any]] = {}
-    own: set[int] = set()
-    moving: set[int] = set()
-    for entry in matching.retired:
-        new = matching.translator.image(entry.staged)
-        _carry_over(matching, entry, new)
-        replacements[id(entry.live)] = (entry.live, new)
-        own |= _own_parts(entry.live)
-        instances = [value for value in heap if type(value) is entry.live]
-        problem = _moving_problem(entry.live, new, instances)
-        if not problem:
-            moving.add(id(entry.live))
-        elif instances:
-            _instances_stay(matching, entry, len(instances), problem)
-    matching.moving = frozenset(moving)
-    holders = Holders(replacements, skip=lambda value: id(value) in own or skip(value), moving=frozenset(moving))
-    holders.plan(heap)
-    matching.blockers += [f"{what} holds a class that cannot change in place." for what in holders.stuck]
-    return holders
-
-
-def _carry_over(matching: Matching, entry: Retired, new: type) -> None:
-    """Give the new class what the program has put into the one that it takes the place of; nobody sees it yet."""
-    twin, links = matching.pristine.get(id(entry.live)), matching.links
-    if not isinstance(twin, type):
-        return
-    skip = _CLASS_OWN | own_slots(entry.live) | own_slots(entry.staged)
-    base, staged = own_items(twin), own_items(new)
-    for name, value in own_items(entry.live).items():
-        if name in skip or (name in base and links.alike(value, base[name])):
-            continue
-        fresh = name in staged and not links.alike(value, staged[name])
-        if fresh and (name not in base or not links.alike(staged[name], base[name])):
-            cls = f"{entry.live.__module__}.{entry.live.__qualname__}"
-            matching.blockers.append(f"The program and the new version both changed {cls}.{name}.")
-            continue
-        type.__setattr__(new, name, value)
-
-
-def _moving_problem(old: type, new: type, instances: Sequence[Any]) -> str:
-    if not instances:
-        return "there are none"
-    first = instances[0]
-    move = Operation((object.__setattr__, first, "__class__", new), (object.__setattr__, first, "__class__", old))
-    try:
-        Script([move]).trial()
-    except TypeError as error:
-        return str(error)
-    return ""
-
-
-def _instances_stay(matching: Matching, entry: Retired, count: int, problem: str) -> None:
-    """Instances that cannot move go on with the old class, if the new version can use them as they are."""
-    if unfit := _unfit(entry, problem):
-        matching.blockers.append(of_instances(entry.live, count, unfit) + ".")
-    else:
-        what = f"stay instances of the old class ({entry.reason})."
-        matching.warnings.append(of_instances(entry.live, count, what))
-
-
-def _unfit(entry: Retired, problem: str) -> str:
-    lost = _public(entry.staged) - _public(entry.live)
-    if not lost:
-        return ""
-    missing = ", ".join(sorted(lost)[:5])
-    return f"cannot become instances of the new class ({entry.reason}; {problem}) and lack {missing}"
-
-
-def staying(matching: Matching, entry: Retired) -> str:
-    """Say what instances of a retired class would be if there were any that the new version could not work with."""
-    if inspect.isabstract(entry.live):
-        return ""
-    try:
-        # Only its layout counts: nothing that a constructor gives it.
-        sample = _layout_base(entry.live).__new__(entry.live)
-    except TypeError as error:
-        return _unfit(entry, str(error))
-    problem = _moving_problem(entry.live, matching.translator.image(entry.staged), [sample])
-    return _unfit(entry, problem) if problem else ""
-
-
-def _layout_base(cls: type) -> Any:
-    """Return the built-in class whose `__new__` makes an instance of this one."""
-    return next(base for base in cls.__mro__ if not base.__flags__ & HEAP_TYPE)
-
-
-def _public(cls: type) -> set[str]:
-    return {name for base in cls.__mro__ for name in vars(base) if not name.startswith("_")}
-
-
-def _own_parts(cls: type) -> set[int]:
-    """Return the ids of what makes up a class: it must go on referring to itself."""
-    found = {id(cls), id(cls.__mro__)}
-    for value in own_items(cls).values():
-        function = getattr(value, "__func__", value)
-        for part in (function, getattr(value, "fget", None), getattr(value, "fset", None)):
-            if isinstance(part, types.FunctionType):
-                found |= {id(part), id(part.__closure__), *map(id, part.__closure__ or ())}
-    return found

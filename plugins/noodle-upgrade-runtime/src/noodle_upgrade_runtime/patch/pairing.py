@@ -30,6 +30,7 @@ class Pairing:
 
     `accepts(live, private)` is asked for each pair of the same kind. `replaces(live, private)` says that a function
     will be replaced by a new object rather than keep its identity: it is paired in `replaced`, not linked.
+    `becomes(live, private)` says that an object which a module or a class binds may become one of another class.
     """
 
     def __init__(
@@ -39,13 +40,15 @@ class Pairing:
         made: Callable[[Any], bool],
         accepts: Callable[[Any, Any], bool],
         replaces: Callable[[Any, Any], bool] | None = None,
+        becomes: Callable[[Any, Any], bool] | None = None,
     ) -> None:
         self._links = links
         self._made = made
         self._accepts = accepts
         self._replaces = replaces
+        self._becomes = becomes
         self._taken: set[int] = set()
-        self._queue: collections.deque[Pair] = collections.deque()
+        self._queue: collections.deque[tuple[Any, Any, bool]] = collections.deque()
         self.pairs: list[Pair] = []
         self.replaced: list[Pair] = []
         self.images: dict[int, Any] = {}
@@ -57,28 +60,35 @@ class Pairing:
     def modules(self, live: dict[str, types.ModuleType], private: dict[str, types.ModuleType]) -> None:
         """Pair the modules of the same name, then everything below them."""
         for name, module in private.items():
-            if name in live:
-                self._link(live[name], module)
-                self._links.link(vars(module), vars(live[name]))
+            if name not in live or self._links.knows(module) or not self._made(module):
+                continue
+            if isinstance(module, types.ModuleType) and isinstance(live[name], types.ModuleType):
+                if id(live[name]) not in self._taken:
+                    self._link(live[name], module)
+            else:
+                self._queue.append((live[name], module, False))
         self._drain()
 
     def offer(self, live: Any, private: Any) -> None:
         """Pair two objects, if they are of one kind, and what is below them."""
-        self._queue.append((live, private))
+        self._queue.append((live, private, False))
         self._drain()
 
     def _drain(self) -> None:
         while self._queue:
-            live, private = self._queue.popleft()
-            if self._fits(live, private):
+            live, private, named = self._queue.popleft()
+            if self._fits(live, private, named=named):
                 self._link(live, private)
 
-    def _fits(self, live: Any, private: Any) -> bool:
+    def _fits(self, live: Any, private: Any, *, named: bool = False) -> bool:
         if live is private or not _can_pair(private) or isinstance(private, type) != isinstance(live, type):
             return False
         if id(live) in self._taken or self._links.knows(private) or not self._made(private):
             return False
-        return (isinstance(private, type) or self._same_kind(live, private)) and self._accepts(live, private)
+        fit = isinstance(private, type) or self._same_kind(live, private)
+        if not fit and named and self._becomes is not None:
+            fit = self._becomes(live, private)
+        return fit and self._accepts(live, private)
 
     def _same_kind(self, live: Any, private: Any) -> bool:
         kind, other = type(live), type(private)
@@ -95,9 +105,12 @@ class Pairing:
         self.pairs.append((live, private))
         if self._replaces is not None and type(private) is types.FunctionType and self._replaces(live, private):
             self.replaced.append((live, private))
+        elif isinstance(private, types.ModuleType):
+            self._links.link_modules(private, live)
         else:
             self._links.link(private, live)
-        self._queue.extend(_below(live, private))
+        named = isinstance(private, type | types.ModuleType)
+        self._queue.extend((mine, theirs, named) for mine, theirs in _below(live, private))
 
 
 _PAIRABLE = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,9 @@ class Again:
 
     links: Correspondence
     twins: Mapping[int, Any]
+
+
+_CONTAINERS = (dict, list, set, collections.deque)
 
 
 class Planner:
@@ -67,6 +71,8 @@ class Planner:
             self._pair(held, copied.staged)
         for live, staged in self._matching.replaced:
             definitions.replace(self, live, staged)
+        for live, staged in self._matching.taken_off:
+            definitions.taken_off(self, live, staged)
         self._touch_classes()
         self._matching.translator.finish()
         if self.conflicts:
@@ -107,6 +113,10 @@ class Planner:
         """Return the image of a staged value, or `MISSING` for what is absent."""
         return MISSING if value is MISSING else self.image(value)
 
+    def moves(self, live: Any) -> bool:
+        """Return whether an object moves to the class that takes the place of its own."""
+        return id(type(live)) in self._matching.moving
+
     def twin(self, live: Any) -> Any:
         """Return the pristine twin; where there is none the live object itself, as if nobody had changed it."""
         found = self._copies.get(id(live), MISSING)
@@ -117,6 +127,10 @@ class Planner:
     ) -> Merge:
         """Merge what `owner` binds; conflicts are noted, unless each import makes another value."""
         merged = merge_names(self.links, base, live, staged)
+        for take in merged.takes:
+            self._check_kept(
+                live.get(take.key, MISSING), base.get(take.key, MISSING), take.value, f"{where}.{take.key}"
+            )
         # What the program put into a copy of its own would be put over the new table, too, if it were made anew.
         for conflict in () if id(owner) in self._copies else merged.conflicts:
             # Where each import makes another value, the live one is this process's own, and stays.
@@ -126,6 +140,13 @@ class Planner:
             if other is None or again.links.alike(value, base.get(conflict.key, MISSING)):
                 self.conflicts.append(f"{where}.{conflict.key}")
         return merged
+
+    def _check_kept(self, live: Any, base: Any, staged: Any, name: str) -> None:
+        """Note a container that gives way to an object of another kind, with what the program has put into it."""
+        if staged is MISSING or not isinstance(live, _CONTAINERS) or self.links.canonical(base) is not live:
+            return
+        if self.links.canonical(staged) is not live and not self.links.contents_alike(live, base):
+            self.conflict(live, name)
 
     def conflict(self, live: Any, what: str) -> None:
         """Note that both sides changed a whole container, unless each import makes another one."""

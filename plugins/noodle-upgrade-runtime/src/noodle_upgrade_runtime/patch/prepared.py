@@ -22,6 +22,8 @@ from noodle_upgrade_runtime.patch.construction import outdated
 from noodle_upgrade_runtime.patch.copies import Copied, copied_tables, held_copies
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.fields import added_fields, removed_fields
+from noodle_upgrade_runtime.patch.filled import Filled
+from noodle_upgrade_runtime.patch.finders import counterparts, gone_operations
 from noodle_upgrade_runtime.patch.instances import (
     HOOK,
     Growth,
@@ -33,11 +35,12 @@ from noodle_upgrade_runtime.patch.instances import (
     sweep,
 )
 from noodle_upgrade_runtime.patch.inventory import Inventory
-from noodle_upgrade_runtime.patch.matching import Matching, match, retire, staying
+from noodle_upgrade_runtime.patch.matching import Matching, match
 from noodle_upgrade_runtime.patch.planner import Again, Planner, store_call
+from noodle_upgrade_runtime.patch.retiring import retire, staying
 from noodle_upgrade_runtime.patch.returning import Bindings, Returning
-from noodle_upgrade_runtime.patch.state import MISSING
-from noodle_upgrade_runtime.patch.surroundings import Effect, effect_operations
+from noodle_upgrade_runtime.patch.state import MISSING, merge_names
+from noodle_upgrade_runtime.patch.surroundings import Effect, Item, effect_operations
 
 __all__ = ["MECHANISM", "PatchPrepared", "Worlds"]
 
@@ -49,7 +52,8 @@ class Worlds:
     """The same packages three times: as they live, as the old version is when just imported, as the new one is.
 
     `inventory` says what the private loads made. `effects` is what importing the old and the new version does outside
-    of them. `shared` are views of namespaces that other components have modules in, each with the real one.
+    of them. `shared` are views of namespaces that other components have modules in, each with the real one. `hooks` is
+    what each has in the lists of the import system; `views` stood for such lists while a version was loaded.
     """
 
     live: dict[str, types.ModuleType]
@@ -58,6 +62,8 @@ class Worlds:
     inventory: Inventory
     effects: tuple[Sequence[Effect], Sequence[Effect]] = ((), ())
     shared: Sequence[tuple[types.ModuleType, types.ModuleType]] = ()
+    hooks: tuple[Sequence[Item], Sequence[Item], Sequence[Item]] = ((), (), ())
+    views: Sequence[tuple[Any, Any]] = ()
 
 
 class PatchPrepared:
@@ -79,10 +85,18 @@ class PatchPrepared:
         self._load_again = load_again
         self._again: Again | None = None
         self._lazy: dict[type, list[str]] = {}
+        self._filled = Filled()
         self.sweeper: threading.Thread | None = None
+        living, old, new = worlds.hooks
         with collector_paused():
             self._matching = matching = match(
-                worlds.live, worlds.pristine, worlds.staged, made=worlds.inventory.made, shared=worlds.shared
+                worlds.live,
+                worlds.pristine,
+                worlds.staged,
+                made=worlds.inventory.made,
+                shared=worlds.shared,
+                views=worlds.views,
+                others=(list(counterparts(living, old)), list(counterparts(living, new))),
             )
         self._planner = Planner(matching, self._import_again, CallVersions())
         self._returning = Returning(self._classes())
@@ -99,6 +113,7 @@ class PatchPrepared:
             "operations": len(self._plan),
             "pairs": len(matching.pairs),
             "retired": [f"{_name(r.live)}: {r.reason}" for r in matching.retired],
+            "parted": [f"{p.name}: {p.reason}" for p in matching.parted],
             "outdated": {_name(cls): list(tables) for cls, tables in self._outdated.items()},
             "imported": {_name(cls): count for cls, count in self._imported.items()},
             "copied": {_name(cls): [one.attribute for one in copied] for cls, copied in self._copied.items()},
@@ -126,7 +141,11 @@ class PatchPrepared:
         ]
 
     def went_back(self) -> tuple[str, ...]:
-        """Make instances that the new version made fit for the old one; say what could not be."""
+        """Make instances that the new version made fit for the old one; say what could not be.
+
+        Those that lived before get back what they had.
+        """
+        self._filled.take_back()
         if self._bindings is not None:
             self._bindings.bring_back()
         if not self._returning:
@@ -186,7 +205,8 @@ class PatchPrepared:
         matching = self._matching
         matching.blockers.clear()
         holders: list[Operation] = []
-        if matching.retired:
+        matching.blockers += matching.split
+        if matching.retired or matching.parted:
             ours = _ids_of(matching, self._worlds)
             holders = retire(matching, heap, lambda value: value is heap or id(value) in ours).operations
         planned = self._planner.plan(self._held_copies(heap))
@@ -198,11 +218,14 @@ class PatchPrepared:
         # An exit function that is registered and taken back leaves a gap: not for a trial.
         self._planner.untried += effects
         planned += effects
+        planned += gone_operations(*self._worlds.hooks, image=matching.translator.image)
         matching.translator.finish()
         kept = self._planner.closures.kept
         matching.warnings += [f"{name}, made by a call before, goes on as it is: {why}." for name, why in kept.items()]
+        modules = self._modules()
+        matching.translator.finish()
         refuse(matching.blockers)
-        return [*self._paths(), *self._modules(), *holders, *planned]
+        return [*self._paths(), *modules, *holders, *planned]
 
     def _grow(self, heap: Sequence[Any]) -> list[Operation]:
         """Plan that live instances get the fields that the new constructors would have given them."""
@@ -252,7 +275,7 @@ class PatchPrepared:
         if problem and not self._keeps_instances():
             self._matching.blockers.append(of_instances(cls, count, would_lack(problem)))
             return []
-        bound = lazy_fields(growth, migration)
+        bound = lazy_fields(growth, migration, self._filled)
         self._lazy.setdefault(cls, []).extend(n for n, value in bound.items() if isinstance(value, LazyField))
         calls = []
         for name, value in bound.items():
@@ -269,19 +292,30 @@ class PatchPrepared:
         def hook(instance: Any, *arguments: Any) -> None:
             getattr(instance, HOOK)(*arguments)
 
-        return Migration(hook, names, removed_fields(twin, new), (change.from_version, change.to_version))
+        return Migration(hook, names, removed_fields(twin, new), (change.from_version, change.to_version), self._filled)
 
     def _paths(self) -> list[Operation]:
         trees = [str(change.new_tree) for change in self._changes]
         return [Operation((sys.path.insert, 0, tree), (sys.path.remove, tree), "sys.path") for tree in trees]
 
     def _modules(self) -> list[Operation]:
-        """Modules that are new, and modules that are gone."""
-        live, staged = self._worlds.live, self._worlds.staged
-        come = {name: self._matching.translator.image(module) for name, module in staged.items() if name not in live}
-        gone = {name: module for name, module in live.items() if name not in staged}
+        """Modules that are new, modules that are gone, and other names for modules of others.
+
+        A module that both versions have keeps its identity: where it cannot, its holders would go on with the old one.
+        """
+        worlds, translator = self._worlds, self._matching.translator
+        merged = merge_names(self._matching.links, worlds.pristine, worlds.live, worlds.staged)
+        come = {take.key: translator.image(take.value) for take in merged.takes if take.value is not MISSING}
+        gone = {take.key: worlds.live[take.key] for take in merged.takes if take.value is MISSING}
+        torn = [name for name in come if name in worlds.live and worlds.inventory.made(worlds.pristine.get(name))]
+        self._matching.blockers += [
+            f"sys.modules[{name!r}] is an object of its own, which the new version makes anew." for name in torn
+        ]
+        self._matching.blockers += [
+            f"The program and the new version both put a module at {conflict.key}." for conflict in merged.conflicts
+        ]
         return [
-            *(_swap_entry(name, new=module, old=MISSING) for name, module in come.items()),
+            *(_swap_entry(name, new=module, old=sys.modules.get(name, MISSING)) for name, module in come.items()),
             *(_swap_entry(name, new=MISSING, old=module) for name, module in gone.items()),
             *self._in_namespaces(come, gone),
         ]
@@ -301,7 +335,8 @@ class PatchPrepared:
         """Return what puts the new version in the place of the old one, complete at this moment."""
         if self._plan:
             with collector_paused():
-                self._plan = self._operations(tracked_with_tuples() if self._matching.retired else tracked())
+                with_tuples = self._matching.retired or self._matching.parted
+                self._plan = self._operations(tracked_with_tuples() if with_tuples else tracked())
                 trees = [str(change.new_tree) for change in self._changes]
                 self._bindings = Bindings(self._worlds.live.values(), trees)
         return self._plan
@@ -340,6 +375,7 @@ class PatchPrepared:
         """Let go of what only an undo needs."""
         self._plan = []
         self._bindings = None
+        self._filled.clear()
 
 
 def _swap_entry(name: str, *, new: Any, old: Any) -> Operation:
@@ -348,8 +384,8 @@ def _swap_entry(name: str, *, new: Any, old: Any) -> Operation:
 
 def _ids_of(matching: Matching, worlds: Worlds) -> set[int]:
     """Return the ids of our own records, which refer to everything that changes and must not be changed."""
-    records = matching.records()
-    return {id(held) for record in (*records, worlds.live) for held in (record, *_members(record))}
+    records = [*matching.records(), worlds.live, *worlds.hooks]
+    return {id(held) for record in records for held in (record, *_members(record))}
 
 
 def _members(record: Any) -> Sequence[Any]:

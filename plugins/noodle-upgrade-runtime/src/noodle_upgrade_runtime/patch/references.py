@@ -6,6 +6,7 @@ in place, and what immutable holders (tuples, bound methods, aliases) keep of it
 
 from __future__ import annotations
 
+import collections
 import functools
 import gc
 import types
@@ -16,6 +17,7 @@ from typing import Any
 from noodle_upgrade_runtime.operations import Operation, held_for_undo
 from noodle_upgrade_runtime.patch.classes import bases_problem
 from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
+from noodle_upgrade_runtime.patch.weak import is_list_of_subclasses, renewed
 
 __all__ = ["Holders", "holders_of"]
 
@@ -45,7 +47,7 @@ class Holders:
     """Plans that every holder of an old object holds its replacement.
 
     `replacements` maps the id of an old object to (old, new); `moving` are the ids of classes whose instances become
-    instances of the replacement. What cannot be told another object is named in `stuck`.
+    instances of the replacement. What cannot be told another object is named in `stuck`, with the id of what it holds.
     """
 
     def __init__(
@@ -56,10 +58,24 @@ class Holders:
         moving: frozenset[int] = frozenset(),
     ) -> None:
         self._new = dict(replacements)
+        self.roots = [old for old, _ in replacements.values()]
         self._skip = skip
         self._moving = moving
         self.operations: list[Operation] = []
-        self.stuck: list[str] = []
+        self._causes = {old: old for old in replacements}
+        self.stuck: list[tuple[str, int]] = []
+        self._renew_references()
+
+    def _renew_references(self) -> None:
+        for old, new in list(self._new.values()):
+            for reference in weakref.getweakrefs(old):
+                made = renewed(reference, new)
+                self._causes[id(reference)] = id(old)
+                if made is None:
+                    kind = type(reference)
+                    self.stuck.append((f"an object of type {kind.__module__}.{kind.__qualname__}", id(old)))
+                else:
+                    self._new[id(reference)] = (reference, made)
 
     def plan(self, heap: Sequence[Any]) -> list[Operation]:
         """Return the operations; immutable holders are built again, and their holders in turn."""
@@ -75,6 +91,7 @@ class Holders:
                     continue
                 made = self._rebuild(holder)
                 if made is not None and id(holder) not in self._new:
+                    self._causes[id(holder)] = self._cause(holder)
                     self._new[id(holder)] = (holder, made)
                     rebuilt.add(id(holder))
                 elif made is None and id(holder) not in seen:
@@ -92,8 +109,9 @@ class Holders:
 
     def _rebuild(self, holder: Any) -> Any:
         kind = type(holder)
-        if kind is tuple:
-            return tuple([self.new(item) for item in holder])
+        if isinstance(holder, tuple) and id(kind) not in self._new and instance_dict(holder) is None:
+            items = tuple.__getitem__(holder, slice(None))
+            return tuple.__new__(kind, [self.new(item) for item in items])
         if kind is frozenset:
             return frozenset([self.new(item) for item in holder])
         if kind is types.MethodType:
@@ -105,17 +123,26 @@ class Holders:
         return None
 
     def _patch(self, holder: Any) -> None:
-        for kind, patch in _PATCH.items():
-            if isinstance(holder, kind):
-                patch(self, holder)
-                return
-        self._attributes(holder)
+        patch = next((patch for kind, patch in _PATCH.items() if isinstance(holder, kind)), None)
+        if patch is not None:
+            patch(self, holder)
+        if patch is None or type(holder) not in _PATCH:
+            self._attributes(holder, must=patch is None)
+
+    def _cause(self, holder: Any) -> int:
+        """Return the id of what a holder holds in the end, of all that gives way."""
+        return next(self._causes[id(held)] for held in gc.get_referents(holder) if id(held) in self._causes)
+
+    def refuse(self, holder: Any, what: str = "") -> None:
+        """Note a holder that cannot be told."""
+        kind = type(holder)
+        self.stuck.append((what or f"an object of type {kind.__module__}.{kind.__qualname__}", self._cause(holder)))
 
     def add(self, do: tuple[Any, ...], undo: tuple[Any, ...], subject: str) -> None:
         """Plan one call."""
         self.operations.append(Operation(do, undo, subject))
 
-    def _attributes(self, holder: Any) -> None:
+    def _attributes(self, holder: Any, *, must: bool) -> None:
         done = False
         own = instance_dict(holder)
         for name, value in list((own or {}).items()):
@@ -134,8 +161,8 @@ class Holders:
             # First of all its operations, because the others may be slots of the new class.
             self.add((object.__setattr__, holder, "__class__", new), (object.__setattr__, holder, "__class__", old), "")
             done = True
-        if not done and self.new(type(holder)) is type(holder):
-            self.stuck.append(f"an object of type {type(holder).__module__}.{type(holder).__qualname__}")
+        if must and not done and self.new(type(holder)) is type(holder):
+            self.refuse(holder)
 
 
 def _where(holder: Any, name: Any) -> str:
@@ -144,7 +171,18 @@ def _where(holder: Any, name: Any) -> str:
 
 def _dict(holders: Holders, holder: dict[Any, Any]) -> None:
     items = list(dict.items(holder))
+    if isinstance(holder, collections.defaultdict):
+        factory = holder.default_factory
+        if (made := holders.new(factory)) is not factory:
+            setter = vars(collections.defaultdict)["default_factory"].__set__
+            holders.add((setter, holder, made), (setter, holder, factory), "a mapping")
+    if any(is_list_of_subclasses(holder, old) for old in holders.roots):
+        return
     if any(holders.new(key) is not key for key, _ in items):
+        if isinstance(holder, collections.OrderedDict):
+            # It has an order of its own, which no single C call keeps for a key that changes.
+            holders.refuse(holder)
+            return
         fresh = {holders.new(key): holders.new(value) for key, value in items}
         old = dict(items)
         holders.add((id, None), (dict.update, holder, old), "a mapping")
@@ -162,6 +200,14 @@ def _list(holders: Holders, holder: list[Any]) -> None:
         new = holders.new(value)
         if new is not value:
             holders.add((list.__setitem__, holder, index, new), (list.__setitem__, holder, index, value), "a list")
+
+
+def _deque(holders: Holders, holder: collections.deque[Any]) -> None:
+    for index, value in enumerate(list(collections.deque.__iter__(holder))):
+        new = holders.new(value)
+        if new is not value:
+            store = collections.deque.__setitem__
+            holders.add((store, holder, index, new), (store, holder, index, value), "a queue")
 
 
 def _set(holders: Holders, holder: set[Any]) -> None:
@@ -193,7 +239,7 @@ def _type(holders: Holders, holder: type) -> None:
     if any(a is not b for a, b in zip(bases, new_bases, strict=True)):
         problem = bases_problem(holder, new_bases)
         if problem:
-            holders.stuck.append(f"class {holder.__module__}.{holder.__qualname__} ({problem})")
+            holders.refuse(holder, f"class {holder.__module__}.{holder.__qualname__} ({problem})")
             return
         holders.add(
             (type.__setattr__, holder, "__bases__", new_bases),
@@ -239,6 +285,7 @@ _PATCH: dict[Any, Callable[[Holders, Any], None]] = {
     dict: _dict,
     list: _list,
     set: _set,
+    collections.deque: _deque,
     property: _property,
     staticmethod: _wrapper,
     classmethod: _wrapper,

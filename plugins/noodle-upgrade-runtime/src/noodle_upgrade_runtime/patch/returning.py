@@ -68,6 +68,7 @@ class Bindings:
         self._bound = [
             (vars(module), name, value)
             for module in modules
+            if isinstance(module, types.ModuleType)
             for name, value in vars(module).items()
             if isinstance(value, types.FunctionType | type)
         ]

@@ -11,11 +11,12 @@ import traceback
 import types
 from collections.abc import Mapping, Sequence
 
-from noodle_upgrade_core.errors import StageError, UpgradeError
+from noodle_upgrade_core.errors import StageError, SwapRefusedError, UpgradeError
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import tracked_with_tuples
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
+from noodle_upgrade_runtime.patch.finders import hooks_of
 from noodle_upgrade_runtime.patch.inventory import Inventory
 from noodle_upgrade_runtime.patch.loading import Isolation, PrivateImports, search_path_of
 from noodle_upgrade_runtime.patch.matching import unchanged
@@ -28,12 +29,8 @@ __all__ = ["Staging", "is_native", "live_modules"]
 
 
 def live_modules(names: Names) -> dict[str, types.ModuleType]:
-    """Return the modules of some packages that are imported now, in the order of their import."""
-    return {
-        name: module
-        for name, module in list(sys.modules.items())
-        if name in names and isinstance(module, types.ModuleType)
-    }
+    """Return what `sys.modules` has of some packages now, in the order of their import."""
+    return {name: module for name, module in list(sys.modules.items()) if name in names and module is not None}
 
 
 class Staging:
@@ -100,17 +97,32 @@ class Staging:
         new_trees = {_normal(c.component.name): str(c.new_tree) for c in self.changes}
         outside = set(sys.modules)
         pristine = self._load(self._old_homes, names, self._old_trees)
+        self._check_complete(pristine)
         before = self._effects
         staged = self._load(new_homes, names, new_trees)
         self._spare(set(sys.modules) - outside)
+        # What the old version itself puts there under a name of others is its own; what the new one does is not.
+        aliased = {name: sys.modules[name] for name in pristine.aliases if name in sys.modules}
         return Worlds(
-            live=self._live,
+            live=self._live | aliased,
             pristine=pristine.own,
             staged=staged.own,
             shared=[*_shared(pristine), *_shared(staged)],
             inventory=self._inventory,
             effects=(before, self._effects),
+            hooks=(hooks_of([sys.meta_path, sys.path_hooks], staged.owns), pristine.hooks, staged.hooks),
+            views=[*pristine.views, *staged.views],
         )
+
+    def _check_complete(self, pristine: PrivateImports) -> None:
+        """Refuse when the old version cannot be imported again: nothing could be told apart, or keep its identity."""
+        roots = [root for change in self.changes for root in change.names]
+        lacking = [root for root in roots if root in self._live and root not in pristine.modules]
+        if lacking:
+            sentence = f"The running version of {', '.join(lacking)} is not found where it was imported from."
+            raise SwapRefusedError(
+                sentence, hint="Use the generation mechanism, or restart.", details={"blockers": [sentence]}
+            )
 
     def _spare(self, modules: set[str]) -> None:
         """Leave alone what was imported for the first time, but does not belong to what changes."""
@@ -128,7 +140,7 @@ class Staging:
                     _load_one(imports, name)
         finally:
             self._surroundings.restore()
-        self._effects = self._surroundings.effects
+        self._effects = [*self._surroundings.effects, *imports.hooks]
         return imports
 
     def _load_again(self, links: Correspondence) -> Again:

@@ -91,6 +91,8 @@ def _operations_for(effect: Effect, image: Callable[[Any], Any]) -> list[Operati
         return [Operation((dict.__setitem__, effect.mapping, key, value), undo, "a registry")]
     if isinstance(effect, Item):
         value = image(effect.value)
+        if any(value is one for one in effect.sequence):
+            return []
         place = 0 if effect.in_front else sys.maxsize
         operation = Operation(
             (list.insert, effect.sequence, place, value), (list.remove, effect.sequence, value), "a list"
@@ -188,7 +190,11 @@ class Surroundings:
         for item in added:
             self.effects.append(Item(sequence, item, in_front=sequence[0] is item))
             sequence.remove(item)
-        if added and sequence is warnings.filters:
+        now = set(map(id, sequence))
+        taken = [(place, item) for place, item in enumerate(before) if id(item) not in now and item not in sequence]
+        for place, item in taken:
+            sequence.insert(place, item)
+        if (added or taken) and sequence is warnings.filters:
             warnings._filters_mutated()  # type: ignore[attr-defined]  # noqa: SLF001 - it keeps caches of them
 
 
@@ -197,7 +203,8 @@ def _mappings() -> list[dict[Any, Any]]:
 
 
 def _lists() -> list[Any]:
-    return [sys.path, sys.meta_path, sys.path_hooks, warnings.filters, logging.root.handlers]
+    # Not the finders: an isolation shows the loaded code lists of its own.
+    return [sys.path, warnings.filters, logging.root.handlers]
 
 
 _HOOKS: tuple[tuple[Any, str], ...] = ((sys, "excepthook"), (sys, "displayhook"), (threading, "excepthook"))

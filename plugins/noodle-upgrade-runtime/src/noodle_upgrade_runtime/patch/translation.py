@@ -20,7 +20,7 @@ from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, Correspondence, instance_dict
 from noodle_upgrade_runtime.patch.fixing import fix
 from noodle_upgrade_runtime.patch.functions import born
-from noodle_upgrade_runtime.patch.loading import ModulesView
+from noodle_upgrade_runtime.patch.views import ModulesView
 
 __all__ = ["Translator"]
 

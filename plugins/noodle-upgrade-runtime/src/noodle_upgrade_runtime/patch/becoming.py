@@ -1,0 +1,57 @@
+"""Objects that become instances of another class where they are: sentinels, default settings, other singletons."""
+
+from __future__ import annotations
+
+import enum
+import types
+from collections.abc import Callable
+from typing import Any
+
+from noodle_upgrade_runtime.operations import Call, Operation, Script
+from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
+
+__all__ = ["become_calls", "becoming_problem", "is_plain", "may_become", "stands_for_itself"]
+
+_HEAP_TYPE = 1 << 9
+_set_class = vars(object)["__class__"].__set__
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether an object is nothing but an instance of Python classes, or an `object()`."""
+    order = type.__dict__["__mro__"].__get__(type(value))
+    # A class of C may be made at run time, too; then it has a base or a module that says so, or a trial fails.
+    return all(cls is object or cls.__flags__ & _HEAP_TYPE for cls in order) and not isinstance(
+        value, type | types.ModuleType
+    )
+
+
+def may_become(live: Any, staged: Any) -> bool:
+    """Return whether a live object may be paired with one of another class, as far as its kind goes."""
+    return is_plain(live) and is_plain(staged)
+
+
+def become_calls(live: Any, cls: type) -> tuple[Call, Call]:
+    """Return the call that makes an object an instance of `cls`, and its inverse."""
+    return (_set_class, live, cls), (_set_class, live, type(live))
+
+
+def becoming_problem(live: Any, staged: Any, image: Callable[[Any], Any]) -> str:
+    """Say why an object cannot become an instance of its counterpart's class, "" when it can, or is one already."""
+    if not may_become(live, staged):
+        return ""
+    wanted = image(type(staged))
+    if wanted is type(live):
+        return ""
+    try:
+        Script([Operation(*become_calls(live, wanted))]).trial()
+    except TypeError as error:
+        return str(error)
+    return ""
+
+
+def stands_for_itself(live: Any, staged: Any) -> bool:
+    """Return whether a new object surely means what the old one did: both are objects of their own, or mere signs."""
+    if is_plain(staged):
+        return True
+    bare = not instance_dict(live) and not slot_values(live)
+    return bare and isinstance(staged, type | str | enum.Enum)

@@ -1,0 +1,164 @@
+"""What gives way to a new object: classes and sentinels that cannot change in place, and who is told of it.
+
+Whoever holds the old object holds the new one from the commit on; instances of a class move where their layout allows.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from noodle_upgrade_runtime.heap import untracked_in
+from noodle_upgrade_runtime.operations import Operation, Script
+from noodle_upgrade_runtime.patch.census import of_instances
+from noodle_upgrade_runtime.patch.classes import HEAP_TYPE, own_slots
+from noodle_upgrade_runtime.patch.matching import Matching, Retired
+from noodle_upgrade_runtime.patch.pairing import own_items
+from noodle_upgrade_runtime.patch.references import Holders
+from noodle_upgrade_runtime.patch.weak import caches_of_abstract_classes
+
+__all__ = ["retire", "staying"]
+
+_CLASS_OWN = frozenset({"__dict__", "__weakref__", "_abc_impl", "__abstractmethods__", "__slots__", "__qualname__"})
+
+
+def retire(matching: Matching, heap: Sequence[Any], skip: Callable[[Any], bool]) -> Holders:
+    """Plan that the holders of what gives way hold what comes instead, and that instances move."""
+    replacements: dict[int, tuple[Any, Any]] = {}
+    reasons: dict[int, str] = {}
+    own: set[int] = set()
+    moving: set[int] = set()
+    matching.taken_off.clear()
+    for entry in matching.retired:
+        new = matching.translator.image(entry.staged)
+        _carry_over(matching, entry, new)
+        replacements[id(entry.live)] = (entry.live, new)
+        name = f"{entry.live.__module__}.{entry.live.__qualname__}"
+        reasons[id(entry.live)] = f"a class that cannot change in place: {name} ({entry.reason})"
+        own |= _own_parts(entry.live)
+        instances = [value for value in heap if type(value) is entry.live]
+        problem = _moving_problem(entry.live, new, instances)
+        if not problem:
+            moving.add(id(entry.live))
+        if not problem or not instances:
+            matching.taken_off += _taken_off(matching, entry)
+        else:
+            _instances_stay(matching, entry, len(instances), problem)
+    for parted in matching.parted:
+        replacements[id(parted.live)] = (parted.live, matching.translator.image(parted.staged))
+        reasons[id(parted.live)] = f"{parted.name}, which is another object in the new version ({parted.reason})"
+    matching.moving = frozenset(moving)
+    own |= caches_of_abstract_classes(heap)
+    holders = Holders(replacements, skip=lambda value: id(value) in own or skip(value), moving=frozenset(moving))
+    hidden = any(not gc.is_tracked(old) for old, _ in replacements.values())
+    holders.plan([*heap, *untracked_in(list(heap))] if hidden else heap)
+    matching.blockers += [f"{what} holds {reasons[cause]}." for what, cause in holders.stuck]
+    return holders
+
+
+def _taken_off(matching: Matching, entry: Retired) -> list[tuple[Any, Any]]:
+    """Return the functions and properties of a class with what takes their place: somebody may have taken them off it.
+
+    Not where instances stay: those go on with the class and its methods as they are.
+    """
+    twin = matching.pristine.get(id(entry.live))
+    if not isinstance(twin, type):
+        return []
+    found = []
+    base, staged = own_items(twin), own_items(entry.staged)
+    for name, value in own_items(entry.live).items():
+        parts = [_inner(one.get(name)) for one in (base, staged)]
+        mine = _inner(value)
+        if not isinstance(mine, types.FunctionType | property) or any(type(p) is not type(mine) for p in parts):
+            continue
+        if matching.links.alike(mine, parts[0]):
+            found.append((mine, parts[1]))
+    return found
+
+
+def _inner(value: Any) -> Any:
+    return value.__func__ if isinstance(value, staticmethod | classmethod) else value
+
+
+def _carry_over(matching: Matching, entry: Retired, new: type) -> None:
+    """Give the new class what the program has put into the one that it takes the place of; nobody sees it yet."""
+    twin, links = matching.pristine.get(id(entry.live)), matching.links
+    if not isinstance(twin, type):
+        return
+    skip = _CLASS_OWN | own_slots(entry.live) | own_slots(entry.staged)
+    base, staged = own_items(twin), own_items(new)
+    for name, value in own_items(entry.live).items():
+        if name in skip or (name in base and links.alike(value, base[name])):
+            continue
+        fresh = name in staged and not links.alike(value, staged[name])
+        if fresh and (name not in base or not links.alike(staged[name], base[name])):
+            cls = f"{entry.live.__module__}.{entry.live.__qualname__}"
+            matching.blockers.append(f"The program and the new version both changed {cls}.{name}.")
+            continue
+        type.__setattr__(new, name, value)
+
+
+def _moving_problem(old: type, new: type, instances: Sequence[Any]) -> str:
+    if not instances:
+        return "there are none"
+    first = instances[0]
+    move = Operation((object.__setattr__, first, "__class__", new), (object.__setattr__, first, "__class__", old))
+    try:
+        Script([move]).trial()
+    except TypeError as error:
+        return str(error)
+    return ""
+
+
+def _instances_stay(matching: Matching, entry: Retired, count: int, problem: str) -> None:
+    """Instances that cannot move go on with the old class, if the new version can use them as they are."""
+    if unfit := _unfit(entry, problem):
+        matching.blockers.append(of_instances(entry.live, count, unfit) + ".")
+    else:
+        what = f"stay instances of the old class ({entry.reason})."
+        matching.warnings.append(of_instances(entry.live, count, what))
+
+
+def _unfit(entry: Retired, problem: str) -> str:
+    lost = _public(entry.staged) - _public(entry.live)
+    if not lost:
+        return ""
+    missing = ", ".join(sorted(lost)[:5])
+    return f"cannot become instances of the new class ({entry.reason}; {problem}) and lack {missing}"
+
+
+def staying(matching: Matching, entry: Retired) -> str:
+    """Say what instances of a retired class would be if there were any that the new version could not work with."""
+    if inspect.isabstract(entry.live):
+        return ""
+    try:
+        # Only its layout counts: nothing that a constructor gives it.
+        sample = _layout_base(entry.live).__new__(entry.live)
+    except TypeError as error:
+        return _unfit(entry, str(error))
+    problem = _moving_problem(entry.live, matching.translator.image(entry.staged), [sample])
+    return _unfit(entry, problem) if problem else ""
+
+
+def _layout_base(cls: type) -> Any:
+    """Return the built-in class whose `__new__` makes an instance of this one."""
+    return next(base for base in cls.__mro__ if not base.__flags__ & HEAP_TYPE)
+
+
+def _public(cls: type) -> set[str]:
+    return {name for base in cls.__mro__ for name in vars(base) if not name.startswith("_")}
+
+
+def _own_parts(cls: type) -> set[int]:
+    """Return the ids of what makes up a class: it must go on referring to itself."""
+    found = {id(cls), id(cls.__mro__)}
+    for value in own_items(cls).values():
+        wrapped = isinstance(value, staticmethod | classmethod)
+        parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else ()
+        for part in parts or (value.__func__ if wrapped else value,):
+            if isinstance(part, types.FunctionType):
+                found |= {id(part), id(part.__closure__), *map(id, part.__closure__ or ())}
+    return found

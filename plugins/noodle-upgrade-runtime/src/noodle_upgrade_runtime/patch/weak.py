@@ -1,0 +1,51 @@
+"""Weak references to what gives way: nobody can change where one leads, but its holder can hold another one."""
+
+from __future__ import annotations
+
+import abc
+import gc
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["caches_of_abstract_classes", "is_list_of_subclasses", "renewed"]
+
+
+_dump: Any = vars(abc)["_get_dump"]
+"""There is no public way."""
+
+
+def renewed(reference: Any, new: Any) -> Any:
+    """Return a reference of the same kind to another object, None for a kind that is not known here."""
+    kind = type(reference)
+    if kind is weakref.ref:
+        return weakref.ref(new, reference.__callback__)
+    if kind is weakref.KeyedRef:
+        return weakref.KeyedRef(new, reference.__callback__, reference.key)
+    return None
+
+
+def is_list_of_subclasses(holder: Any, old: Any) -> bool:
+    """Return whether this is what a class knows its subclasses by, of which `old` is and stays one."""
+    if type(holder) is not dict:
+        return False
+    reference = dict.get(holder, id(old))
+    return type(reference) is weakref.ref and reference() is old
+
+
+def caches_of_abstract_classes(heap: Iterable[Any]) -> set[int]:
+    """Return the ids of the sets in which abstract classes remember their answers, and not what was registered.
+
+    Those hold for a time that only CPython knows: what it remembers of the old class stays true of that.
+    """
+    found: set[int] = set()
+    for value in heap:
+        if not issubclass(type(value), abc.ABCMeta) or "_abc_impl" not in (
+            own := type.__getattribute__(value, "__dict__")
+        ):
+            continue
+        sets = [held for held in gc.get_referents(own["_abc_impl"]) if type(held) is set]
+        registered = _dump(value)[0]
+        # Visited in the order of registry, cache and negative cache; what is not there yet is left out.
+        found.update(map(id, sets[1:] if registered else sets))
+    return found

@@ -1,0 +1,145 @@
+"""Classes that cannot change in place: who holds the old one holds the new one, or the change is refused by name."""
+
+from __future__ import annotations
+
+import abc
+import collections
+import functools
+import weakref
+from typing import NamedTuple
+
+import pytest
+
+from noodle_upgrade_core.errors import SwapRefusedError
+
+# Other slots, and a `__dict__` of its own: no layout that a class could change to.
+OLD = """
+class Base:
+    __slots__ = ("a",)
+class A:
+    __slots__ = ("a",)
+    def m(self): return ("old", type(self).__name__)
+    @property
+    def p(self): return "old"
+    @staticmethod
+    def s(): return "old"
+    @classmethod
+    def c(cls): return ("old", cls)
+    def parent(self): return ("old", super().__repr__()[:1])
+"""
+NEW = OLD.replace('"old"', '"new"').replace('__slots__ = ("a",)\n    def', '__slots__ = ("a", "b")\n    def')
+
+
+class Named(NamedTuple):
+    """A tuple with names."""
+
+    kind: object
+    other: object
+
+
+class Mine(dict):
+    """A dict with attributes."""
+
+
+HOLDERS = {
+    "a deque": (lambda a: collections.deque([1, a]), lambda h: h[1]),
+    "an ordered dict": (lambda a: collections.OrderedDict(x=1, a=a), lambda h: h["a"]),
+    "a default dict": (lambda a: collections.defaultdict(a), lambda h: h.default_factory),
+    "a named tuple": (lambda a: [Named(a, 1)], lambda h: h[0].kind),
+    "a named tuple inside": (lambda a: {"x": (Named([a], 1),)}, lambda h: h["x"][0].kind[0]),
+    "a dict of the user's": (lambda a: Mine(x=a), lambda h: h["x"]),
+    "an attribute of it": (lambda a: vars(m := Mine()).update(kind=a) or m, lambda h: h.kind),
+    "a mapping of keys": (lambda a: {a: 1}, lambda h: next(iter(h))),
+    "a weak reference": (lambda a: [weakref.ref(a)], lambda h: h[0]()),
+    "one with a callback": (lambda a: [weakref.ref(a, print)], lambda h: h[0]()),
+    "a weak set": (lambda a: weakref.WeakSet([a]), lambda h: next(iter(h))),
+    "weak keys": (lambda a: weakref.WeakKeyDictionary({a: 1}), lambda h: next(iter(h))),
+    "weak values": (lambda a: weakref.WeakValueDictionary(x=a), lambda h: h["x"]),
+}
+
+
+@pytest.mark.parametrize("what", HOLDERS)
+def test_a_holder_of_a_class_that_cannot_change_holds_the_new_one(package, what):
+    make, look = HOLDERS[what]
+    module = package.load(OLD, NEW)
+    holder = make(module.A)
+    was = id(module.A)
+    assert id(look(holder)) == was
+    package.upgrade()
+    assert package.prepared.evidence["retired"]
+    assert id(look(holder)) == id(module.A) != was
+    assert module.A().m() == ("new", "A")
+    package.rollback()
+    assert id(look(holder)) == id(module.A) == was
+
+
+def test_weak_keys_find_what_they_stand_for_and_let_go_of_it(package):
+    module = package.load(OLD, NEW)
+    known = weakref.WeakKeyDictionary({module.A: 1})
+    package.upgrade()
+    assert known[module.A] == 1
+    assert len(known) == 1
+    package.rollback()
+    assert known[module.A] == 1
+
+
+def test_what_an_abstract_class_and_a_generic_function_know_of_it_goes_over(package):
+    module = package.load(OLD, NEW)
+
+    class Abstract(abc.ABC):
+        @abc.abstractmethod
+        def nothing(self): ...
+
+    @functools.singledispatch
+    def ask(_):
+        return "anything"
+
+    Abstract.register(module.A)
+    ask.register(module.A)(lambda _: "an A")
+    assert ask(module.A()) == "an A"
+    package.upgrade()
+    assert isinstance(module.A(), Abstract)
+    assert ask(module.A()) == "an A"
+    package.rollback()
+    assert isinstance(module.A(), Abstract)
+    assert ask(module.A()) == "an A"
+    assert module.A in object.__subclasses__()
+
+
+def test_what_was_taken_off_the_class_before_gets_the_new_code(package):
+    module = package.load(OLD, NEW)
+    method, prop, static, parent = module.A.m, vars(module.A)["p"], module.A.s, module.A.parent
+    bound = [module.A.c]
+    package.upgrade()
+    one = module.A()
+    assert (method(one), prop.fget(one), static(), bound[0]()) == (("new", "A"), "new", "new", ("new", module.A))
+    assert prop.__get__(one) == "new"
+    assert parent(one) == ("new", "<")
+    package.rollback()
+    one = module.A()
+    assert (method(one), prop.fget(one), static()) == (("old", "A"), "old", "old")
+    assert parent(one) == ("old", "<")
+
+
+def test_a_holder_that_cannot_be_told_is_named_with_the_class_and_the_reason(package):
+    module = package.load(OLD, NEW)
+    held = iter((module.A,))
+    with pytest.raises(SwapRefusedError) as caught:
+        package.stage()
+    del held
+    (blocker,) = caught.value.details["blockers"]
+    assert blocker == (
+        "an object of type builtins.tuple_iterator holds a class that cannot change in place:"
+        f" {package.name}.A (it gains the slots b and its layout is fixed)."
+    )
+
+
+def test_a_weak_reference_of_a_kind_that_cannot_be_made_again_is_refused(package):
+    class Own(weakref.ref):
+        __slots__ = ("more",)
+
+    module = package.load(OLD, NEW)
+    held = Own(module.A)
+    with pytest.raises(SwapRefusedError, match=r"Own.*holds a class that cannot change in place"):
+        package.stage()
+    del held
