@@ -269,9 +269,7 @@ def test_what_cannot_be_written_is_said_in_one_line_with_the_reason(tmp_path, mo
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with (
         Path("/dev/full").open("w") as full,
-        noodle_process(
-            *words, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE
-        ) as process,
+        noodle_process(*words, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE) as process,
     ):
         assert process.stderr
         said = process.stderr.read()
@@ -316,6 +314,25 @@ def test_commands_options_components_and_ids_are_completed(program, tmp_path):
     assert "--json" in completed("noodle plan --", 2, tmp_path)
     assert completed("noodle rollback gr", 2, tmp_path) == ["greeter"]
     assert completed("noodle cancel ", 2, tmp_path) == ["up-1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["upgrade", "gr"], ["greeter"]),
+        (["upgrade", "greeter", ""], ["2.0", "1.10", "1.9", "1.0"]),
+        (["upgrade", "greeter", "1."], ["1.10", "1.9", "1.0"]),
+        (["plan", "--strategy", "gradual", "greeter", "2"], ["2.0"]),
+        (["plan", "greeter", "2.0", "en"], ["engine"]),
+        (["plan", "greeter==2.0", "en"], ["engine"]),
+        (["plan", "greeter==1.1"], ["greeter==1.10"]),
+        (["plan", "greeter", "==", "1.1"], ["1.10"]),
+        (["plan", "greeter", "=="], ["==2.0", "==1.10", "==1.9", "==1.0"]),
+        (["plan", "nobody", ""], []),
+    ],
+)
+def test_a_version_is_completed_by_those_that_the_program_can_list(program, tmp_path, words, found):
+    assert completed("noodle " + " ".join(words), len(words), tmp_path) == found
 
 
 def test_completion_without_a_program_is_empty_and_silent(tmp_path):

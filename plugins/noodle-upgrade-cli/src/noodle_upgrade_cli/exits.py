@@ -33,7 +33,7 @@ MEANINGS: Mapping[Exit, str] = {
         "refused before anything changed: validation, verdict, decision, staging, time, busy, switched off, full disk"
     ),
     Exit.WAITING: "started, and waits for `noodle approve`",
-    Exit.PROBLEMS: "a check (doctor, plugins doctor, stack check) found problems, or the journal is damaged (status)",
+    Exit.PROBLEMS: "a check (doctor, plugins doctor, stack check) found problems, or the journal is damaged",
     Exit.NOTHING_TO_DO: "nothing was done: the version that was asked for runs already",
     Exit.INTERRUPTED: "interrupted, or the question was answered with no",
     Exit.BROKEN_PIPE: "whoever read the output went away",
@@ -53,6 +53,7 @@ _BY_CODE: Mapping[str, Exit] = {
     "decision": Exit.REFUSED,
     "dependency": Exit.REFUSED,
     "driver": Exit.USAGE,
+    "journal.corrupt": Exit.PROBLEMS,
     "journal.full": Exit.REFUSED,
     "journal.lease_held": Exit.REFUSED,
     "journal.lease_lost": Exit.REFUSED,
