@@ -80,7 +80,7 @@ def live(service):
         ((["acme_nothing", NEW]), 2, "component.unknown"),
         (([GREETING, "9.9"]), 2, "version.unknown"),
         (([GREETING, "new"]), 2, "version.invalid"),
-        (([GREETING, OLD]), 2, "request.invalid"),
+        (([GREETING, OLD]), 7, "version.running"),
         (([GREETING, NEW, "--current", "1.5"]), 4, "version.mismatch"),
         (([GREETING, NEW, "--constraint", "<2"]), 4, "constraint.unmet"),
         (([GREETING, NEW, "--constraint", "under 2"]), 2, "version.invalid"),
@@ -597,13 +597,13 @@ def test_state_moves_there_and_back(counting):
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 def test_a_version_that_cannot_take_the_state_over_is_refused_and_the_state_stays(counting, version):
     ran = counting.noodle("upgrade", "tally", version, "--yes", "--json")
-    assert (ran.code, ran.error) == (1, "stage.migration"), ran
+    assert (ran.code, ran.error) == (4, "stage.migration"), ran
     assert ran.json["result"]["phase"] == "aborted"
     assert counting.ask()["parts"] == ["1.0: 2"]
 
 
 def test_a_version_that_was_refused_does_not_run_after_a_restart(counting):
-    assert counting.noodle("upgrade", "tally", "1.3", "--yes").code == 1
+    assert counting.noodle("upgrade", "tally", "1.3", "--yes").code == 4
     counting.kill()
     counting.start()
     assert counting.ask()["parts"] == ["1.0: 1"]

@@ -197,6 +197,7 @@ def test_every_error_of_the_core_has_an_exit_code_that_is_in_the_table():
         ({"phase": "aborted", "error": {"code": "of.tomorrow"}}, Exit.REFUSED),
         ({"phase": "aborted", "error": {"code": "upgrade.cancelled"}}, Exit.FAILED),
         ({"phase": "aborted", "error": {"code": "internal"}}, Exit.FAILED),
+        ({"phase": "aborted", "error": {"code": "journal.failed"}}, Exit.FAILED),
         ({"phase": "rolled_back", "error": {"code": "upgrade.timeout"}}, Exit.FAILED),
         ({"phase": "aborted", "error": {"code": "decision.approval_required"}}, Exit.REFUSED),
         ({"phase": "rejected", "error": {"code": "validation.failed"}}, Exit.REFUSED),

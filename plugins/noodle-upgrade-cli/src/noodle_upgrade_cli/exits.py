@@ -75,8 +75,9 @@ _BY_CODE: Mapping[str, Exit] = {
     "version.mismatch": Exit.REFUSED,
     "version.running": Exit.NOTHING_TO_DO,
 }
-# Somebody stopped it, or it is a defect: nothing changed, and yet it is no answer to what was asked for.
-_FAILED_ANYWAY = frozenset({"upgrade.cancelled", "internal"})
+# Somebody stopped it, it is a defect, or what the journal holds is known after a restart only: no answer to what was
+# asked for, although nothing moved.
+_FAILED_ANYWAY = frozenset({"internal", "journal.corrupt", "journal.failed", "journal.invariant", "upgrade.cancelled"})
 
 
 def exit_of(code: str) -> Exit:
