@@ -97,7 +97,7 @@ def damage(journal: Journal) -> tuple[Finding, ...]:
         Finding(
             severity=Severity.ERROR,
             code=JournalCorruptError.code,
-            message=f"The journal's file is damaged: {'; '.join(problems)}.",
+            message=f"The journal's file is damaged: {'; '.join(' '.join(one.split()) for one in problems)}.",
             subject="journal",
             hint="Put a backup in its place, or move it away to begin anew with what the environment provides.",
             source="doctor",

@@ -210,7 +210,14 @@ class Upgrader:
                 if one.artifact is not None:
                     self.store.verify(one.artifact.digest)
             except UpgradeError as error:
-                findings.append(evolve(finding_of(error), subject=one.component_name))
+                name = f"{one.component_name} {one.version}"
+                findings.append(
+                    evolve(
+                        finding_of(error, subject=one.component_name),
+                        message=f"{name} is not brought back, what the environment provides runs: {error.message}",
+                        hint=f"Fetch it again: `noodle upgrade {name}`.",
+                    )
+                )
             else:
                 whole.append(one)
         return tuple(whole), findings

@@ -81,7 +81,7 @@ def live(service):
         ((["acme_nothing", NEW]), 2, "component.unknown"),
         (([GREETING, "9.9"]), 2, "version.unknown"),
         (([GREETING, "new"]), 2, "version.invalid"),
-        (([GREETING, OLD]), 2, "request.invalid"),
+        (([GREETING, OLD]), 7, "version.running"),
         (([GREETING, NEW, "--current", "1.5"]), 4, "version.mismatch"),
         (([GREETING, NEW, "--constraint", "<2"]), 4, "constraint.unmet"),
         (([GREETING, NEW, "--constraint", "under 2"]), 2, "version.invalid"),

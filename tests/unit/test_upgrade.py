@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import json
+import shutil
 import sqlite3
 
 import pytest
@@ -1319,5 +1320,21 @@ def test_the_versions_that_could_be_had_are_listed_newest_last(folder):
             assert await upgrader.list_versions("LAMP") == ("0.9", "1.0", "1.1", "2.0", "13.0")
             with pytest.raises(e.ComponentUnknownError):
                 await upgrader.list_versions("lump")
+
+    run(story())
+
+
+def test_a_start_says_how_a_version_whose_bytes_are_lost_is_had_again(folder, caplog):
+    async def story():
+        async with opened(folder) as upgrader:
+            assert (await upgrader.upgrade(await upgrader.plan(ask()))).success
+        shutil.rmtree(folder / "state" / "store")
+        async with opened(folder) as upgrader:
+            assert "lamp 1.1 is not brought back, what the environment provides runs" in caplog.text
+            assert "Fetch it again: `noodle upgrade lamp 1.1`." in caplog.text
+            assert (await upgrader.upgrade(await upgrader.plan(ask()))).success
+            assert await upgrader.doctor() == ()
+        async with opened(folder) as upgrader:
+            assert upgrader.shelf.versions["lamp"] == "1.1"
 
     run(story())

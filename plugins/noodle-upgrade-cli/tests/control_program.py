@@ -171,6 +171,7 @@ class Program:
         routes = [
             Route("/v1/health", self._health),
             Route("/v1/components", self._components),
+            Route("/v1/versions", self._versions),
             Route("/v1/plans", self._plan, methods=["POST"]),
             Route("/v1/upgrades", self._start, methods=["POST"]),
             Route("/v1/upgrades/{id}", self._upgrade),
@@ -200,6 +201,13 @@ class Program:
 
     async def _components(self, request: Request) -> Response:
         return await self._seen(request) or JSONResponse({"components": self.components})
+
+    async def _versions(self, request: Request) -> Response:
+        if (early := await self._seen(request)) is not None:
+            return early
+        if request.query_params["component"] != "greeter":
+            return refusal(404, "component.unknown", "No such component.")
+        return JSONResponse({"versions": ["1.0", "1.9", "1.10", "2.0"]})
 
     async def _plan(self, request: Request) -> Response:
         if (early := await self._seen(request)) is not None:

@@ -92,6 +92,19 @@ def test_history_without_upgrades_says_so(noodle, program):
     assert [noodle("history", "--limit", limit).code for limit in ("0", "1", "1000", "1001")] == [2, 0, 0, 2]
 
 
+def test_a_status_says_that_the_journal_is_damaged_and_ends_with_6(noodle, program):
+    finding = {
+        "severity": "error", "code": "journal.corrupt", "message": "The journal's file is damaged.",
+        "subject": "journal", "hint": "Put a backup in its place.",
+    }  # fmt: skip
+    status = {"enabled": True, "active": [], "findings": [finding], "total": 0}
+    program.answers["/v1/status"] = lambda: JSONResponse(status)
+    ran = noodle("status")
+    assert ran.code == 6
+    assert "The journal's file is damaged. Put a backup in its place." in ran.out
+    assert (noodle("status", "--json").code, noodle("status", "--json").json) == (6, status)
+
+
 def test_rollback_points_are_listed(noodle, program):
     program.points = [
         {

@@ -197,6 +197,7 @@ def test_every_error_of_the_core_has_an_exit_code_that_is_in_the_table():
         ({"phase": "aborted", "error": {"code": "of.tomorrow"}}, Exit.REFUSED),
         ({"phase": "aborted", "error": {"code": "upgrade.cancelled"}}, Exit.FAILED),
         ({"phase": "aborted", "error": {"code": "internal"}}, Exit.FAILED),
+        ({"phase": "aborted", "error": {"code": "journal.failed"}}, Exit.FAILED),
         ({"phase": "rolled_back", "error": {"code": "upgrade.timeout"}}, Exit.FAILED),
         ({"phase": "aborted", "error": {"code": "decision.approval_required"}}, Exit.REFUSED),
         ({"phase": "rejected", "error": {"code": "validation.failed"}}, Exit.REFUSED),
@@ -314,6 +315,25 @@ def test_commands_options_components_and_ids_are_completed(program, tmp_path):
     assert "--json" in completed("noodle plan --", 2, tmp_path)
     assert completed("noodle rollback gr", 2, tmp_path) == ["greeter"]
     assert completed("noodle cancel ", 2, tmp_path) == ["up-1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["upgrade", "gr"], ["greeter"]),
+        (["upgrade", "greeter", ""], ["2.0", "1.10", "1.9", "1.0"]),
+        (["upgrade", "greeter", "1."], ["1.10", "1.9", "1.0"]),
+        (["plan", "--strategy", "gradual", "greeter", "2"], ["2.0"]),
+        (["plan", "greeter", "2.0", "en"], ["engine"]),
+        (["plan", "greeter==2.0", "en"], ["engine"]),
+        (["plan", "greeter==1.1"], ["greeter==1.10"]),
+        (["plan", "greeter", "==", "1.1"], ["1.10"]),
+        (["plan", "greeter", "=="], ["==2.0", "==1.10", "==1.9", "==1.0"]),
+        (["plan", "nobody", ""], []),
+    ],
+)
+def test_a_version_is_completed_by_those_that_the_program_can_list(program, tmp_path, words, found):
+    assert completed("noodle " + " ".join(words), len(words), tmp_path) == found
 
 
 def test_completion_without_a_program_is_empty_and_silent(tmp_path):

@@ -29,6 +29,18 @@ def test_components_are_those_that_run_now(shop):
     assert found == {"lamp": "1.0", "book": "2.0"}
 
 
+def test_the_versions_of_a_component_are_listed_without_an_index(shop):
+    assert good(shop.get("versions", params={"component": "lamp"})) == {"versions": ["1.0", "1.1", "2.0", "13.0"]}
+    assert refused(shop.get("versions", params={"component": "lmap"}), 404)["code"] == "component.unknown"
+
+
+def test_a_plan_to_what_runs_already_is_a_conflict_that_names_it(shop):
+    asked = [{"component_name": "lamp", "target_version": "1.0"}]
+    error = refused(shop.post("plans", {"requests": asked}), 409)
+    assert error["code"] == "version.running"
+    assert (error["details"]["running"], error["details"]["target"]) == ("1.0", "1.0")
+
+
 def test_a_plan_is_shown_whole_and_changes_nothing(shop):
     made = shop.plan()
     plan = from_wire(UpgradePlan, made["plan"])

@@ -124,6 +124,40 @@ def test_an_application_is_served_and_controlled_until_it_is_asked_to_end(folder
     assert not [file for file in (folder / ".noodle").iterdir() if file.name.startswith("control")]
 
 
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("service:app", "service:app is an application already. Leave --factory out."),
+        ("service:wsgi", "service:wsgi is an application already. Leave --factory out."),
+        ("service:Holder.app", "service:Holder.app is an application already. Leave --factory out."),
+        ("service:one", "service:one needs an argument that nobody gives it: 'name'."),
+        ("service:number", "service:number is of type int, and cannot be called."),
+    ],
+)
+def test_what_is_no_factory_is_not_called_and_told_what_it_is(folder, target, words):
+    (folder / "service.py").write_text(SERVICE + "\ndef one(name, more=1):\n    raise SystemExit('called')\n")
+    said = finished(target, "--factory", "--port", "0")
+    assert said.returncode == 2, said
+    assert words in " ".join(said.stderr.split())
+    assert "Traceback" not in said.stderr
+
+
+def test_what_a_factory_raises_is_the_programs_own_failure(folder):
+    (folder / "service.py").write_text("def make():\n    raise TypeError('not today')\n")
+    said = finished("service:make", "--factory", "--port", "0")
+    assert said.returncode == 1
+    assert "TypeError: not today" in said.stderr
+
+
+def test_a_driver_that_is_not_there_keeps_a_program_from_starting_as_any_wrong_setting(folder):
+    (folder / "noodle.toml").write_text('[stack]\ndecider = "unanimos"\n')
+    said = finished("service:app", "--port", "0")
+    assert said.returncode == 2
+    assert "stack.decider cannot be used: no decider 'unanimos'" in said.stderr
+    assert "Did you mean 'unanimous'?" in said.stderr
+    assert "Traceback" not in said.stderr
+
+
 def test_a_request_under_way_is_answered_before_the_end(folder):
     with Hosted("service:app", "--port", "0") as hosted:
         url = httpx.URL(hosted.url)

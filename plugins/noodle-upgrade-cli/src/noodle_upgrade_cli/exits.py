@@ -33,7 +33,7 @@ MEANINGS: Mapping[Exit, str] = {
         "refused before anything changed: validation, verdict, decision, staging, time, busy, switched off, full disk"
     ),
     Exit.WAITING: "started, and waits for `noodle approve`",
-    Exit.PROBLEMS: "a check (doctor, plugins doctor, stack check) found problems, or the journal is damaged (status)",
+    Exit.PROBLEMS: "a check (doctor, plugins doctor, stack check) found problems, or the journal is damaged",
     Exit.NOTHING_TO_DO: "nothing was done: the version that was asked for runs already",
     Exit.INTERRUPTED: "interrupted, or the question was answered with no",
     Exit.BROKEN_PIPE: "whoever read the output went away",
@@ -53,6 +53,7 @@ _BY_CODE: Mapping[str, Exit] = {
     "decision": Exit.REFUSED,
     "dependency": Exit.REFUSED,
     "driver": Exit.USAGE,
+    "journal.corrupt": Exit.PROBLEMS,
     "journal.full": Exit.REFUSED,
     "journal.lease_held": Exit.REFUSED,
     "journal.lease_lost": Exit.REFUSED,
@@ -74,8 +75,9 @@ _BY_CODE: Mapping[str, Exit] = {
     "version.mismatch": Exit.REFUSED,
     "version.running": Exit.NOTHING_TO_DO,
 }
-# Somebody stopped it, or it is a defect: nothing changed, and yet it is no answer to what was asked for.
-_FAILED_ANYWAY = frozenset({"upgrade.cancelled", "internal"})
+# Somebody stopped it, it is a defect, or what the journal holds is known after a restart only: no answer to what was
+# asked for, although nothing moved.
+_FAILED_ANYWAY = frozenset({"internal", "journal.corrupt", "journal.failed", "journal.invariant", "upgrade.cancelled"})
 
 
 def exit_of(code: str) -> Exit:

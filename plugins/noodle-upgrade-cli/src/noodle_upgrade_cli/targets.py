@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from noodle_upgrade_cli.completing import next_target
 from noodle_upgrade_cli.failures import UsageMistakeError
 
 __all__ = ["local_user", "parse_parameters", "parse_targets", "request_options", "requests_of"]
@@ -120,7 +121,7 @@ def _typed(key: str, text: str) -> Any:
 def request_options(function: _Function) -> _Function:
     """Add the arguments and options that make a request: the same for `plan` and `upgrade`."""
     options = [
-        click.argument("targets", nargs=-1, required=True, metavar="COMPONENT VERSION…"),
+        click.argument("targets", nargs=-1, required=True, metavar="COMPONENT VERSION…", shell_complete=next_target),
         click.option(
             "--strategy", metavar="NAME", help="How traffic moves: immediate, gradual, … (the settings' own)."
         ),

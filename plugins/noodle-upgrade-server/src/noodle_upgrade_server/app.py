@@ -90,6 +90,7 @@ class ControlApi:
             get("health", self.health),
             get("status", self.status),
             get("components", self.components),
+            get("versions", self.versions),
             post("plans", self.plan),
             post("upgrades", self.start),
             get("upgrades/{upgrade_id}", self.upgrade),
@@ -121,6 +122,12 @@ class ControlApi:
         Query.of(request)
         found = await self._bridge.call(lambda upgrader: upgrader.components(), limit=self._limits.work_seconds)
         return answer({"components": found})
+
+    async def versions(self, request: Request) -> Response:
+        """Return the versions of a component that the sources can list without asking an index, newest last."""
+        component = Query.of(request, "component").text("component")
+        found = await self._look(lambda upgrader: upgrader.list_versions(component))
+        return answer({"versions": found})
 
     async def upgrade(self, request: Request) -> Response:
         """Return one upgrade, after at most `wait` seconds or its end."""

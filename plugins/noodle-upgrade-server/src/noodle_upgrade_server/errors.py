@@ -32,6 +32,7 @@ from noodle_upgrade_core.errors import (
     ValidationFailedError,
     VersionInvalidError,
     VersionMismatchError,
+    VersionRunningError,
     VersionUnknownError,
 )
 
@@ -174,6 +175,7 @@ _STATUS: Mapping[type[UpgradeError], int] = {
     BodyTooSlowError: 408,
     UpgradeBusyError: 409,
     VersionMismatchError: 409,
+    VersionRunningError: 409,
     RollbackUnavailableError: 409,
     UpgradeCancelledError: 409,
     LeaseHeldError: 409,

@@ -109,12 +109,47 @@ def load_app(target: Target, *, factory: bool = False) -> Any:
             raise TargetError(f"{target.name} has no {target.attribute!r}.", hint=hint)
         found = getattr(found, part)
     if factory:
-        found = found()
+        found = _made(found, target)
     if not callable(found):
         raise TargetError(
             f"{target.shown} is a {type(found).__name__}, no application.", hint="It must be an ASGI or WSGI callable."
         )
     return found
+
+
+def _made(factory: Any, target: Target) -> Any:
+    """Call what should make the application; what it raises itself goes on as it is."""
+    if not callable(factory):
+        raise TargetError(
+            f"{target.shown} is of type {type(factory).__name__}, and cannot be called.",
+            hint="--factory takes a function that returns the application.",
+        )
+    if needed := _needed(factory):
+        if _is_application(factory):
+            raise TargetError(f"{target.shown} is an application already.", hint="Leave --factory out.")
+        raise TargetError(
+            f"{target.shown} needs an argument that nobody gives it: {needed[0]!r}.",
+            hint="--factory takes a function without arguments that returns the application.",
+        )
+    return factory()
+
+
+def _is_application(found: Any) -> bool:
+    try:
+        interface_of(found)
+    except TargetError:
+        return False
+    return True
+
+
+def _needed(function: Any) -> list[str]:
+    """Return the names of the arguments that a call must have, as far as that can be seen."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    bare = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [one.name for one in parameters if one.default is inspect.Parameter.empty and one.kind not in bare]
 
 
 def interface_of(app: Any, asked: Interface = Interface.AUTO) -> Interface:

@@ -10,7 +10,15 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from noodle_upgrade_cli.completing import upgrade_ids
-from noodle_upgrade_cli.display import arms_rows, error_view, fields, progress_of, result_view, waits_for
+from noodle_upgrade_cli.display import (
+    arms_rows,
+    error_view,
+    fields,
+    findings_view,
+    progress_of,
+    result_view,
+    waits_for,
+)
 from noodle_upgrade_cli.exits import Exit
 from noodle_upgrade_cli.following import has_ended, waits_for_approval
 from noodle_upgrade_cli.options import OwnCommand
@@ -61,14 +69,17 @@ def _dependency(value: Any) -> str:
 @click.argument("upgrade_id", metavar="[ID]", required=False, default="", shell_complete=upgrade_ids)
 @with_session
 def status(session: Session, upgrade_id: str) -> int:
-    """Show the active upgrades with counts, or one upgrade in full."""
+    """Show the active upgrades with counts, or one upgrade in full.
+
+    Ends with 6 where the program's journal is damaged: its counts may be anything then, and `noodle doctor` says more.
+    """
     with session.connected() as client:
         answer = client.upgrade(upgrade_id) if upgrade_id else client.status()
     if session.out.json:
         session.out.document(answer)
     else:
         session.out.show(_one(answer) if upgrade_id else _all(answer))
-    return Exit.OK
+    return Exit.PROBLEMS if answer.get("findings") else Exit.OK
 
 
 def _all(answer: Mapping[str, Any]) -> RenderableType:
@@ -78,6 +89,8 @@ def _all(answer: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = []
     if not enabled:
         parts.append(Text(f"Upgrades are switched off ({origin}).", style="yellow"))
+    if findings := [row for row in answer.get("findings") or () if isinstance(row, Mapping)]:
+        parts.append(findings_view(findings))
     if active:
         parts.append(
             grid(
@@ -99,7 +112,9 @@ def _all(answer: Mapping[str, Any]) -> RenderableType:
         parts.append(Text("No upgrade is active."))
     if any(waits_for_approval(row) for row in active):
         parts.append(Text("`noodle approve ID` lets one that waits go on.", style="yellow"))
-    rest = {key: value for key, value in answer.items() if key not in {"enabled", "enabled_origin", "active"}}
+    rest = {
+        key: value for key, value in answer.items() if key not in {"enabled", "enabled_origin", "active", "findings"}
+    }
     parts.append(
         fields(
             (key.replace("_", " "), when(value) if key.endswith("_at") else _short(value))
