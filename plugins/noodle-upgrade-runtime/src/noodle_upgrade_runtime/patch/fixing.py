@@ -124,10 +124,21 @@ def _fix_attributes(translator: Translator, value: Any) -> None:
     own = instance_dict(value)
     if own:
         _fix_dict(translator, own)
+    if isinstance(value, types.FunctionType):
+        return  # its members are what it was born with
     for name, held in slot_values(value).items():
         new = translator.image(held)
         if new is not held:
-            object.__setattr__(value, name, new)
+            try:
+                _member(type(value), name).__set__(value, new)
+            except (AttributeError, TypeError) as error:
+                raise translator.refuse(value, f"cannot be told what its {name} is now: {error}") from None
+
+
+def _member(kind: type, name: str) -> Any:
+    """Return the descriptor of a slot; asked directly, because a class may have a `__setattr__` of its own."""
+    found = (vars(cls).get(name) for cls in kind.__mro__)
+    return next(one for one in found if type(one) is types.MemberDescriptorType)
 
 
 def _fix_class(translator: Translator, value: type) -> None:
@@ -168,3 +179,4 @@ _FIX: dict[Any, Callable[[Translator, Any], None]] = {
     set: _fix_set,
 }
 _COMPLETE = {type, types.ModuleType, types.CellType, functools.partial}
+"""What holds nothing but what was put right with its kind."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, Correspondence, instance_dict, slot_values
+from noodle_upgrade_runtime.patch.keys import is_plain_key
 
 __all__ = ["MODULE_PLUMBING", "Pairing", "own_items"]
 
@@ -152,7 +153,7 @@ def _below(live: Any, private: Any) -> Iterator[Pair]:
 
 def _named(live: dict[Any, Any], private: dict[Any, Any]) -> Iterator[Pair]:
     for name, value in private.items():
-        if isinstance(name, str | int | bytes | tuple) and name in live:
+        if isinstance(name, str | int | bytes | tuple) and is_plain_key(name) and name in live:
             yield live[name], value
 
 
