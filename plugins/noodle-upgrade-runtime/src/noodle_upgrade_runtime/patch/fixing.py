@@ -114,13 +114,7 @@ def _fix_partial(translator: Translator, value: functools.partial[Any]) -> None:
 
 
 def _fix_attributes(translator: Translator, value: Any) -> None:
-    kind = type(value)
-    image = translator.image(kind)
-    if image is not kind:
-        try:
-            object.__setattr__(value, "__class__", image)
-        except TypeError as error:
-            raise translator.refuse(value, f"cannot become one of the live class: {error}") from None
+    _fix_kind(translator, value)
     own = instance_dict(value)
     if own:
         _fix_dict(translator, own)
@@ -135,6 +129,16 @@ def _fix_attributes(translator: Translator, value: Any) -> None:
                 raise translator.refuse(value, f"cannot be told what its {name} is now: {error}") from None
 
 
+def _fix_kind(translator: Translator, value: Any) -> None:
+    kind = type(value)
+    image = translator.image(kind)
+    if image is not kind:
+        try:
+            vars(object)["__class__"].__set__(value, image)
+        except TypeError as error:
+            raise translator.refuse(value, f"cannot become one of the live class: {error}") from None
+
+
 def _member(kind: type, name: str) -> Any:
     """Return the descriptor of a slot; asked directly, because a class may have a `__setattr__` of its own."""
     found = (vars(cls).get(name) for cls in kind.__mro__)
@@ -142,6 +146,7 @@ def _member(kind: type, name: str) -> Any:
 
 
 def _fix_class(translator: Translator, value: type) -> None:
+    _fix_kind(translator, value)
     for name, held in list(type.__getattribute__(value, "__dict__").items()):
         if name in {"__dict__", "__weakref__"}:
             continue
