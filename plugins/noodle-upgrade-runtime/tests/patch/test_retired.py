@@ -143,3 +143,53 @@ def test_a_weak_reference_of_a_kind_that_cannot_be_made_again_is_refused(package
     with pytest.raises(SwapRefusedError, match=r"Own.*holds a class that cannot change in place"):
         package.stage()
     del held
+
+
+STATEFUL = """
+class A:
+    __slots__ = SLOTS
+    MESSAGES = {"a": VERSION}
+    NAMES = ["x"]
+    class Meta:
+        kind = VERSION
+    def m(self): return (VERSION, __class__)
+"""
+
+
+def test_what_a_class_that_is_replaced_binds_stays_what_it_is_with_what_the_program_has_put_there(package):
+    old, new = ((slots, f"'{v}'") for slots, v in (("('a',)", "old"), ("('a', 'b')", "new")))
+    module = package.load(*(STATEFUL.replace("SLOTS", slots).replace("VERSION", v) for slots, v in (old, new)))
+    messages, names, meta = module.A.MESSAGES, module.A.NAMES, module.A.Meta
+    messages["mine"] = 1
+    names.append("mine")
+    meta.mine = 1
+    package.upgrade()
+    assert module.A().m() == ("new", module.A)
+    assert (module.A.MESSAGES, module.A.NAMES, module.A.Meta) == (messages, names, meta)
+    assert module.A.MESSAGES is messages
+    assert (messages, names) == ({"a": "new", "mine": 1}, ["x", "mine"])
+    assert (meta.kind, meta.mine) == ("new", 1)
+    package.rollback()
+    assert module.A.MESSAGES is messages
+    assert (messages, names, meta.kind, meta.mine) == ({"a": "old", "mine": 1}, ["x", "mine"], "old", 1)
+
+
+def test_a_class_that_is_replaced_is_of_the_metaclass_that_lives(package):
+    text = """
+    MADE = []
+    class Meta(type):
+        def __init__(cls, name, bases, attrs):
+            super().__init__(name, bases, attrs)
+            MADE.append((VERSION, name))
+    class A(metaclass=Meta):
+        __slots__ = SLOTS
+    """
+    old, new = (("('a',)", "'old'"), ("('a', 'b')", "'new'"))
+    module = package.load(*(text.replace("SLOTS", slots).replace("VERSION", v) for slots, v in (old, new)))
+    meta = module.Meta
+    package.upgrade()
+    assert type(module.A) is module.Meta is meta
+    type("B", (module.A,), {})
+    assert ("new", "B") in module.MADE
+    package.rollback()
+    assert type(module.A) is meta

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from noodle_upgrade_runtime.operations import Call
 from noodle_upgrade_runtime.patch.becoming import become_calls, may_become
 from noodle_upgrade_runtime.patch.classes import paired_calls
-from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
+from noodle_upgrade_runtime.patch.correspondence import Correspondence, instance_dict, slot_values
+from noodle_upgrade_runtime.patch.keys import is_plain_key, key_of
 from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.state import MISSING, merge_lists, merge_sets
 
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["HANDLERS", "instance", "part_of"]
 
 
-def part_of(value: Any, key: Any) -> Any:
+def part_of(value: Any, key: Any, links: Correspondence) -> Any:
     """Return what a value binds to a key, by the kind of the value; `MISSING` when it does not."""
     if isinstance(value, type | types.ModuleType):
         return own_items(value).get(key, MISSING)
     if isinstance(value, dict):
-        return value.get(key, MISSING)
+        return {key_of(links, own): held for own, held in dict.items(value)}.get(key, MISSING)
     if isinstance(value, types.CellType):
         return _content(value)
     if isinstance(value, types.FunctionType) and isinstance(key, str) and key in dir(types.FunctionType):
@@ -52,27 +53,29 @@ def _cell(planner: Planner, live: types.CellType, staged: types.CellType) -> Non
 
 
 def _dict(planner: Planner, live: dict[Any, Any], staged: dict[Any, Any]) -> None:
-    canonical = planner.links.canonical
-    base, now, new = ({canonical(k): v for k, v in dict.items(d)} for d in (planner.twin(live), live, staged))
+    links = planner.links
+    base, now, new = ({key_of(links, k): v for k, v in dict.items(d)} for d in (planner.twin(live), live, staged))
     takes = planner.merge(live, now, new, base, "a mapping").takes
     if not takes:
         return
-    result = dict(live)
+    keys = {key_of(links, key): planner.image(key) for key in staged} | {key_of(links, key): key for key in live}
+    result = dict(now)
     for take in takes:
-        key = planner.image(take.key)
         if take.value is MISSING:
-            result.pop(key, None)
+            result.pop(take.key, None)
         else:
-            result[key] = planner.image(take.value)
-    ordered = _in_order_of(result, [planner.image(key) for key in new])
-    if list(ordered) == [*live, *(key for key in ordered if key not in live)]:
+            result[take.key] = planner.image(take.value)
+    ordered = _in_order_of(result, list(new))
+    plain = all(is_plain_key(key) for key in keys.values())
+    if plain and list(ordered) == [*now, *(key for key in ordered if key not in now)]:
         for take in takes:
-            key = planner.image(take.key)
-            planner.store(live, key, ordered[key], f"a mapping's {key!r:.40}")
+            planner.store(live, keys[take.key], ordered.get(take.key, MISSING), f"a mapping's {keys[take.key]!r:.40}")
         return
+    # Built beside it: a commit that only copies it asks no key anything.
+    made = {keys[key]: value for key, value in ordered.items()}
     kind = collections.OrderedDict if isinstance(live, collections.OrderedDict) else dict
-    do: list[Call] = [(kind.clear, live), (kind.update, live, ordered)]
-    planner.operations += paired_calls(do, _dict_undo(live, ordered, kind), "a mapping")
+    do: list[Call] = [(kind.clear, live), (kind.update, live, made)]
+    planner.operations += paired_calls(do, _dict_undo(live, made, kind), "a mapping")
 
 
 def _dict_undo(live: dict[Any, Any], new: dict[Any, Any], kind: Any) -> list[Call]:
@@ -124,11 +127,24 @@ def _deque(planner: Planner, live: collections.deque[Any], staged: collections.d
 
 def _set(planner: Planner, live: set[Any], staged: set[Any]) -> None:
     add, remove = merge_sets(planner.links, planner.twin(live), live, staged)
+    if not all(is_plain_key(value) for value in (*live, *add)):
+        _set_at_once(planner, live, add, remove)
+        return
     for value in add:
         image = planner.image(value)
         planner.add((set.add, live, image), (set.discard, live, image), "a set")
     for value in remove:
         planner.add((set.discard, live, value), (set.add, live, value), "a set")
+
+
+def _set_at_once(planner: Planner, live: set[Any], add: list[Any], remove: list[Any]) -> None:
+    """Plan for a set whose members have a `__hash__` of their own: a copy of one asks no member."""
+    if add or remove:
+        gone = {id(value) for value in remove}
+        made = {value for value in live if id(value) not in gone} | {planner.image(value) for value in add}
+        do: list[Call] = [(set.clear, live), (set.update, live, made)]
+        undo: list[Call] = [(set.difference_update, live, made - live), (set.update, live, set(remove))]
+        planner.operations += paired_calls(do, undo, "a set")
 
 
 def instance(planner: Planner, live: Any, staged: Any) -> None:

@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["ATOMS", "Correspondence", "instance_dict", "slot_values"]
+__all__ = ["ATOMS", "STANDARD", "Correspondence", "instance_dict", "slot_values"]
 
 ATOMS: frozenset[type] = frozenset(
     {
@@ -58,11 +58,12 @@ class Correspondence:
     def __init__(self) -> None:
         self._live: dict[int, Any] = {}
         self._kept: list[Any] = []
+        self._ids: set[int] = set()
 
     def branch(self) -> Correspondence:
         """Return another one that begins with what this one knows."""
         made = Correspondence()
-        made._live, made._kept = dict(self._live), list(self._kept)
+        made._live, made._kept, made._ids = dict(self._live), list(self._kept), set(self._ids)
         return made
 
     def records(self) -> list[Any]:
@@ -73,6 +74,11 @@ class Correspondence:
         """Record that `private` stands for `live`."""
         self._live[id(private)] = live
         self._kept.append(private)
+        self._ids.add(id(live))
+
+    def is_live(self, value: Any) -> bool:
+        """Return whether a private object stands for this one."""
+        return id(value) in self._ids
 
     def link_modules(self, private: types.ModuleType, live: types.ModuleType) -> None:
         """Record that a module and its names stand for a live one and its names."""
@@ -202,12 +208,12 @@ def _compare_for(value: Any) -> _Compare:
         return _classes
     if issubclass(kind, types.ModuleType):
         return _never
-    if kind.__module__ in _STANDARD and _equality(kind) is not _equality(object) and instance_dict(value) is None:
+    if kind.__module__ in STANDARD and _equality(kind) is not _equality(object) and instance_dict(value) is None:
         return _by_value
     return _instances
 
 
-_STANDARD = frozenset(
+STANDARD = frozenset(
     {"builtins", "re", "datetime", "decimal", "fractions", "pathlib", "uuid", "ipaddress", "types", "typing", "struct"}
 )
 

@@ -114,23 +114,39 @@ def _fix_partial(translator: Translator, value: functools.partial[Any]) -> None:
 
 
 def _fix_attributes(translator: Translator, value: Any) -> None:
+    _fix_kind(translator, value)
+    own = instance_dict(value)
+    if own:
+        _fix_dict(translator, own)
+    if isinstance(value, types.FunctionType):
+        return  # its members are what it was born with
+    for name, held in slot_values(value).items():
+        new = translator.image(held)
+        if new is not held:
+            try:
+                _member(type(value), name).__set__(value, new)
+            except (AttributeError, TypeError) as error:
+                raise translator.refuse(value, f"cannot be told what its {name} is now: {error}") from None
+
+
+def _fix_kind(translator: Translator, value: Any) -> None:
     kind = type(value)
     image = translator.image(kind)
     if image is not kind:
         try:
-            object.__setattr__(value, "__class__", image)
+            vars(object)["__class__"].__set__(value, image)
         except TypeError as error:
             raise translator.refuse(value, f"cannot become one of the live class: {error}") from None
-    own = instance_dict(value)
-    if own:
-        _fix_dict(translator, own)
-    for name, held in slot_values(value).items():
-        new = translator.image(held)
-        if new is not held:
-            object.__setattr__(value, name, new)
+
+
+def _member(kind: type, name: str) -> Any:
+    """Return the descriptor of a slot; asked directly, because a class may have a `__setattr__` of its own."""
+    found = (vars(cls).get(name) for cls in kind.__mro__)
+    return next(one for one in found if type(one) is types.MemberDescriptorType)
 
 
 def _fix_class(translator: Translator, value: type) -> None:
+    _fix_kind(translator, value)
     for name, held in list(type.__getattribute__(value, "__dict__").items()):
         if name in {"__dict__", "__weakref__"}:
             continue
@@ -168,3 +184,4 @@ _FIX: dict[Any, Callable[[Translator, Any], None]] = {
     set: _fix_set,
 }
 _COMPLETE = {type, types.ModuleType, types.CellType, functools.partial}
+"""What holds nothing but what was put right with its kind."""

@@ -114,6 +114,7 @@ def match(
             accepts=_acceptor(known, frozenset(retired) | frozenset(apart)),
             replaces=_replacer(links),
             becomes=may_become,
+            opens=_opener(frozenset(retired)),
         )
         second.modules(live, staged)
         for mine, private in others[1]:
@@ -158,6 +159,10 @@ def _part(matching: Matching, paired: set[int], problems: Mapping[int, str]) -> 
                     matching.split.append(f"{found[id(live)].name} and {where}.{name} are not one any more.")
                 found[id(live)] = Parted(live, new, f"{where}.{name}", reason)
     matching.parted += found.values()
+
+
+def _opener(retired: frozenset[int]) -> Callable[[type], bool]:
+    return lambda live: id(live) in retired
 
 
 def _acceptor(known: set[int], retired: frozenset[int]) -> Callable[[Any, Any], bool]:

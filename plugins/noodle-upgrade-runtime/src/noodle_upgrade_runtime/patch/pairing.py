@@ -12,7 +12,9 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from noodle_upgrade_runtime.patch.becoming import is_plain
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, Correspondence, instance_dict, slot_values
+from noodle_upgrade_runtime.patch.keys import is_plain_key
 
 __all__ = ["MODULE_PLUMBING", "Pairing", "own_items"]
 
@@ -30,7 +32,8 @@ class Pairing:
 
     `accepts(live, private)` is asked for each pair of the same kind. `replaces(live, private)` says that a function
     will be replaced by a new object rather than keep its identity: it is paired in `replaced`, not linked.
-    `becomes(live, private)` says that an object which a module or a class binds may become one of another class.
+    `becomes(live, private)` says that an object which a module or a class binds may become one of another class,
+    `opens(live)` that what a class binds pairs although the class does not.
     """
 
     def __init__(
@@ -41,13 +44,16 @@ class Pairing:
         accepts: Callable[[Any, Any], bool],
         replaces: Callable[[Any, Any], bool] | None = None,
         becomes: Callable[[Any, Any], bool] | None = None,
+        opens: Callable[[type], bool] | None = None,
     ) -> None:
         self._links = links
         self._made = made
         self._accepts = accepts
         self._replaces = replaces
         self._becomes = becomes
+        self._opens = opens
         self._taken: set[int] = set()
+        self._opened: set[int] = set()
         self._queue: collections.deque[tuple[Any, Any, bool]] = collections.deque()
         self.pairs: list[Pair] = []
         self.replaced: list[Pair] = []
@@ -79,6 +85,16 @@ class Pairing:
             live, private, named = self._queue.popleft()
             if self._fits(live, private, named=named):
                 self._link(live, private)
+            elif self._opens is not None and isinstance(live, type) and isinstance(private, type):
+                self._open(live, private, self._opens)
+
+    def _open(self, live: type, private: type, opens: Callable[[type], bool]) -> None:
+        """Pair what two classes bind that do not pair themselves: containers, objects and classes, but no methods."""
+        if id(live) not in self._opened and opens(live) and self._made(private):
+            self._opened.add(id(live))
+            for mine, theirs in _namespace(live, private):
+                if isinstance(theirs, _HELD) or is_plain(theirs):
+                    self._queue.append((mine, theirs, True))
 
     def _fits(self, live: Any, private: Any, *, named: bool = False) -> bool:
         if live is private or not _can_pair(private) or isinstance(private, type) != isinstance(live, type):
@@ -119,6 +135,9 @@ _PAIRABLE = (
 )  # fmt: skip
 
 
+_HELD = (dict, list, set, collections.deque, type)
+
+
 def _can_pair(value: Any) -> bool:
     """Whether an object is one of its kind, and not a value that equals others."""
     if type(value) in ATOMS or type(value) in _VALUES:
@@ -152,7 +171,7 @@ def _below(live: Any, private: Any) -> Iterator[Pair]:
 
 def _named(live: dict[Any, Any], private: dict[Any, Any]) -> Iterator[Pair]:
     for name, value in private.items():
-        if isinstance(name, str | int | bytes | tuple) and name in live:
+        if isinstance(name, str | int | bytes | tuple) and is_plain_key(name) and name in live:
             yield live[name], value
 
 

@@ -136,7 +136,7 @@ class Planner:
             # Where each import makes another value, the live one is this process's own, and stays.
             again = self._again()
             other = again.twins.get(id(owner))
-            value = contents.part_of(other, conflict.key)
+            value = contents.part_of(other, conflict.key, again.links)
             if other is None or again.links.alike(value, base.get(conflict.key, MISSING)):
                 self.conflicts.append(f"{where}.{conflict.key}")
         return merged

@@ -41,6 +41,7 @@ class Staging:
         self.done = threading.Event()
         self.error: Exception | None = None
         self.prepared: PatchPrepared | None = None
+        self._planning = False
         self._isolation: Isolation | None = None
         self._imports: PrivateImports | None = None
         self._surroundings: Surroundings | None = None
@@ -65,16 +66,26 @@ class Staging:
         except UpgradeError as error:
             self.error = error
         except BaseException as error:  # noqa: BLE001 - whatever the new version raises, SystemExit too, is its failure
-            text = "".join(traceback.format_exception(error))
-            self.error = StageError(
-                f"The new version could not be imported: {type(error).__name__}: {error}",
-                hint="The traceback in the details shows where.",
-                details={"traceback": text, "module": self.at},
-            )
+            self.error = self._failure(error)
         finally:
             if self.error is not None:
                 _forget(self.error)
             self.done.set()
+
+    def _failure(self, error: BaseException) -> StageError:
+        text, what = "".join(traceback.format_exception(error)), f"{type(error).__name__}: {error}"
+        if self._planning:
+            return StageError(
+                f"The change could not be planned: {what}",
+                hint="This is an error of the engine: please report it with the traceback in the details."
+                " The generation mechanism, or a restart, does without it.",
+                details={"traceback": text, "blockers": [f"the change could not be planned: {what}"]},
+            )
+        return StageError(
+            f"The new version could not be imported: {what}",
+            hint="The traceback in the details shows where.",
+            details={"traceback": text, "module": self.at},
+        )
 
     def abandon(self, worker: threading.Thread) -> None:
         """Give the import system back and ask the thread to end."""
@@ -89,6 +100,7 @@ class Staging:
         heap = tracked_with_tuples()
         with self._inventory.watch(heap):
             worlds = self._load_both()
+            self._planning = True
             return PatchPrepared(self.changes, worlds, heap, self._load_again)
 
     def _load_both(self) -> Worlds:

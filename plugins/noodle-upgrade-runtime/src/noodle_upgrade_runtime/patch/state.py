@@ -6,12 +6,13 @@ imported (`staged`). What the program changed stays, what the new version change
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import frozen
 
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
+from noodle_upgrade_runtime.patch.keys import key_of
 
 __all__ = ["MISSING", "Conflict", "Merge", "Take", "merge_lists", "merge_names", "merge_sets"]
 
@@ -45,7 +46,7 @@ class Merge:
 def merge_names(
     links: Correspondence, base: Mapping[Any, Any], live: Mapping[Any, Any], staged: Mapping[Any, Any]
 ) -> Merge:
-    """Merge three mappings whose keys are plain values."""
+    """Merge three mappings whose keys are plain values, or tokens that stand for others."""
     takes: list[Take] = []
     conflicts: list[Conflict] = []
     for key in [*staged, *(key for key in live if key not in staged)]:
@@ -72,26 +73,11 @@ def _decide(links: Correspondence, base: Any, live: Any, staged: Any) -> bool | 
     return False if links.alike(staged, base) else None
 
 
-def _keys(links: Correspondence, values: Any) -> Iterator[Hashable]:
-    for value in values:
-        yield _key(links, value)
-
-
-def _key(links: Correspondence, value: Any) -> Hashable:
-    live = links.canonical(value)
-    if isinstance(live, str | int | float | bytes | type(None)) and type(live).__module__ == "builtins":
-        return (type(live), live)
-    if type(live) in {tuple, frozenset}:
-        return (type(live), type(live)(_key(links, item) for item in live))
-    return (object, id(live))
-
-
 def merge_sets(links: Correspondence, base: Any, live: Any, staged: Any) -> tuple[list[Any], list[Any]]:
     """Return the staged members to add and the live ones to take away."""
-    before, after = set(_keys(links, base)), set(_keys(links, staged))
-    mine = set(_keys(links, live))
-    add = [v for v in staged if (k := _key(links, v)) not in before and k not in mine]
-    remove = [v for v in live if (k := _key(links, v)) in before and k not in after]
+    before, after, mine = ({key_of(links, value) for value in values} for values in (base, staged, live))
+    add = [v for v in staged if (k := key_of(links, v)) not in before and k not in mine]
+    remove = [v for v in live if (k := key_of(links, v)) in before and k not in after]
     return add, remove
 
 

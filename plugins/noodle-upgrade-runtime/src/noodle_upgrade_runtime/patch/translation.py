@@ -84,12 +84,13 @@ class Translator:
             fix(self, value)
 
     def function(self, value: types.FunctionType) -> types.FunctionType:
-        """Return a function's image: born again where its globals are another module's that lives."""
+        """Return a function's image: born again where its globals, or cells of its closure, are live ones."""
         home = self._links.canonical(value.__globals__)
+        closure = [self.image(cell) for cell in value.__closure__ or ()]
         if home is value.__globals__:
             self.image(value.__globals__)
-            return value
-        closure = [self.image(cell) for cell in value.__closure__ or ()]
+            if all(a is b for a, b in zip(closure, value.__closure__ or (), strict=True)):
+                return value
         made = born(
             value.__code__,
             home,

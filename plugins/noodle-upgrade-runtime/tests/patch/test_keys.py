@@ -1,0 +1,99 @@
+"""Mappings and sets whose keys are objects of the package, with an `__eq__` and a `__hash__` of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from noodle_upgrade_core.errors import StageError, StateConflictError
+from noodle_upgrade_runtime.patch import planner
+
+TEXT = """
+class Symbol:
+    def __init__(self, name): self.name = name
+    def __eq__(self, other):
+        assert isinstance(other, Symbol), other
+        return self.name == other.name
+    def __hash__(self): return hash(self.name)
+TABLE = {Symbol("a"): ITEM, (Symbol("t"), 1): 1, "s": "text"}
+NAMES = {Symbol("a"), Symbol("b")}
+def known(): return {getattr(k, "name", k): v for k, v in TABLE.items()}
+def find(name): return TABLE[Symbol(name)]
+"""
+OLD = TEXT.replace("ITEM", "'old'")
+NEW = TEXT.replace("ITEM", "'new', Symbol('c'): 'more'").replace('Symbol("b")', 'Symbol("d")')
+
+
+def test_what_equals_is_found_without_asking_the_packages_code(package):
+    module = package.load(OLD, NEW)
+    table, names = module.TABLE, module.NAMES
+    table[module.Symbol("mine")] = 1
+    names.add(module.Symbol("mine"))
+    package.upgrade()
+    assert module.TABLE is table
+    assert (module.find("a"), module.find("c"), module.find("mine")) == ("new", "more", 1)
+    assert len(table) == 5
+    assert {one.name for one in names} == {"a", "d", "mine"}
+    assert all(type(one) is module.Symbol for one in names)
+    table[module.Symbol("later")] = 2
+    package.rollback()
+    assert (module.find("a"), module.find("mine"), module.find("later")) == ("old", 1, 2)
+    assert len(table) == 5
+    assert {one.name for one in names} == {"a", "b", "mine"}
+
+
+def test_keys_that_are_tuples_of_definitions_are_found(package):
+    text = "class A: pass\ndef f(): return VERSION\nTABLE = {(A, 1): f, (A, 2): VERSION, frozenset([A]): VERSION}\n"
+    module = package.load(text.replace("VERSION", "1"), text.replace("VERSION", "2"))
+    module.TABLE[module.A, 3] = "mine"
+    package.upgrade()
+    assert {
+        (module.A, 1): module.f, (module.A, 2): 2, frozenset([module.A]): 2, (module.A, 3): "mine"
+    } == module.TABLE  # fmt: skip
+    package.rollback()
+    assert module.TABLE[module.A, 2] == 1
+    assert len(module.TABLE) == 4
+
+
+def test_a_conflict_under_such_a_key_is_one(package):
+    module = package.load(OLD, NEW)
+    module.TABLE[module.Symbol("a")] = "mine"
+    with pytest.raises(StateConflictError, match="a mapping"):
+        package.stage()
+
+
+def test_the_commit_runs_no_code_of_such_keys(package):
+    module = package.load(OLD, NEW)
+    package.stage()
+    operations = package.prepared.operations()
+    module.Symbol.__hash__ = module.Symbol.__eq__ = None
+    for operation in operations:
+        if operation.subject in {"a mapping", "a set"}:
+            operation.do[0](*operation.do[1:])
+
+
+def test_a_function_of_a_new_module_that_is_bound_to_a_class_that_lives_is_made_for_it(package):
+    """A class that moves to a module of its own: its methods know it through a cell that the live ones have, too."""
+    old = "class Base:\n    def f(self): return 'base'\nclass A(Base):\n    def f(self): return 'old ' + super().f()\n"
+    moved = (
+        "class Base:\n    def f(self): return 'base'\nclass A(Base):\n    def f(self): return 'new ' + super().f()\n"
+        "    def g(self): return __class__\n"
+    )
+    module = package.load(old, "from .html import A, Base\n", html=("", moved))
+    held = module.A()
+    package.upgrade()
+    assert (held.f(), module.A().f(), held.g()) == ("new base", "new base", module.A)
+    package.rollback()
+    assert (held.f(), module.A().f()) == ("old base", "old base")
+
+
+def test_an_error_of_the_engine_is_not_told_as_one_of_the_new_version(package, monkeypatch):
+    def fail(*_):
+        raise AttributeError("readonly attribute")
+
+    package.load("A = 1\n", "A = 2\n")
+    monkeypatch.setattr(planner, "merge_names", fail)
+    with pytest.raises(StageError) as caught:
+        package.stage()
+    assert "import" not in caught.value.message
+    assert "readonly attribute" in caught.value.message
+    assert "merge" in caught.value.details["traceback"]
