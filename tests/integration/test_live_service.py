@@ -142,7 +142,7 @@ def test_an_upgrade_waits_until_a_second_terminal_approves_it_and_a_watcher_sees
 def test_an_approval_of_another_plan_is_none(live):
     upgrade_id = started(live, GREETING, NEW)
     ran = live.noodle("approve", upgrade_id, "--digest", "0" * 64, "--json")
-    assert (ran.code, ran.error) == (5, "decision.approval_required")
+    assert (ran.code, ran.error) == (4, "decision.approval_required")
     assert live.versions()[GREETING] == OLD
     assert live.noodle("cancel", upgrade_id).code == 0
 
