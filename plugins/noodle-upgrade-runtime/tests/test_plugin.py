@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import importlib
 import importlib.metadata
+import shutil
 import sys
 import threading
 import zipfile
@@ -275,6 +276,28 @@ def test_a_program_that_starts_again_imports_the_active_version(versions, stack)
             back = await upgrader.rollback("fable")
             assert back.success, back.error
             assert (service.who(), running(await upgrader.components())) == ("1.0", "1.0")
+
+    asyncio.run(main())
+
+
+def test_a_version_whose_files_were_lost_while_it_runs_is_still_known_and_cannot_be_changed_by_mistake(
+    versions, stack, tmp_path
+):
+    async def main():
+        importlib.import_module("fable")
+        async with stack() as upgrader:
+            assert (await upgrader.upgrade(await upgrader.plan(request()))).success
+        del sys.modules["fable"]
+        async with stack() as upgrader:
+            service = importlib.import_module("fable").Service()
+            assert (service.who(), running(await upgrader.components())) == ("2.0", "2.0")
+            shutil.rmtree(tmp_path / "state" / "store")
+            importlib.invalidate_caches()
+            assert (service.who(), running(await upgrader.components())) == ("2.0", "2.0")
+            result = await upgrader.upgrade(await upgrader.plan(request("2.1")))
+            assert isinstance(result.error, SwapRefusedError), result
+            assert "not found where it was imported from" in result.error.message
+            assert (service.who(), running(await upgrader.components())) == ("2.0", "2.0")
 
     asyncio.run(main())
 

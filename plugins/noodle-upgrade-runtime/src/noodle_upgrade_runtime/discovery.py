@@ -111,12 +111,23 @@ class Discovery:
             return versions.pop()
         if key in self.ledger:
             return self.ledger[key]
+        if (restored := self._restored(key, module)) is not None:
+            return restored
         told = vars(module).get("__version__") if module is not None else None
         first = self._first_seen.setdefault(key, dist.version)
         if isinstance(told, str) and _differ(told, dist.version) and dist.changed_at > self.opened_at:
             # Somebody installed another version under the running program: what is loaded says so.
             return told
         return first if dist.changed_at > self.opened_at else dist.version
+
+    def _restored(self, key: str, module: ModuleType | None) -> str | None:
+        """Return the version that was put in place at the start, where the module came from there.
+
+        Its metadata may be gone since, with the store: the environment's would be found in its place.
+        """
+        tree, file = self.overlay.tree_of(key), getattr(module, "__file__", None)
+        inside = tree is not None and isinstance(file, str) and Path(file).is_relative_to(tree)
+        return self.overlay.versions.get(key) if inside else None
 
     # --- modules and handles -------------------------------------------------------------------------------------
 
