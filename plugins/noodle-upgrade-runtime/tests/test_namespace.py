@@ -283,3 +283,18 @@ def test_a_hanging_import_is_given_up_when_the_time_is_over_and_leaves_nothing_b
     assert sys.meta_path == finders
     assert not [name for name in sys.modules if name.startswith("fable@")]
     assert repr(held) == "<handle of fable : fable:Service>"
+
+
+def test_a_version_may_ask_for_its_metadata_by_its_own_name(fable, spaces):
+    text = """
+    import importlib.metadata
+    from importlib.metadata import version
+    mine = version(__name__), importlib.metadata.distribution(distribution_name=__name__).version
+    others = version("pytest")
+    """
+    fable.write("1.0", text)
+    fable.write("2.0", text)
+    fable.run("1.0")
+    module = spaces("2.0").load("fable")
+    assert module.mine == ("2.0", "2.0")
+    assert module.others == pytest.__version__

@@ -147,6 +147,8 @@ class Substitutes:
         real = getattr(module, name)
 
         def ours(distribution_name: str) -> Any:
+            # `version(__name__)` asks by the private name, which is nobody's.
+            distribution_name = self._public(distribution_name)
             tree = self._trees.get(canonicalize_name(distribution_name))
             if tree is None:
                 return real(distribution_name)
