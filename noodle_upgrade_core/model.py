@@ -82,7 +82,8 @@ class UpgradeStatus(enum.StrEnum):
 class ValidationLevel(enum.StrEnum):
     """Which findings stop an upgrade.
 
-    `strict`: warnings and errors. `normal`: errors. `permissive`: only errors on critical components.
+    `strict`: warnings and errors. `normal`: errors. `permissive`: only errors on critical components, and
+    those of a plugin that fails.
     """
 
     STRICT = "strict"
@@ -424,7 +425,9 @@ def stops(finding: Finding, level: ValidationLevel, critical: set[str]) -> bool:
         case ValidationLevel.NORMAL:
             return finding.severity is Severity.ERROR
         case ValidationLevel.PERMISSIVE:
-            return finding.severity is Severity.ERROR and finding.subject in critical
+            # What a plugin that failed would have said is not known: it may not be let through.
+            failed = finding.code.startswith("plugin.")
+            return finding.severity is Severity.ERROR and (failed or finding.subject in critical)
 
 
 def _plan_lines(plan: UpgradePlan) -> list[str]:

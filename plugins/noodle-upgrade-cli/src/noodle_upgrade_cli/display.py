@@ -144,7 +144,7 @@ def stopping_findings(plan: Mapping[str, Any]) -> list[Mapping[str, Any]]:
             if stops(
                 Finding(
                     severity=Severity(str(finding.get("severity"))),
-                    code="",
+                    code=str(finding.get("code") or ""),
                     message="",
                     subject=str(finding.get("subject") or ""),
                 ),

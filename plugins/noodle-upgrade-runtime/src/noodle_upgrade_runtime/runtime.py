@@ -476,7 +476,13 @@ def _reviewed(verdict: Verdict, engine: Engine, change: Change) -> Verdict:
     if review is None or not verdict.feasible:
         return verdict
     blockers = review(change, verdict.evidence)
-    return evolve(verdict, feasible=not blockers, blockers=(*verdict.blockers, *blockers))
+    notes = engine.notes(change, verdict.evidence) if hasattr(engine, "notes") else ()
+    return evolve(
+        verdict,
+        feasible=not blockers,
+        blockers=(*verdict.blockers, *blockers),
+        warnings=(*verdict.warnings, *notes),
+    )
 
 
 def _import_names(metadata: Mapping[str, Any]) -> tuple[str, ...]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import enum
+import functools
 import types
 from collections.abc import Callable
 from typing import Any
 
 from noodle_upgrade_runtime.operations import Call, Operation, Script
+from noodle_upgrade_runtime.patch.classes import HEAP_TYPE
 from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
 
-__all__ = ["become_calls", "becoming_problem", "is_plain", "may_become", "stands_for_itself"]
+__all__ = [
+    "become_calls", "becoming_problem", "gives_way", "is_plain", "is_redefined", "may_become", "stands_for_itself",
+]  # fmt: skip
 
-_HEAP_TYPE = 1 << 9
+_DEFINED = (types.FunctionType, type)
+_CALLED = (*_DEFINED, types.MethodType, functools.partial, functools._lru_cache_wrapper)  # noqa: SLF001 - it has no public name
 _set_class = vars(object)["__class__"].__set__
 
 
@@ -20,7 +25,7 @@ def is_plain(value: Any) -> bool:
     """Return whether an object is nothing but an instance of Python classes, or an `object()`."""
     order = type.__dict__["__mro__"].__get__(type(value))
     # A class of C may be made at run time, too; then it has a base or a module that says so, or a trial fails.
-    return all(cls is object or cls.__flags__ & _HEAP_TYPE for cls in order) and not isinstance(
+    return all(cls is object or cls.__flags__ & HEAP_TYPE for cls in order) and not isinstance(
         value, type | types.ModuleType
     )
 
@@ -49,9 +54,22 @@ def becoming_problem(live: Any, staged: Any, image: Callable[[Any], Any]) -> str
     return ""
 
 
+def gives_way(value: Any) -> bool:
+    """Return whether an object that a name binds is one of its kind, so that its holders mean what the name means."""
+    return is_plain(value) or isinstance(value, _DEFINED)
+
+
+def is_redefined(live: Any, staged: Any) -> bool:
+    """Return whether a function is a function again, or a class a class: these have ways of their own to change."""
+    return any(isinstance(live, kind) and isinstance(staged, kind) for kind in _DEFINED)
+
+
 def stands_for_itself(live: Any, staged: Any) -> bool:
     """Return whether a new object surely means what the old one did: both are objects of their own, or mere signs."""
     if is_plain(staged):
         return True
+    if isinstance(live, _DEFINED):
+        # A function that becomes a class, a wrapper or a partial is called as before.
+        return isinstance(staged, _CALLED)
     bare = not instance_dict(live) and not slot_values(live)
     return bare and isinstance(staged, type | str | enum.Enum)

@@ -191,6 +191,9 @@ def in_place_problem(live: type, staged: type, image: Callable[[Any], Any]) -> s
     """Say why the live class cannot become what the staged one is, "" when it can."""
     if image(type(staged)) is not type(live):
         return f"its metaclass changes from {type(live).__name__} to {type(staged).__name__}"
+    for offset, what in (("__dictoffset__", "a __dict__"), ("__weakrefoffset__", "room for weak references")):
+        if getattr(staged, offset) and not getattr(live, offset):
+            return f"its instances gain {what} and their layout is fixed"
     added = own_slots(staged) - own_slots(live)
     if added and not live.__dictoffset__:
         return f"it gains the slots {', '.join(sorted(added))} and its layout is fixed"

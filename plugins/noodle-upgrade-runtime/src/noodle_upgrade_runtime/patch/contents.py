@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextvars
 import functools
 import types
 from collections.abc import Callable, Sequence
@@ -181,7 +182,26 @@ def _cache(planner: Planner, live: Any, staged: Any) -> None:
     instance(planner, live, staged)
 
 
+def _view(_planner: Planner, _live: Any, _staged: Any) -> None:
+    """A view shows what its mapping is merged to."""
+
+
+def _context_variable(planner: Planner, live: Any, staged: Any) -> None:
+    """It keeps its values, which are the program's; CPython lets nobody change its default."""
+    if not planner.links.alike(_default(planner.twin(live)), _default(staged)):
+        planner.warn(f"The context variable {live.name!r} keeps the default that it has.")
+
+
+def _default(variable: contextvars.ContextVar[Any]) -> Any:
+    try:
+        return contextvars.Context().run(variable.get)
+    except LookupError:
+        return MISSING
+
+
 HANDLERS: dict[Any, Callable[[Planner, Any, Any], None]] = {
+    contextvars.ContextVar: _context_variable,
+    types.MappingProxyType: _view,
     types.CellType: _cell,
     functools._lru_cache_wrapper: _cache,  # noqa: SLF001 - the type has no public name
     dict: _dict,

@@ -22,7 +22,7 @@ from noodle_upgrade_runtime.patch.classes import (
     wanted_bases,
 )
 from noodle_upgrade_runtime.patch.closures import recoding
-from noodle_upgrade_runtime.patch.functions import forwarding_code
+from noodle_upgrade_runtime.patch.functions import forwarding_code, is_dispatcher
 from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.state import MISSING
 
@@ -116,9 +116,17 @@ def _function(planner: Planner, live: types.FunctionType, staged: types.Function
     elif others:
         first, last = planner.versions.restoring(live), planner.versions.operation(live, live)
         planner.operations += [op for op in (first, *others, last) if op is not None]
+    if is_dispatcher(live):
+        _forget(planner, live)
     if live.__dict__ or staged.__dict__:
         for take in planner.merge(live, live.__dict__, staged.__dict__, base.__dict__, name).takes:
             planner.store(live.__dict__, take.key, planner.present(take.value), f"{name}.{take.key}")
+
+
+def _forget(planner: Planner, live: types.FunctionType) -> None:
+    """What `functools.singledispatch` remembers is found anew, in either version."""
+    remembered = live.__dict__["_clear_cache"].__self__.data
+    planner.add((dict.clear, remembered), (dict.clear, remembered), f"the cache of {live.__qualname__}")
 
 
 _PLAIN = (str, type(None))

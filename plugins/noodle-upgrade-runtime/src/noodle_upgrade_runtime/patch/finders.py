@@ -41,11 +41,14 @@ def spec_by(finder: Any, name: str, path: Sequence[str] | None) -> importlib.mac
 
 
 def counterparts(live: Sequence[Item], private: Sequence[Item]) -> Iterator[tuple[Any, Any]]:
-    """Pair finders that no name need bind: in order by their class, where there are as many."""
+    """Pair what no name need bind, finders and handlers: in order by their class, where there are enough.
+
+    What a package puts somewhere when it is imported comes before what the program adds.
+    """
     mine, theirs = _by_class(live), _by_class(private)
     for key, values in theirs.items():
-        if len(mine.get(key, ())) == len(values):
-            yield from zip(mine[key], values, strict=True)
+        if len(mine.get(key, ())) >= len(values):
+            yield from zip(mine[key], values, strict=False)
 
 
 def _by_class(items: Sequence[Item]) -> dict[tuple[int, str, str], list[Any]]:
@@ -66,7 +69,7 @@ def gone_operations(
         Operation(
             (list.remove, item.sequence, item.value),
             (list.insert, item.sequence, place, item.value),
-            "a finder",
+            "a finder or a handler",
         )
         for item in live
         for place, one in enumerate(item.sequence)

@@ -11,7 +11,7 @@ from typing import Any
 
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 
-__all__ = ["born", "forwarding_code", "plain_function", "same_definition"]
+__all__ = ["born", "forwarding_code", "is_dispatcher", "plain_function", "same_definition"]
 
 _CAN_BE_BUILT = sys.version_info < (3, 13)
 """From 3.13 on calls of a function that `FunctionType` made are never specialised: only `def` makes a fast one."""
@@ -37,6 +37,16 @@ def plain_function(value: Any) -> types.FunctionType | None:
         else:
             value = (instance_dict(value) or {}).get("__wrapped__", value)
     return value if isinstance(value, types.FunctionType) else None
+
+
+_DISPATCHERS = frozenset(
+    constant for constant in functools.singledispatch.__code__.co_consts if isinstance(constant, types.CodeType)
+)
+
+
+def is_dispatcher(function: types.FunctionType) -> bool:
+    """Return whether this is a function that `functools.singledispatch` made."""
+    return function.__code__ in _DISPATCHERS and "_clear_cache" in function.__dict__
 
 
 def born(

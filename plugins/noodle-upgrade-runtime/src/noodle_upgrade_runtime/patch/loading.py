@@ -7,15 +7,18 @@ every other thread, and every other name, gets what it always got. Nothing is wr
 from __future__ import annotations
 
 import builtins
+import collections
 import functools
 import importlib
 import importlib.machinery
 import importlib.metadata
 import importlib.util
+import inspect
 import itertools
 import re
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +42,17 @@ class SourceReader(importlib.machinery.SourceFileLoader):
 
     def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
         """Leave the folder as it is: a tree of the content store must stay what its digest says."""
+
+
+def defined_again(code: types.CodeType) -> frozenset[str]:
+    """Return the qualified names that a module or its classes define more than once, in whichever branch."""
+    counts: collections.Counter[str] = collections.Counter()
+    found = [code]
+    while found:
+        inner = [one for one in found.pop().co_consts if isinstance(one, types.CodeType)]
+        counts.update(one.co_qualname for one in inner)
+        found += [one for one in inner if not one.co_flags & inspect.CO_OPTIMIZED]
+    return frozenset(name for name, count in counts.items() if count > 1)
 
 
 def search_path_of(module: ModuleType) -> list[str] | None:
@@ -83,7 +97,8 @@ class PrivateImports:
 
     A name with dots lies in namespaces that others share. `modules` holds what has been imported so far, by public
     name, views of such namespaces too; `own` only what is ours, with `aliases`: what its code has put into
-    `sys.modules` under names of others. `distributions` maps normalised distribution names to the folder with their
+    `sys.modules` under names of others. `several` has the qualified names that a module defines more than once, as it
+    may do with `_`, by the module's name. `distributions` maps normalised distribution names to the folder with their
     metadata.
     """
 
@@ -92,6 +107,7 @@ class PrivateImports:
         self.distributions = dict(distributions or {})
         self.modules: dict[str, ModuleType] = {}
         self.aliases: dict[str, Any] = {}
+        self.several: dict[str, frozenset[str]] = {}
         self.hooks: list[Item] = []
         self.views: list[tuple[Any, Any]] = []
         self.meta_path: list[Any] = []
@@ -215,6 +231,7 @@ class PrivateImports:
         if type(loader) is importlib.machinery.SourceFileLoader:
             code = SourceReader(loader.name, loader.path).get_code(loader.name)
             if code is not None:
+                self.several[module.__name__] = defined_again(code)
                 exec(code, vars(module))  # noqa: S102 - this is what importing is
         elif loader is not None:
             loader.exec_module(module)

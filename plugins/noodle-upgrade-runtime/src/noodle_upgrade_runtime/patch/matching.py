@@ -13,7 +13,13 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from noodle_upgrade_runtime.patch.becoming import becoming_problem, is_plain, may_become, stands_for_itself
+from noodle_upgrade_runtime.patch.becoming import (
+    becoming_problem,
+    gives_way,
+    is_redefined,
+    may_become,
+    stands_for_itself,
+)
 from noodle_upgrade_runtime.patch.classes import in_place_problem
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.functions import same_definition
@@ -85,6 +91,7 @@ def match(
     staged: Modules,
     *,
     made: Callable[[Any], bool],
+    several: Callable[[types.FunctionType], bool],
     shared: Sequence[tuple[types.ModuleType, types.ModuleType]] = (),
     views: Sequence[Pair] = (),
     others: tuple[Sequence[Pair], Sequence[Pair]] = ((), ()),
@@ -99,7 +106,7 @@ def match(
         base.link_modules(view, namespace)
     for view, real in views:
         base.link(view, real)
-    first = Pairing(base, made=made, accepts=unchanged)
+    first = Pairing(base, made=made, accepts=unchanged, several=several)
     first.modules(live, pristine)
     for mine, private in others[0]:
         first.offer(mine, private)
@@ -115,6 +122,7 @@ def match(
             replaces=_replacer(links),
             becomes=may_become,
             opens=_opener(frozenset(retired)),
+            several=several,
         )
         second.modules(live, staged)
         for mine, private in others[1]:
@@ -132,6 +140,11 @@ def match(
         apart |= fixed
     twins = {id(old): private for old, private in first.pairs}
     made_matching = Matching(links, translator, second.pairs, second.replaced, list(retired.values()), twins)
+    made_matching.warnings += [
+        f"Instances of {old.__module__}.{old.__qualname__} keep a __dict__, which the new version's would not have."
+        for old, new in second.pairs
+        if isinstance(old, type) and old.__dictoffset__ and not new.__dictoffset__
+    ]
     _part(made_matching, second.live_ids(), apart)
     return made_matching
 
@@ -147,8 +160,8 @@ def _part(matching: Matching, paired: set[int], problems: Mapping[int, str]) -> 
         for name in mine.keys() & theirs.keys():
             live, new = mine[name], theirs[name]
             # The program may have bound something of its own.
-            ours = is_plain(live) and id(live) in twins and base.get(name, live) is twins[id(live)]
-            if not ours or id(live) in paired or links.alike(live, new):
+            ours = gives_way(live) and id(live) in twins and base.get(name, live) is twins[id(live)]
+            if not ours or id(live) in paired or links.alike(live, new) or is_redefined(live, new):
                 continue
             where = f"{owner.__module__}.{owner.__qualname__}" if isinstance(owner, type) else owner.__name__
             reason = problems.get(id(live), f"it becomes {type(new).__qualname__}")

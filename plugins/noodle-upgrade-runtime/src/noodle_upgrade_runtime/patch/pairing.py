@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import gc
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,7 +23,7 @@ MODULE_PLUMBING = frozenset({"__builtins__", "__spec__", "__loader__", "__cached
 """Names that the import system puts into a module; they never pair."""
 
 _CLASS_PLUMBING = frozenset({"__dict__", "__weakref__", "_abc_impl"})
-_VALUES = (tuple, frozenset, types.GenericAlias, types.UnionType, types.MappingProxyType)
+_VALUES = (tuple, frozenset, types.GenericAlias, types.UnionType)
 
 Pair = tuple[Any, Any]
 
@@ -33,7 +34,8 @@ class Pairing:
     `accepts(live, private)` is asked for each pair of the same kind. `replaces(live, private)` says that a function
     will be replaced by a new object rather than keep its identity: it is paired in `replaced`, not linked.
     `becomes(live, private)` says that an object which a module or a class binds may become one of another class,
-    `opens(live)` that what a class binds pairs although the class does not.
+    `opens(live)` that what a class binds pairs although the class does not. `several(private)` says that a function's
+    name was bound to others before it.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Pairing:
         replaces: Callable[[Any, Any], bool] | None = None,
         becomes: Callable[[Any, Any], bool] | None = None,
         opens: Callable[[type], bool] | None = None,
+        several: Callable[[types.FunctionType], bool] | None = None,
     ) -> None:
         self._links = links
         self._made = made
@@ -52,9 +55,11 @@ class Pairing:
         self._replaces = replaces
         self._becomes = becomes
         self._opens = opens
+        self._several = several
         self._taken: set[int] = set()
         self._opened: set[int] = set()
         self._queue: collections.deque[tuple[Any, Any, bool]] = collections.deque()
+        self._later: collections.deque[tuple[Any, Any, bool]] = collections.deque()
         self.pairs: list[Pair] = []
         self.replaced: list[Pair] = []
         self.images: dict[int, Any] = {}
@@ -81,12 +86,25 @@ class Pairing:
         self._drain()
 
     def _drain(self) -> None:
-        while self._queue:
-            live, private, named = self._queue.popleft()
-            if self._fits(live, private, named=named):
+        while self._queue or self._later:
+            last = not self._queue
+            live, private, named = self._later.popleft() if last else self._queue.popleft()
+            if not last and self._is_told_later(private, named=named):
+                self._later.append((live, private, named))
+            elif self._fits(live, private, named=named):
                 self._link(live, private)
             elif self._opens is not None and isinstance(live, type) and isinstance(private, type):
                 self._open(live, private, self._opens)
+
+    def _is_told_later(self, private: Any, *, named: bool) -> bool:
+        """Return whether what else pairs tells which live object this one is.
+
+        A view is one of a mapping that pairs. A name that several functions were bound to in turn (`_`, by who
+        registers them) says less of them than what they were registered with.
+        """
+        if type(private) is types.FunctionType:
+            return named and self._several is not None and self._several(private)
+        return type(private) is types.MappingProxyType
 
     def _open(self, live: type, private: type, opens: Callable[[type], bool]) -> None:
         """Pair what two classes bind that do not pair themselves: containers, objects and classes, but no methods."""
@@ -101,10 +119,18 @@ class Pairing:
             return False
         if id(live) in self._taken or self._links.knows(private) or not self._made(private):
             return False
+        if type(private) is types.MappingProxyType:
+            return type(live) is types.MappingProxyType and self._views_one(_viewed(live), _viewed(private))
         fit = isinstance(private, type) or self._same_kind(live, private)
         if not fit and named and self._becomes is not None:
             fit = self._becomes(live, private)
         return fit and self._accepts(live, private)
+
+    def _views_one(self, live: Any, private: Any) -> bool:
+        # The mapping of a class pairs with it, never by itself: to write to it would go past the interpreter's caches.
+        if "__module__" not in private and self._fits(live, private):
+            self._link(live, private)
+        return self._links.canonical(private) is live
 
     def _same_kind(self, live: Any, private: Any) -> bool:
         kind, other = type(live), type(private)
@@ -129,9 +155,15 @@ class Pairing:
         self._queue.extend((mine, theirs, named) for mine, theirs in _below(live, private))
 
 
+def _viewed(view: Any) -> Any:
+    """Return the mapping that a read-only view is one of."""
+    return gc.get_referents(view)[0]
+
+
 _PAIRABLE = (
     types.FunctionType, types.ModuleType, type, types.CellType, types.MethodType, staticmethod, classmethod, property,
     functools.partial, functools.partialmethod, functools.cached_property, dict, list, set, collections.deque,
+    types.MappingProxyType,
 )  # fmt: skip
 
 
@@ -173,6 +205,14 @@ def _named(live: dict[Any, Any], private: dict[Any, Any]) -> Iterator[Pair]:
     for name, value in private.items():
         if isinstance(name, str | int | bytes | tuple) and is_plain_key(name) and name in live:
             yield live[name], value
+
+
+def _mapping(live: Any, private: Any) -> Iterator[Pair]:
+    yield from _named(live, private)
+    # By classes of others, as what dispatches on types does.
+    for key, value in dict.items(private):
+        if isinstance(key, type) and key in live:
+            yield dict.__getitem__(live, key), value
 
 
 def _namespace(live: Any, private: Any) -> Iterator[Pair]:
@@ -223,7 +263,12 @@ def _definitions(values: Any) -> dict[str, Any]:
     return {name: same[0] for name, same in found.items() if len(same) == 1}
 
 
+def _no_children(_live: Any, _private: Any) -> Iterator[Pair]:
+    return iter(())
+
+
 _CHILDREN: dict[Any, Callable[[Any, Any], Iterator[Pair]]] = {
+    types.MappingProxyType: _no_children,
     types.ModuleType: _namespace,
     type: _namespace,
     types.FunctionType: _function,
@@ -233,7 +278,7 @@ _CHILDREN: dict[Any, Callable[[Any, Any], Iterator[Pair]]] = {
     property: _parts("fget", "fset", "fdel"),
     functools.partial: _parts("func"),
     types.MethodType: _parts("__func__", "__self__"),
-    dict: _named,
+    dict: _mapping,
     list: _elements,
     set: _elements,
 }

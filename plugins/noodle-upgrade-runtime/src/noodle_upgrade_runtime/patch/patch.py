@@ -17,6 +17,7 @@ from noodle_upgrade_runtime.operations import gil_is_on
 from noodle_upgrade_runtime.patch.census import instance_blockers, unfit_blockers
 from noodle_upgrade_runtime.patch.prepared import MECHANISM, PatchPrepared
 from noodle_upgrade_runtime.patch.staging import Staging, is_native, live_modules
+from noodle_upgrade_runtime.patch.takers import takers_of
 
 __all__ = ["PatchEngine", "PatchPrepared"]
 
@@ -61,6 +62,10 @@ class PatchEngine:
         outdated, imported = _of_classes(evidence, "outdated", "imported", modules)
         unfit, made = _of_classes(evidence, "unfit", "unfit_imported", modules)
         return (*against, *instance_blockers(outdated, imported), *unfit_blockers(unfit, made))
+
+    def notes(self, change: Change, evidence: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return what a person should know of a change that a rehearsal found possible, and this program."""
+        return takers_of([str(value) for value in evidence.get("values") or ()], change.names)
 
     def stage(self, changes: tuple[Change, ...], *, cancelled: Callable[[], bool]) -> PatchPrepared:
         """Load the new versions beside the old ones and plan every operation."""

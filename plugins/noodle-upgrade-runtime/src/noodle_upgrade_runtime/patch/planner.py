@@ -148,6 +148,10 @@ class Planner:
         if self.links.canonical(staged) is not live and not self.links.contents_alike(live, base):
             self.conflict(live, name)
 
+    def warn(self, what: str) -> None:
+        """Note something that a person should know."""
+        self._matching.warnings.append(what)
+
     def conflict(self, live: Any, what: str) -> None:
         """Note that both sides changed a whole container, unless each import makes another one."""
         again = self._again()

@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from noodle_upgrade_core.errors import SwapRefusedError
 from noodle_upgrade_core.staged import Arm
@@ -41,6 +41,7 @@ from noodle_upgrade_runtime.patch.retiring import retire, staying
 from noodle_upgrade_runtime.patch.returning import Bindings, Returning
 from noodle_upgrade_runtime.patch.state import MISSING, merge_names
 from noodle_upgrade_runtime.patch.surroundings import Effect, Item, effect_operations
+from noodle_upgrade_runtime.patch.takers import values_that_change
 
 __all__ = ["MECHANISM", "PatchPrepared", "Worlds"]
 
@@ -53,7 +54,8 @@ class Worlds:
 
     `inventory` says what the private loads made. `effects` is what importing the old and the new version does outside
     of them. `shared` are views of namespaces that other components have modules in, each with the real one. `hooks` is
-    what each has in the lists of the import system; `views` stood for such lists while a version was loaded.
+    what each has in the lists of the import system and of loggers; `views` stood for such lists while a version was
+    loaded. `several` has the names that a module defines more than once.
     """
 
     live: dict[str, types.ModuleType]
@@ -64,6 +66,11 @@ class Worlds:
     shared: Sequence[tuple[types.ModuleType, types.ModuleType]] = ()
     hooks: tuple[Sequence[Item], Sequence[Item], Sequence[Item]] = ((), (), ())
     views: Sequence[tuple[Any, Any]] = ()
+    several: Mapping[str, frozenset[str]] = field(factory=dict)
+
+    def defines_again(self, function: types.FunctionType) -> bool:
+        """Return whether a private module defines several functions of this one's name."""
+        return function.__qualname__ in self.several.get(str(function.__globals__.get("__name__")), ())
 
 
 class PatchPrepared:
@@ -94,6 +101,7 @@ class PatchPrepared:
                 worlds.pristine,
                 worlds.staged,
                 made=worlds.inventory.made,
+                several=worlds.defines_again,
                 shared=worlds.shared,
                 views=worlds.views,
                 others=(list(counterparts(living, old)), list(counterparts(living, new))),
@@ -116,6 +124,7 @@ class PatchPrepared:
             "parted": [f"{p.name}: {p.reason}" for p in matching.parted],
             "outdated": {_name(cls): list(tables) for cls, tables in self._outdated.items()},
             "imported": {_name(cls): count for cls, count in self._imported.items()},
+            "values": values_that_change(matching),
             "copied": {_name(cls): [one.attribute for one in copied] for cls, copied in self._copied.items()},
         }
 

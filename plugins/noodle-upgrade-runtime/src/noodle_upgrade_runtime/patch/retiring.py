@@ -124,6 +124,8 @@ def _instances_stay(matching: Matching, entry: Retired, count: int, problem: str
 
 def _unfit(entry: Retired, problem: str) -> str:
     lost = _public(entry.staged) - _public(entry.live)
+    if entry.staged.__dictoffset__ and not entry.live.__dictoffset__:
+        lost = {"a __dict__"}
     if not lost:
         return ""
     missing = ", ".join(sorted(lost)[:5])

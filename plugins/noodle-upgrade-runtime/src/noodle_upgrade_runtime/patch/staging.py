@@ -23,7 +23,7 @@ from noodle_upgrade_runtime.patch.matching import unchanged
 from noodle_upgrade_runtime.patch.pairing import Pairing
 from noodle_upgrade_runtime.patch.planner import Again
 from noodle_upgrade_runtime.patch.prepared import PatchPrepared, Worlds
-from noodle_upgrade_runtime.patch.surroundings import Effect, Surroundings
+from noodle_upgrade_runtime.patch.surroundings import Effect, Surroundings, handlers_in, standing
 
 __all__ = ["Staging", "is_native", "live_modules"]
 
@@ -122,8 +122,16 @@ class Staging:
             shared=[*_shared(pristine), *_shared(staged)],
             inventory=self._inventory,
             effects=(before, self._effects),
-            hooks=(hooks_of([sys.meta_path, sys.path_hooks], staged.owns), pristine.hooks, staged.hooks),
+            hooks=(
+                [*hooks_of([sys.meta_path, sys.path_hooks], staged.owns), *standing(before, self._effects)],
+                [*pristine.hooks, *handlers_in(before)],
+                [*staged.hooks, *handlers_in(self._effects)],
+            ),
             views=[*pristine.views, *staged.views],
+            several={
+                name: pristine.several.get(name, frozenset()) | staged.several.get(name, frozenset())
+                for name in {*pristine.several, *staged.several}
+            },
         )
 
     def _check_complete(self, pristine: PrivateImports) -> None:

@@ -26,7 +26,7 @@ from attrs import frozen
 from noodle_upgrade_core.errors import SwapRefusedError
 from noodle_upgrade_runtime.operations import Operation
 
-__all__ = ["Call", "Effect", "Entry", "Item", "Surroundings", "effect_operations"]
+__all__ = ["Call", "Effect", "Entry", "Item", "Surroundings", "effect_operations", "handlers_in", "standing"]
 
 
 @frozen
@@ -69,8 +69,35 @@ def effect_operations(
         parts = _parts(effect)
         if any(type(other) is type(effect) and alike(_parts(other), parts) for other in old):
             continue
+        if isinstance(effect, Item) and _place(effect, new) in {_place(one, old) for one in handlers_in(old)}:
+            # The handler that the old version's import had put there stands for it, or the program has taken it away.
+            continue
         operations += _operations_for(effect, image)
     return operations
+
+
+def handlers_in(effects: Sequence[Effect]) -> list[Item]:
+    """Return what was put into the lists of loggers: handlers and filters, which equal those of no other import."""
+    lists = {id(sequence) for sequence in _lists_of_loggers()}
+    return [one for one in effects if isinstance(one, Item) and id(one.sequence) in lists]
+
+
+def standing(*effects: Sequence[Effect]) -> list[Item]:
+    """Return what is now in the lists of loggers that these effects have put something into."""
+    lists = {id(one.sequence): one.sequence for some in effects for one in handlers_in(some)}
+    return [Item(sequence, one, in_front=False) for sequence in lists.values() for one in list(sequence)]
+
+
+def _place(item: Item, effects: Sequence[Effect]) -> tuple[int, str, int]:
+    """Return which of its class a handler is in its list, as far as one import has put it there."""
+    kind = _class_of(item.value)
+    same = [one for one in handlers_in(effects) if one.sequence is item.sequence and _class_of(one.value) == kind]
+    place = next((place for place, one in enumerate(same) if one.value is item.value), -1)
+    return (id(item.sequence), kind, place)
+
+
+def _class_of(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def _parts(effect: Effect) -> tuple[Any, ...]:
@@ -88,7 +115,8 @@ def _operations_for(effect: Effect, image: Callable[[Any], Any]) -> list[Operati
         undo: tuple[Any, ...] = (dict.__setitem__, effect.mapping, key, before)
         if before is missing:
             undo = (dict.pop, effect.mapping, key, None)
-        return [Operation((dict.__setitem__, effect.mapping, key, value), undo, "a registry")]
+        made = [Operation((dict.__setitem__, effect.mapping, key, value), undo, "a registry")]
+        return [*made, *_forgotten_levels()] if key == "level" else made
     if isinstance(effect, Item):
         value = image(effect.value)
         if any(value is one for one in effect.sequence):
@@ -104,6 +132,10 @@ def _operations_for(effect: Effect, image: Callable[[Any], Any]) -> list[Operati
     return [Operation((register,), (effect.remove, arguments[0]), effect.register.__qualname__)]
 
 
+def _forgotten_levels() -> list[Operation]:
+    return [Operation((dict.clear, cache), (dict.clear, cache), "a logger's cache") for cache in _caches()]
+
+
 class Surroundings:
     """Watches the process-wide registries from its making to `restore`, which may be called twice."""
 
@@ -113,6 +145,7 @@ class Surroundings:
         self._open = True
         self._mappings = [(mapping, dict(mapping)) for mapping in _mappings()]
         self._overloads = _copied(getattr(typing, "_overload_registry", {}))
+        self._loggers = {id(logger): logger for logger in _loggers()}
         self._lists = [(sequence, list(sequence)) for sequence in _lists()]
         self._hooks = [(owner, name, getattr(owner, name)) for owner, name in _HOOKS]
         self._watched: list[tuple[Any, str, Any, Any]] = []
@@ -164,9 +197,15 @@ class Surroundings:
             self._restore_mapping(mapping, before)
         for sequence, items in self._lists:
             self._restore_list(sequence, items)
+        self._leave_new_loggers()
+        for cache in _caches():
+            cache.clear()
         for owner, name, value in self._hooks:
             if getattr(owner, name) is not value:
                 setattr(owner, name, value)
+        self._restore_typing()
+
+    def _restore_typing(self) -> None:
         overloads = getattr(typing, "_overload_registry", None)
         if overloads is not None:
             overloads.clear()
@@ -174,6 +213,16 @@ class Surroundings:
         for cleanup in getattr(typing, "_cleanups", ()):
             # Typing's caches keep the classes that they were asked about.
             cleanup()
+
+    def _leave_new_loggers(self) -> None:
+        """A logger that the load has made stays, as whoever asks for its name would make it: with nothing set."""
+        settings = {"level": logging.NOTSET, "propagate": True, "disabled": False}
+        for logger in _loggers():
+            if id(logger) in self._loggers:
+                continue
+            self._restore_mapping(vars(logger), {**vars(logger), **settings})
+            for sequence in (logger.handlers, logger.filters):
+                self._restore_list(sequence, [])
 
     def _restore_mapping(self, mapping: dict[Any, Any], before: dict[Any, Any]) -> None:
         for key, value in list(mapping.items()):
@@ -199,12 +248,36 @@ class Surroundings:
 
 
 def _mappings() -> list[dict[Any, Any]]:
-    return [copyreg.dispatch_table, mimetypes.types_map, logging._nameToLevel, logging._levelToName]  # noqa: SLF001 - no public names
+    found: list[dict[Any, Any]] = [
+        copyreg.dispatch_table,
+        copyreg._extension_registry,  # type: ignore[attr-defined]  # noqa: SLF001 - none of these has a public name
+        copyreg._inverted_registry,  # type: ignore[attr-defined]  # noqa: SLF001
+        logging._nameToLevel,  # noqa: SLF001
+        logging._levelToName,  # noqa: SLF001
+        *(vars(logger) for logger in _loggers()),
+    ]
+    database = mimetypes._db  # type: ignore[attr-defined]  # noqa: SLF001
+    types_of = [mimetypes.types_map] if database is None else [*database.types_map, *database.types_map_inv]
+    return [*found, *types_of]
 
 
 def _lists() -> list[Any]:
     # Not the finders: an isolation shows the loaded code lists of its own.
-    return [sys.path, warnings.filters, logging.root.handlers]
+    return [sys.path, warnings.filters, *_lists_of_loggers()]
+
+
+def _lists_of_loggers() -> list[list[Any]]:
+    return [sequence for logger in _loggers() for sequence in (logger.handlers, logger.filters)]
+
+
+def _loggers() -> list[logging.Logger]:
+    known = list(logging.root.manager.loggerDict.values())
+    return [logging.root, *(logger for logger in known if isinstance(logger, logging.Logger))]
+
+
+def _caches() -> list[dict[int, bool]]:
+    """Return in which loggers remember which levels they are enabled for."""
+    return [logger._cache for logger in _loggers()]  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
 
 
 _HOOKS: tuple[tuple[Any, str], ...] = ((sys, "excepthook"), (sys, "displayhook"), (threading, "excepthook"))

@@ -1,0 +1,70 @@
+"""Values that the program has taken by `from package import NAME`: such a name goes on with the value that it has.
+
+What is one of its kind (a function, a class, a table) keeps its identity, and who has taken it has the new one. A
+number or a string equals others of its value, so that nobody can tell whose it is.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Sequence
+
+from noodle_upgrade_runtime.names import Names
+from noodle_upgrade_runtime.patch.correspondence import ATOMS
+from noodle_upgrade_runtime.patch.matching import Matching
+from noodle_upgrade_runtime.patch.pairing import own_items
+
+__all__ = ["takers_of", "values_that_change"]
+
+_MOST = 5
+
+
+def values_that_change(matching: Matching) -> list[str]:
+    """Return the names of modules whose value the new version changes, and that nobody else is told of."""
+    told = {id(live) for live, _ in matching.pairs} | {id(one.live) for one in matching.parted}
+    told |= {id(one.live) for one in matching.retired}
+    found = []
+    for owner, staged in matching.pairs:
+        if not isinstance(owner, types.ModuleType):
+            continue
+        mine, theirs = own_items(owner), own_items(staged)
+        found += [
+            f"{owner.__name__}.{name}"
+            for name in mine.keys() & theirs.keys()
+            if not name.startswith("__")
+            and id(mine[name]) not in told
+            and not matching.links.alike(mine[name], theirs[name])
+        ]
+    return sorted(found)
+
+
+def takers_of(values: Sequence[str], names: Names) -> tuple[str, ...]:
+    """Say which modules of the program have taken such a value, as far as it can be seen."""
+    found = []
+    for value in values:
+        home, _, name = value.rpartition(".")
+        module = sys.modules.get(home)
+        if module is None or name not in vars(module):
+            continue
+        held = vars(module)[name]
+        takers = sorted({f"{other.__name__}.{own}" for other in _others(names) for own in _bound(other, name, held)})
+        if takers:
+            more = f" and {len(takers) - _MOST} more" if len(takers) > _MOST else ""
+            found.append(f"{', '.join(takers[:_MOST])}{more} took the value of {value}, and keep it: it changes.")
+    return tuple(found)
+
+
+def _others(names: Names) -> list[types.ModuleType]:
+    return [
+        module
+        for name, module in list(sys.modules.items())
+        if isinstance(module, types.ModuleType) and name not in names and module.__name__ == name
+    ]
+
+
+def _bound(module: types.ModuleType, name: str, held: object) -> list[str]:
+    own = vars(module)
+    if type(held) in ATOMS:
+        return [name] if name in own and own[name] is held else []
+    return [key for key, value in list(own.items()) if value is held]

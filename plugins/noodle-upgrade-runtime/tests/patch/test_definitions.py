@@ -1,0 +1,90 @@
+"""Definitions that become another kind of thing, and what cannot be told to those who took a value."""
+
+import importlib
+import sys
+import types
+
+import pytest
+
+from noodle_upgrade_core.errors import SwapRefusedError
+
+FUNCTION = "def thing(): return 'old'\n"
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        "import functools\n@functools.lru_cache\ndef thing(): return 'new'\n",
+        "import functools\nthing = functools.partial(str, 'new')\n",
+        "class thing(str):\n    def __new__(cls): return str.__new__(cls, 'new')\n",
+        "class Thing:\n    def __call__(self): return 'new'\nthing = Thing()\n",
+    ],
+    ids=["a cached one", "a partial", "a class", "an object"],
+)
+def test_who_took_a_function_calls_what_it_has_become(package, new):
+    module = package.load(FUNCTION, new)
+    held = {"thing": module.thing}
+    package.upgrade()
+    assert held["thing"]() == "new"
+    assert held["thing"] is module.thing
+    package.rollback()
+    assert (held["thing"](), module.thing()) == ("old", "old")
+
+
+def test_who_took_a_class_calls_the_function_that_it_has_become(package):
+    module = package.load("class thing:\n    def __repr__(self): return 'old'\n", "def thing(): return 'new'\n")
+    held = [module.thing]
+    package.upgrade()
+    assert held[0]() == "new"
+    package.rollback()
+    assert repr(held[0]()) == "old"
+
+
+SLOTS = "class S:\n    __slots__ = ('a',)\n    def __init__(self): self.a = 1\n"
+FREE = "class S:\n    def __init__(self): self.b = 2\n"
+
+
+def test_a_class_that_loses_its_slots_takes_any_attribute_and_is_refused_while_instances_live(package):
+    module = package.load(SLOTS, FREE)
+    held = module.S()
+    with pytest.raises(SwapRefusedError, match="gain a __dict__"):
+        package.stage()
+    del held
+    package.upgrade()
+    assert module.S().b == 2
+    package.rollback()
+    assert module.S().a == 1
+
+
+def test_instances_that_keep_a_dict_the_new_version_does_not_have_are_told_of(package):
+    module = package.load("class S:\n    def __init__(self): self.a = 1\n", SLOTS)
+    held = module.S()
+    package.upgrade()
+    assert held.a == 1
+    assert any("keep a __dict__" in warning for warning in package.prepared.warnings)
+
+
+VARIABLE = "import contextvars\nvariable = contextvars.ContextVar('depth', default={})\n"
+
+
+def test_a_context_variable_keeps_its_values_and_its_default_is_told_of(package):
+    variable = package.load(VARIABLE.format(1), VARIABLE.format(2)).variable
+    variable.set(7)
+    package.upgrade()
+    assert variable.get() == 7
+    assert any("'depth' keeps the default" in warning for warning in package.prepared.warnings)
+
+
+def test_a_plan_names_the_modules_that_took_a_value_which_changes(package):
+    package.load("LIMIT = 10\nNAME = 'a name that is long'\nSAME = 3\n", "LIMIT = 20\nNAME = 'another'\nSAME = 3\n")
+    evidence = package.stage().evidence
+    assert evidence["values"] == [f"{package.name}.LIMIT", f"{package.name}.NAME"]
+    assert package.engine.notes(package.change(), evidence) == ()
+    program = types.ModuleType("taker_of_values")
+    program.LIMIT = importlib.import_module(package.name).LIMIT
+    sys.modules["taker_of_values"] = program
+    try:
+        (note,) = package.engine.notes(package.change(), evidence)
+        assert note.startswith(f"taker_of_values.LIMIT took the value of {package.name}.LIMIT")
+    finally:
+        del sys.modules["taker_of_values"]
