@@ -93,7 +93,8 @@ class UpgradeError(Exception):
             UpgradeError.by_code.setdefault(cls.code, cls)
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".rstrip()
+        end = "" if not self.hint or self.message.rstrip().endswith((".", "!", "?", ":")) else "."
+        return f"{self.message}{end} {self.hint}".rstrip()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (type(self), self.message, self.hint, self.safe, self.details))

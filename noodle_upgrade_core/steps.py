@@ -110,7 +110,10 @@ class Judge:
 
 @frozen
 class Probe:
-    """Ask the new version itself: health checks, and every plugin's `validate` at stage `after`."""
+    """Ask the new version itself: health checks, and every plugin's `validate` at stage `after`.
+
+    The answer has `harm` where a finding is an error: a strategy must not go on then.
+    """
 
     def __str__(self) -> str:
         return "probe the new version"

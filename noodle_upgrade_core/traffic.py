@@ -295,7 +295,7 @@ async def _count_asgi(
     try:
         await app(scope, receive, watched)
     except BaseException as raised:
-        error = call_error(raised)
+        error = call_error(raised) or error
         raise
     finally:
         _leave_all(counters, started, error, answered=answered)
@@ -303,7 +303,7 @@ async def _count_asgi(
 
 def call_error(raised: BaseException) -> str:
     """Return how a call failed, in words; "" for one that was cancelled or closed, which says nothing of a version."""
-    if isinstance(raised, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt):
+    if isinstance(raised, asyncio.CancelledError | GeneratorExit):
         return ""
     return f"{type(raised).__name__}: {raised}"
 

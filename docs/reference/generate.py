@@ -24,6 +24,7 @@ from noodle_upgrade_core.config import load_settings
 from noodle_upgrade_core.drivers import GROUPS
 from noodle_upgrade_core.events import EventKind
 from noodle_upgrade_core.hookspecs import UpgradeHooks
+from noodle_upgrade_core.judges import KillSwitch
 from noodle_upgrade_core.testing import pytest_plugin
 from noodle_upgrade_runtime.settings import RuntimeSettings
 from noodle_upgrade_server import errors as served
@@ -289,7 +290,8 @@ def settings_page() -> str:
         "From JSON and TOML files, and from variables. An argument wins over a variable, a variable over a file, a later",
         "file over an earlier one, a file over the default. Unknown keys are errors. `noodle config show` prints every",
         "effective value and where it came from. Plugins add sections of their own, named like their entry point (with `_`",
-        "for `-`); the section `runtime` is the runtime plugin's. In TOML the part before the last dot is a table:",
+        "for `-`); the section `runtime` is the runtime plugin's. In a variable a list is written with commas, a switch as",
+        "`1` or `0`; a plugin's own variables begin with `NOODLE_`. In TOML the part before the last dot is a table:",
         "",
         "```toml",
         "[runtime_upgrade.soak]",
@@ -310,6 +312,13 @@ def steps_page() -> str:
     lines = ["# Steps", "", prose(steps.__doc__), ""]
     for name in ("Shift", "Wait", "Gate", "Judge", "Probe", "Revert", "Observation", "Strategy", "JudgeDriver"):
         lines += described(getattr(steps, name))
+    lines += [
+        "# The judge of the core: `killswitch`",
+        "",
+        "Its fields are parameters of a request: `--set judge.calls=50`.",
+        "",
+    ]
+    lines += described(KillSwitch)
     return "\n".join(lines)
 
 

@@ -249,10 +249,10 @@ def test_a_request_that_ends_the_program_is_an_error_and_one_that_was_cancelled_
         with pytest.raises(type(raised)):
             await app(raised)({"type": "http"}, None, None)
 
-    for raised in (SystemExit(1), asyncio.CancelledError()):
+    for raised in (SystemExit(1), asyncio.CancelledError(), KeyboardInterrupt("mine")):
         asyncio.run(_outlived(ask(raised)))
     arm = counting.measure(0, 0).old
-    assert (arm.calls, arm.errors, arm.last_error) == (2, 1, "SystemExit: 1")
+    assert (arm.calls, arm.errors, arm.last_error) == (3, 2, "KeyboardInterrupt: mine")
 
 
 async def _outlived(coroutine):

@@ -87,6 +87,24 @@ def test_history_shows_who_what_and_how_it_ended(noodle, program):
     assert len(noodle("history", "--json").json["history"]) == 1
 
 
+def test_what_an_upgrade_took_ends_with_its_own_end_not_with_that_of_going_back(noodle, program):
+    ends = [("done", "10:00:02"), ("rolling_back", "12:00:00"), ("rolled_back", "12:00:01")]
+    program.history = [
+        {
+            "upgrade_id": "up-1",
+            "components": ["greeter"],
+            "phase": "rolled_back",
+            "created_at": "2031-05-04T10:00:00+00:00",
+            "updated_at": "2031-05-04T12:00:01+00:00",
+            "audit": [{"who": "alice", "phase": p, "at": f"2031-05-04T{at}+00:00"} for p, at in ends],
+        }
+    ]
+    out = noodle("history").out
+    assert "2 s" in out
+    assert "7,201" not in out
+    assert "2 h" not in out
+
+
 def test_history_without_upgrades_says_so(noodle, program):
     assert "Nothing was upgraded yet." in noodle("history").err
     assert [noodle("history", "--limit", limit).code for limit in ("0", "1", "1000", "1001")] == [2, 0, 0, 2]

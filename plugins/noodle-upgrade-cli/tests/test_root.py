@@ -264,6 +264,22 @@ def test_an_error_that_goes_into_a_closed_pipe_with_everything_else_is_silent(tm
     assert process.returncode == 141
 
 
+def test_a_table_that_nobody_reads_ends_as_silently_as_any_answer(tmp_path):
+    with noodle_process("config", "show", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, "")
+
+
+def test_a_closed_standard_output_is_no_traceback(tmp_path):
+    command = f"cd {tmp_path} && {sys.executable} -m noodle_upgrade_cli history >&-"
+    ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert ran.returncode == 3
+    assert "No running program" in ran.stderr
+
+
 @pytest.mark.parametrize("words", [("--help",), ("--version",), ("history", "--json"), ("config", "show")])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_what_cannot_be_written_is_said_in_one_line_with_the_reason(tmp_path, monkeypatch, words, unbuffered):

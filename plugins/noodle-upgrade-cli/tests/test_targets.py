@@ -99,3 +99,7 @@ def test_a_time_limit_that_is_no_number_of_seconds_is_a_mistake_of_the_caller(se
     answer = CliRunner().invoke(cli, ["upgrade", "lamp", "2.0", "--timeout", seconds, "--yes"])
     assert answer.exit_code == 2, answer.output
     assert "--timeout" in answer.output
+
+
+def test_a_parameter_for_a_plugin_may_have_the_plugin_s_name_with_its_dash():
+    assert parse_parameters(["no-fridays.veto=true"]) == {"no-fridays.veto": True}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from noodle_upgrade_cli.failures import last_of_trace
 from noodle_upgrade_cli.output import grid, line
 from noodle_upgrade_cli.text import clean, milliseconds, seconds, sentence, span, when
 
@@ -92,7 +94,11 @@ def _reasons(steps: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     kinds = (("reasons", "why", ""), ("blockers", "cannot", _BAD), ("warnings", "note", "yellow"))
     for step in steps:
         verdict = _mapping(step.get("verdict"))
-        rows = [(word, style, text) for key, word, style in kinds for text in verdict.get(key) or ()]
+        # Of a change that is refused, what speaks for the mechanism is beside the point.
+        shown = kinds if verdict.get("feasible") else kinds[1:]
+        rows = [(word, style, text) for key, word, style in shown for text in verdict.get(key) or ()]
+        if verdict.get("hint"):
+            rows.append(("do", "", verdict["hint"]))
         if not rows:
             continue
         parts.append(Text(clean(_mapping(step.get("component")).get("name", "")), style="bold"))
@@ -209,7 +215,7 @@ def result_view(state: Mapping[str, Any]) -> RenderableType:
             [
                 ("upgrade", result.get("upgrade_id") or state.get("upgrade_id")),
                 ("phase", phase),
-                ("steps", "; ".join(str(one) for one in result.get("operations") or ())),
+                ("steps", "; ".join(_counted_in_a_row(result.get("operations") or ()))),
                 ("rollback point", point.get("rollback_id") if phase in _REVERSIBLE else ""),
             ]
         ),
@@ -219,6 +225,13 @@ def result_view(state: Mapping[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
+def _counted_in_a_row(words: Iterable[Any]) -> Iterator[str]:
+    """Yield words as they are, and those that come several times in a row once, with how often."""
+    for word, same in itertools.groupby(map(str, words)):
+        count = sum(1 for _ in same)
+        yield word if count == 1 else f"{word} ({count} times)"
+
+
 def error_view(error: Mapping[str, Any]) -> RenderableType:
     """Return an error of the API: what, what is safe, what to do."""
     return fields(
@@ -226,6 +239,7 @@ def error_view(error: Mapping[str, Any]) -> RenderableType:
             ("error", Text(sentence(error.get("message", "")), style=_BAD)),
             ("safe", sentence(error.get("safe") or "")),
             ("do", error.get("hint")),
+            ("trace", Text("\n".join(last_of_trace(_mapping(error.get("details")))))),
         ]
     )
 

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 
+_TRACE_LINES = 8
 _OTHER_VERSION = "It may speak another version of the control API: compare `noodle --version` with the program's."
 
 
@@ -121,6 +122,8 @@ def report(error: Exception, *, options: Options, args: Sequence[str]) -> int:
     click.echo(click.style("Error: ", fg="red", bold=True) + sentence(wire["message"]), err=True, color=color)
     for line in _details(wire["details"]):
         click.echo(f"  - {line}", err=True)
+    for line in last_of_trace(wire["details"]):
+        click.echo(f"  | {line}", err=True)
     if wire["safe"]:
         click.echo(click.style("Safe:  ", fg="green") + sentence(wire["safe"]), err=True, color=color)
     if wire["hint"]:
@@ -168,6 +171,11 @@ def _row(row: Mapping[str, Any]) -> str:
     about = f"{key} ({origin})" if key and origin else key or origin
     said = f"{about} {row['problem']}" if row.get("problem") else str(row.get("message") or about)
     return f"{sentence(said)} {row.get('hint') or ''}".strip()
+
+
+def last_of_trace(details: Mapping[str, Any]) -> list[str]:
+    """Return the end of the traceback of other people's code, where an error has one: it says where it failed."""
+    return [clean(line) for line in str(details.get("traceback") or "").rstrip().splitlines()[-_TRACE_LINES:]]
 
 
 def _details(details: Mapping[str, Any]) -> list[str]:

@@ -169,6 +169,9 @@ def cli(ctx: click.Context) -> None:
 
 def execute(args: Sequence[str]) -> int:
     """Run the command line and return its exit code; errors are printed, never raised."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed by whoever began this
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - as long as the process
     options, stdout = Options(), sys.stdout
     try:
         return _ran(args, options)

@@ -35,6 +35,14 @@ def grid(headings: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str =
     return table
 
 
+class _Pipe(Console):
+    """A console whose reader may go away: that is not the program's failure."""
+
+    def on_broken_pipe(self) -> None:
+        """Say so as Python does; rich itself would end the process with 1."""
+        raise BrokenPipeError
+
+
 class Output:
     """One run's stdout and stderr."""
 
@@ -46,7 +54,7 @@ class Output:
     def console(self, stream: IO[str]) -> Console:
         """Return a console on a stream; what is not a terminal is never wrapped to a terminal's width."""
         width = None if stream.isatty() or os.environ.get("COLUMNS") else 160
-        return Console(
+        return _Pipe(
             file=stream, no_color=self._plain, highlight=False, markup=False, emoji=False, width=width, soft_wrap=False
         )
 

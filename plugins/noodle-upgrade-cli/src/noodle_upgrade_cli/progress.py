@@ -142,6 +142,7 @@ def _card_view(card: Card, *, plain: bool) -> list[RenderableType]:
 def stepper(card: Card, *, plain: bool = False) -> Text:
     """Return the phases as a line: those passed, the present one, those to come; a way that ended badly says so."""
     passed, present, ahead, bad = ("+", "*", "-", "x") if plain else ("●", "◉", "○", "✕")
+    gap = " " if plain else "\N{NO-BREAK SPACE}"
     at = STEPS.index(card.reached)
     text = Text(no_wrap=False)
     for index, phase in enumerate(STEPS):
@@ -154,7 +155,7 @@ def stepper(card: Card, *, plain: bool = False) -> Text:
             mark, style = passed, "yellow"
         else:
             mark, style = ahead, "dim"
-        text.append(f"{mark} {phase}  ", style=style)
+        text.append(f"{mark}{gap}{phase}  ", style=style)
         if here and card.phase != card.reached:
             style = "bold yellow" if card.phase == "rolling_back" else "bold red"
             text.append(f"{bad} {clean(card.phase).replace('_', ' ')}  ", style=style)

@@ -95,7 +95,7 @@ def parse_parameters(settings: Sequence[str]) -> dict[str, Any]:
     for word in settings:
         key, separator, text = word.partition("=")
         key = key.strip()
-        if not separator or not all(part.isidentifier() for part in key.split(".")):
+        if not separator or not all(part.replace("-", "_").isidentifier() for part in key.split(".")):
             raise UsageMistakeError(
                 f"{word!r} is not KEY=VALUE.", hint="Write it as `--set bake=5`, or `--set judge.calls=20`."
             )

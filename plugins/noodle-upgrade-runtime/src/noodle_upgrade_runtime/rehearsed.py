@@ -35,7 +35,9 @@ def main(job: Mapping[str, Any]) -> None:
     try:
         evidence, warnings = (_load if job["mechanism"] == "generation" else _stage)(job)
     except UpgradeError as failed:
-        error, code, hint = failed.message, failed.code, failed.hint
+        error, code = failed.message, failed.code
+        # Where it failed is in this process's traceback, which nobody will see.
+        hint = "" if isinstance(failed, StageError) else failed.hint
     except BaseException as failed:  # noqa: BLE001 - whatever it is, it is the answer
         error = f"{type(failed).__name__}: {failed}"
     evidence["stage_seconds"] = round(time.perf_counter() - started, 4)

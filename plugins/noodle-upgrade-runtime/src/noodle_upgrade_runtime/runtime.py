@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import difflib
 import sys
 import threading
@@ -152,7 +153,11 @@ class Runtime:
             return verdict
         within = self._settings.quiesce
         patience = min(within, _MOST_PATIENCE_SECONDS)
-        inside = [f"{one} has not left it for {patience:g} s" for one in stayers(change.names, within=patience)]
+        places = collections.Counter(str(one) for one in stayers(change.names, within=patience))
+        inside = [
+            f"{place} has not left it for {patience:g} s" + (f", nor have {count - 1} more there" if count > 1 else "")
+            for place, count in places.items()
+        ]
         if self._settings.on_busy == "force" or within > patience:
             return evolve(verdict, warnings=(*verdict.warnings, *inside))
         if not inside:

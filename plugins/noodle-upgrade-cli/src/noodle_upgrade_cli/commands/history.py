@@ -38,7 +38,7 @@ def history(session: Session, component: str, limit: int) -> int:
                     row.get("phase", ""),
                     _who(row),
                     when(row.get("created_at")),
-                    seconds(span(row.get("created_at"), row.get("updated_at"))),
+                    seconds(span(row.get("created_at"), _ended_at(row))),
                     (row.get("error") or {}).get("message", ""),
                 ]
                 for row in rows
@@ -48,6 +48,16 @@ def history(session: Session, component: str, limit: int) -> int:
     if not rows:
         session.out.note("Nothing was upgraded yet.")
     return Exit.OK
+
+
+_ENDS = frozenset({"done", "rejected", "aborted", "rolled_back", "stuck"})
+
+
+def _ended_at(row: Mapping[str, Any]) -> Any:
+    """Return when an upgrade first ended: going back from it later is no part of it."""
+    audit = [one for one in row.get("audit") or [] if isinstance(one, Mapping)]
+    ends = [one.get("at") for one in audit if one.get("phase") in _ENDS]
+    return ends[0] if ends else row.get("updated_at")
 
 
 def _what(row: Mapping[str, Any]) -> str:
