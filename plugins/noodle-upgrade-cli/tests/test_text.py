@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from noodle_upgrade_cli.display import error_view, result_view
 from noodle_upgrade_cli.output import grid
 from noodle_upgrade_cli.text import clean, clean_lines, milliseconds, seconds, span, when
 
@@ -64,3 +65,22 @@ def test_numbers_and_times_that_are_missing_or_wrong_are_a_dash_or_left_alone():
     assert when(None) == "-"
     assert when("2031-05-04T10:20:30.123456+00:00") == "2031-05-04 10:20:30Z"
     assert when("2031-05-04T10:20:30+02:00") == "2031-05-04 10:20:30+02:00"
+
+
+def printed(view):
+    out = io.StringIO()
+    Console(file=out, width=100).print(view)
+    return out.getvalue()
+
+
+def test_where_the_code_of_a_version_failed_is_shown_with_the_error():
+    said = printed(
+        error_view({"message": "It failed", "details": {"traceback": "Traceback:\n  File x\nKeyError: 1\n"}})
+    )
+    assert "KeyError: 1" in said
+    assert "trace" not in printed(error_view({"message": "It failed"}))
+
+
+def test_steps_that_repeat_are_shown_once_with_how_often():
+    said = printed(result_view({"result": {"component_name": "a", "operations": ["look", "look", "end", "look"]}}))
+    assert "look (2 times); end; look" in said

@@ -233,13 +233,14 @@ def _counted_in_a_row(words: Iterable[Any]) -> Iterator[str]:
 
 
 def error_view(error: Mapping[str, Any]) -> RenderableType:
-    """Return an error of the API: what, what is safe, what to do."""
+    """Return an error of the API: what, what is safe, what to do, and where code of the program failed."""
+    trace = last_of_trace(_mapping(error.get("details")))
     return fields(
         [
             ("error", Text(sentence(error.get("message", "")), style=_BAD)),
             ("safe", sentence(error.get("safe") or "")),
             ("do", error.get("hint")),
-            ("trace", Text("\n".join(last_of_trace(_mapping(error.get("details")))))),
+            ("trace", Text("\n".join(trace)) if trace else ""),
         ]
     )
 
