@@ -164,7 +164,7 @@ class Runtime:
             return verdict
         hint = (
             "Upgrade when that call has ended. Where it never ends, restart the program on the new version,"
-            " or set runtime.on_busy to force."
+            " or set `runtime.on_busy` to `force` in the settings."
         )
         return evolve(verdict, feasible=False, blockers=(*verdict.blockers, *inside), hint=hint)
 

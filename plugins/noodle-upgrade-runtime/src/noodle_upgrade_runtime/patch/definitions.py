@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 import sys
 import types
@@ -25,6 +26,7 @@ from noodle_upgrade_runtime.patch.closures import recoding
 from noodle_upgrade_runtime.patch.functions import forwarding_code, is_dispatcher
 from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.state import MISSING
+from noodle_upgrade_runtime.patch.weakly import registered
 
 if TYPE_CHECKING:
     from noodle_upgrade_runtime.patch.planner import Planner
@@ -59,6 +61,8 @@ def _class(planner: Planner, live: type, staged: type) -> None:
     abstract = [vars(cls).get("__abstractmethods__", MISSING) for cls in (live, staged)]
     if abstract[0] != abstract[1]:
         _bind(planner, live, "__abstractmethods__", new=abstract[1], old=abstract[0])
+    if isinstance(live, abc.ABCMeta) and isinstance(staged, abc.ABCMeta):
+        registered(planner, live, staged)
 
 
 def _bind(planner: Planner, cls: type, key: str, *, new: Any, old: Any) -> None:

@@ -129,6 +129,16 @@ class PrivateImports:
         """Return whether a module of this name belongs to these packages, or leads to them."""
         return name in self._names or name in self._namespaces
 
+    def has_made(self, value: Any, *, made: Callable[[Any], bool]) -> bool:
+        """Return whether a function, a class, an object of such a class, or a module is of this load."""
+        if type(value) is types.FunctionType:
+            home = self.modules.get(str(value.__globals__.get("__name__")))
+            return home is not None and vars(home) is value.__globals__
+        if type(value) is ModuleType:
+            return any(value is module for module in self.modules.values())
+        kind = value if isinstance(value, type) else type(value)
+        return self.owns(type.__getattribute__(kind, "__module__")) and made(kind)
+
     def find(self, name: str) -> importlib.machinery.ModuleSpec | None:
         """Return the spec of a module; imports its parents."""
         parent, _, _ = name.rpartition(".")

@@ -10,6 +10,7 @@ import collections
 import functools
 import gc
 import types
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -188,6 +189,11 @@ def own_items(value: Any) -> dict[str, Any]:
     return {k: v for k, v in object.__getattribute__(value, "__dict__").items() if k not in MODULE_PLUMBING}
 
 
+_WITHOUT_NAMES = (
+    type, types.ModuleType, weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary,
+)  # fmt: skip
+
+
 def _below(live: Any, private: Any) -> Iterator[Pair]:
     kind = type(private)
     children = _CHILDREN.get(kind) or next((c for base, c in _CHILDREN.items() if isinstance(private, base)), None)
@@ -197,7 +203,7 @@ def _below(live: Any, private: Any) -> Iterator[Pair]:
         yield from _named(slot_values(live), slot_values(private))
     if kind is types.FunctionType:
         yield from _named(live.__dict__, private.__dict__)
-    elif not isinstance(private, type | types.ModuleType):
+    elif not isinstance(private, _WITHOUT_NAMES):
         yield from _named(instance_dict(live) or {}, instance_dict(private) or {})
 
 
@@ -213,6 +219,10 @@ def _mapping(live: Any, private: Any) -> Iterator[Pair]:
     for key, value in dict.items(private):
         if isinstance(key, type) and key in live:
             yield dict.__getitem__(live, key), value
+
+
+def _weak_mapping(live: Any, private: Any) -> Iterator[Pair]:
+    yield from _named(dict(live), dict(private))
 
 
 def _namespace(live: Any, private: Any) -> Iterator[Pair]:
@@ -269,6 +279,9 @@ def _no_children(_live: Any, _private: Any) -> Iterator[Pair]:
 
 _CHILDREN: dict[Any, Callable[[Any, Any], Iterator[Pair]]] = {
     types.MappingProxyType: _no_children,
+    weakref.WeakSet: _no_children,
+    weakref.WeakKeyDictionary: _weak_mapping,
+    weakref.WeakValueDictionary: _weak_mapping,
     types.ModuleType: _namespace,
     type: _namespace,
     types.FunctionType: _function,

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from noodle_upgrade_core.errors import StateConflictError
 from noodle_upgrade_runtime.operations import Call, Operation
-from noodle_upgrade_runtime.patch import contents, definitions
+from noodle_upgrade_runtime.patch import contents, definitions, weakly
 from noodle_upgrade_runtime.patch.callversions import CallVersions
 from noodle_upgrade_runtime.patch.closures import Closures
 from noodle_upgrade_runtime.patch.copies import Copied
@@ -55,6 +55,7 @@ class Planner:
         self.conflicts: list[str] = []
         self.initialised: set[int] = set()
         self._copies: dict[int, Any] = {}
+        self._held: list[Any] = []
 
     def plan(self, copies: Sequence[tuple[Any, Copied]] = ()) -> list[Operation]:
         """Return all operations, classes' bases first; raises `StateConflictError` for what both sides changed.
@@ -84,7 +85,7 @@ class Planner:
         return [*self._matching.translator.operations, *self.first, *self.operations]
 
     def _pair(self, live: Any, staged: Any) -> None:
-        for kind, handler in (*definitions.HANDLERS.items(), *contents.HANDLERS.items()):
+        for kind, handler in (*definitions.HANDLERS.items(), *weakly.HANDLERS.items(), *contents.HANDLERS.items()):
             if isinstance(live, kind):
                 handler(self, live, staged)
                 return
@@ -147,6 +148,10 @@ class Planner:
             return
         if self.links.canonical(staged) is not live and not self.links.contents_alike(live, base):
             self.conflict(live, name)
+
+    def hold(self, value: Any) -> None:
+        """Keep an object for going back that nothing else may hold."""
+        self._held.append(value)
 
     def warn(self, what: str) -> None:
         """Note something that a person should know."""

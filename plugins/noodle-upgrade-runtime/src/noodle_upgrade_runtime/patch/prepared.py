@@ -37,6 +37,7 @@ from noodle_upgrade_runtime.patch.instances import (
 from noodle_upgrade_runtime.patch.inventory import Inventory
 from noodle_upgrade_runtime.patch.matching import Matching, match
 from noodle_upgrade_runtime.patch.planner import Again, Planner, store_call
+from noodle_upgrade_runtime.patch.registries import gone_from_registries
 from noodle_upgrade_runtime.patch.retiring import retire, staying
 from noodle_upgrade_runtime.patch.returning import Bindings, Returning
 from noodle_upgrade_runtime.patch.state import MISSING, merge_names
@@ -55,7 +56,8 @@ class Worlds:
     `inventory` says what the private loads made. `effects` is what importing the old and the new version does outside
     of them. `shared` are views of namespaces that other components have modules in, each with the real one. `hooks` is
     what each has in the lists of the import system and of loggers; `views` stood for such lists while a version was
-    loaded. `several` has the names that a module defines more than once.
+    loaded. `several` has the names that a module defines more than once, `registered` what each has put into
+    registries of other packages.
     """
 
     live: dict[str, types.ModuleType]
@@ -67,6 +69,7 @@ class Worlds:
     hooks: tuple[Sequence[Item], Sequence[Item], Sequence[Item]] = ((), (), ())
     views: Sequence[tuple[Any, Any]] = ()
     several: Mapping[str, frozenset[str]] = field(factory=dict)
+    registered: tuple[Sequence[Effect], Sequence[Effect]] = ((), ())
 
     def defines_again(self, function: types.FunctionType) -> bool:
         """Return whether a private module defines several functions of this one's name."""
@@ -222,8 +225,10 @@ class PatchPrepared:
         known = {id(old) for old, _ in matching.pairs}
         planned += self._planner.closures.plan(heap, known, self._planner.versions)
         planned += self._grow(heap)
-        old, new = self._worlds.effects
-        effects = effect_operations(old, new, alike=matching.links.alike, image=matching.translator.image)
+        alike, image = matching.links.alike, matching.translator.image
+        effects = effect_operations(*self._worlds.effects, alike=alike, image=image)
+        effects += effect_operations(*self._worlds.registered, alike=alike, image=image)
+        effects += gone_from_registries(*self._worlds.registered, alike=alike, image=image)
         # An exit function that is registered and taken back leaves a gap: not for a trial.
         self._planner.untried += effects
         planned += effects

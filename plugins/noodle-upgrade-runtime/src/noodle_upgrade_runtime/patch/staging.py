@@ -10,6 +10,7 @@ import threading
 import traceback
 import types
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from noodle_upgrade_core.errors import StageError, SwapRefusedError, UpgradeError
 from noodle_upgrade_runtime.engine import Change
@@ -23,6 +24,7 @@ from noodle_upgrade_runtime.patch.matching import unchanged
 from noodle_upgrade_runtime.patch.pairing import Pairing
 from noodle_upgrade_runtime.patch.planner import Again
 from noodle_upgrade_runtime.patch.prepared import PatchPrepared, Worlds
+from noodle_upgrade_runtime.patch.registries import Registries
 from noodle_upgrade_runtime.patch.surroundings import Effect, Surroundings, handlers_in, standing
 
 __all__ = ["Staging", "is_native", "live_modules"]
@@ -53,6 +55,8 @@ class Staging:
         self._old_trees = {_normal(c.component.name): str(c.old_tree) for c in changes if c.old_tree is not None}
         self._inventory = Inventory()
         self._effects: list[Effect] = []
+        self._registered: list[Effect] = []
+        self._registries: Registries | None = None
 
     @property
     def at(self) -> str:
@@ -93,6 +97,8 @@ class Staging:
             self._isolation.close()
         if self._surroundings is not None:
             self._surroundings.restore()
+        if self._registries is not None:
+            self._registries.take_back()
         if worker.ident is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.ident), ctypes.py_object(SystemExit))
 
@@ -110,7 +116,7 @@ class Staging:
         outside = set(sys.modules)
         pristine = self._load(self._old_homes, names, self._old_trees)
         self._check_complete(pristine)
-        before = self._effects
+        before, registered = self._effects, self._registered
         staged = self._load(new_homes, names, new_trees)
         self._spare(set(sys.modules) - outside)
         # What the old version itself puts there under a name of others is its own; what the new one does is not.
@@ -122,6 +128,7 @@ class Staging:
             shared=[*_shared(pristine), *_shared(staged)],
             inventory=self._inventory,
             effects=(before, self._effects),
+            registered=(registered, self._registered),
             hooks=(
                 [*hooks_of([sys.meta_path, sys.path_hooks], staged.owns), *standing(before, self._effects)],
                 [*pristine.hooks, *handlers_in(before)],
@@ -154,12 +161,14 @@ class Staging:
         self._imports = imports = PrivateImports(homes, trees)
         self._isolation = Isolation(imports)
         self._surroundings = Surroundings()
+        self._registries = Registries(Names(homes), partial(imports.has_made, made=self._inventory.made))
         try:
             with self._isolation:
                 for name in names:
                     _load_one(imports, name)
         finally:
             self._surroundings.restore()
+            self._registered = self._registries.take_back()
         self._effects = [*self._surroundings.effects, *imports.hooks]
         return imports
 

@@ -26,7 +26,7 @@ from attrs import frozen
 from noodle_upgrade_core.errors import SwapRefusedError
 from noodle_upgrade_runtime.operations import Operation
 
-__all__ = ["Call", "Effect", "Entry", "Item", "Surroundings", "effect_operations", "handlers_in", "standing"]
+__all__ = ["Call", "Effect", "Entry", "Item", "Member", "Surroundings", "effect_operations", "handlers_in", "standing"]
 
 
 @frozen
@@ -48,6 +48,14 @@ class Item:
 
 
 @frozen
+class Member:
+    """`value` was put into a set of the process."""
+
+    members: set[Any]
+    value: Any
+
+
+@frozen
 class Call:
     """`register(*arguments)` was called; `remove(arguments[0])` takes it back."""
 
@@ -57,7 +65,7 @@ class Call:
     keywords: dict[str, Any]
 
 
-Effect = Entry | Item | Call
+Effect = Entry | Item | Member | Call
 
 
 def effect_operations(
@@ -105,6 +113,8 @@ def _parts(effect: Effect) -> tuple[Any, ...]:
         return (id(effect.mapping), effect.key, effect.value)
     if isinstance(effect, Item):
         return (id(effect.sequence), effect.value)
+    if isinstance(effect, Member):
+        return (id(effect.members), effect.value)
     return (effect.register.__qualname__, *effect.arguments)
 
 
@@ -127,6 +137,9 @@ def _operations_for(effect: Effect, image: Callable[[Any], Any]) -> list[Operati
         )
         told = (warnings._filters_mutated,)  # type: ignore[attr-defined]  # noqa: SLF001 - it keeps caches of them
         return [operation, *([Operation(told, told, "warnings")] if effect.sequence is warnings.filters else [])]
+    if isinstance(effect, Member):
+        value = image(effect.value)
+        return [Operation((set.add, effect.members, value), (set.discard, effect.members, value), "a registry")]
     arguments = tuple(image(argument) for argument in effect.arguments)
     register = functools.partial(effect.register, *arguments, **{k: image(v) for k, v in effect.keywords.items()})
     return [Operation((register,), (effect.remove, arguments[0]), effect.register.__qualname__)]
