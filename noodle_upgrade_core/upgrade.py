@@ -27,6 +27,7 @@ from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import (
     ApprovalRequiredError,
     InvalidRequestError,
+    JournalCorruptError,
     JournalFullError,
     JournalSchemaError,
     LeaseLostError,
@@ -494,6 +495,9 @@ class Upgrader:
 
     def _check_enabled(self) -> None:
         self._check_writable()
+        if self._damage:
+            # Going back is not refused for it: that may be what somebody needs most.
+            raise JournalCorruptError(self._damage[0].message, hint=self._damage[0].hint)
         enabled, origin = self.settings.enabled
         if not enabled:
             raise UpgradeDisabledError(

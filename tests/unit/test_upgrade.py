@@ -1315,6 +1315,21 @@ def test_a_damaged_journal_is_told_at_the_start_and_with_the_status(folder, capl
     run(story())
 
 
+def test_nothing_is_upgraded_on_a_damaged_journal_and_the_program_goes_on(folder):
+    async def story():
+        async with opened(folder) as upgrader:
+            plan = await upgrader.plan(ask())
+            assert (await upgrader.upgrade(plan)).success
+        garbled(folder / "state" / "journal.db", "nonces")
+        async with opened(folder) as upgrader:
+            for refused in (upgrader.plan(ask()), upgrader.upgrade(plan)):
+                with pytest.raises(e.JournalCorruptError, match="damaged"):
+                    await refused
+            assert "lamp" in [one.name for one in await upgrader.components()]
+
+    run(story())
+
+
 def test_the_versions_that_could_be_had_are_listed_newest_last(folder):
     async def story():
         async with opened(folder) as upgrader:
