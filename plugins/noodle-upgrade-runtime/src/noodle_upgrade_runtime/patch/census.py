@@ -37,15 +37,16 @@ def instance_blockers(outdated: Mapping[type, Sequence[str]], imported: Mapping[
 
 
 def unfit_blockers(
-    unfit: Mapping[type, str], imported: Mapping[type, int], *, exactly: bool = False
+    unfit: Mapping[type, str], imported: Mapping[type, int], *, exactly: bool = False, known: Collection[int] = ()
 ) -> tuple[str, ...]:
     """Return a sentence for each class with instances that live on and that the new version could not work with.
 
-    `unfit` says of each what its instances are: "would lack …". `exactly` leaves out instances of subclasses.
+    `unfit` says of each what its instances are: "would lack …". `exactly` leaves out instances of subclasses, `known`
+    are the ids of those that are cared for.
     """
     if not unfit:
         return ()
-    found = long_lived(list(unfit), within=_PATIENCE_SECONDS, exactly=exactly)
+    found = long_lived(list(unfit), within=_PATIENCE_SECONDS, exactly=exactly, known=known)
     counts = {cls: count - imported.get(cls, 0) for cls, count in found.items()}
     return tuple(of_instances(cls, count, unfit[cls]) for cls, count in counts.items() if count > 0)
 

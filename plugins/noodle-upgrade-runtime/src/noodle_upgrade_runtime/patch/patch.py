@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib.machinery
 import threading
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from noodle_upgrade_core.errors import ArtifactIncompatibleError, StageError, StageTimeoutError
 from noodle_upgrade_core.model import Verdict
 from noodle_upgrade_runtime.engine import Change
-from noodle_upgrade_runtime.heap import looking_seconds
+from noodle_upgrade_runtime.heap import looking_seconds, tracked_with_tuples
 from noodle_upgrade_runtime.operations import gil_is_on
+from noodle_upgrade_runtime.patch.caches import caches_of, held_alone
 from noodle_upgrade_runtime.patch.census import instance_blockers, unfit_blockers
+from noodle_upgrade_runtime.patch.instances import instances_of
 from noodle_upgrade_runtime.patch.prepared import MECHANISM, PatchPrepared
 from noodle_upgrade_runtime.patch.staging import Staging, is_native, live_modules
 from noodle_upgrade_runtime.patch.takers import takers_of
@@ -61,7 +63,8 @@ class PatchEngine:
             return against
         outdated, imported = _of_classes(evidence, "outdated", "imported", modules)
         unfit, made = _of_classes(evidence, "unfit", "unfit_imported", modules)
-        return (*against, *instance_blockers(outdated, imported), *unfit_blockers(unfit, made))
+        cached = _cached(list(unfit), [str(name) for name in evidence.get("caches") or ()])
+        return (*against, *instance_blockers(outdated, imported), *unfit_blockers(unfit, made, known=cached))
 
     def notes(self, change: Change, evidence: Mapping[str, Any]) -> tuple[str, ...]:
         """Return what a person should know of a change that a rehearsal found possible, and this program."""
@@ -86,6 +89,16 @@ class PatchEngine:
         if staging.prepared is None:
             raise StageError("Staging ended without a result.", hint="Report this with the new version's name.")
         return staging.prepared
+
+
+def _cached(classes: Sequence[type], names: Sequence[str]) -> set[int]:
+    """Return the ids of the instances that only caches hold, which the change empties."""
+    caches = caches_of(names)
+    if not classes or not caches:
+        return set()
+    heap = tracked_with_tuples()
+    ids = {id(value) for values in instances_of(classes, heap).values() for value in values}
+    return set(held_alone(ids, caches, heap))
 
 
 def _extensions(tree: Path, root: str) -> list[Path]:

@@ -15,6 +15,7 @@ from noodle_upgrade_core.staged import Arm
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import tracked, tracked_with_tuples
 from noodle_upgrade_runtime.operations import Operation, Script, collector_paused
+from noodle_upgrade_runtime.patch.caches import Cache, caches_in, held_alone
 from noodle_upgrade_runtime.patch.callversions import CallVersions
 from noodle_upgrade_runtime.patch.census import counted, instance_blockers, of_instances, would_lack
 from noodle_upgrade_runtime.patch.classes import attribute_calls, paired_calls
@@ -116,6 +117,8 @@ class PatchPrepared:
         self._outdated = self._find_outdated()
         self._imported = self._count_imported()
         self._check_instances()
+        self._caches = caches_in(matching)
+        self._emptied: dict[str, Cache] = {}
         with collector_paused():
             self._plan = self._operations(heap)
         self._try()
@@ -128,6 +131,7 @@ class PatchPrepared:
             "outdated": {_name(cls): list(tables) for cls, tables in self._outdated.items()},
             "imported": {_name(cls): count for cls, count in self._imported.items()},
             "values": values_that_change(matching),
+            "caches": [cache.name for cache in self._caches],
             "copied": {_name(cls): [one.attribute for one in copied] for cls, copied in self._copied.items()},
         }
 
@@ -248,14 +252,30 @@ class PatchPrepared:
         moved = [(entry.live, entry.staged) for entry in matching.retired if id(entry.live) in matching.moving]
         classes = [(old, new) for old, new in matching.pairs if isinstance(old, type)]
         found = instances_of([old for old, _ in (*classes, *moved)], heap)
+        ids = {cls: {id(value) for value in values} - paired for cls, values in found.items()}
+        # By their ids alone: whether something else holds one is told by counting.
+        del found
         operations: list[Operation] = []
+        self._emptied.clear()
         self._lazy.clear()
         for old, new in (*classes, *moved):
             twin = matching.pristine.get(id(old))
-            count = sum(id(value) not in paired for value in found[old])
-            if count and isinstance(twin, type):
-                operations += self._grow_class(new if id(old) in matching.moving else old, twin, new, count)
-        return operations
+            if ids[old] and isinstance(twin, type):
+                growth = self._growth(new if id(old) in matching.moving else old, twin, new)
+                operations += self._grow_class(growth, twin, new, self._uncached(growth, twin, new, ids[old], heap))
+        return [*operations, *(operation for cache in self._emptied.values() for operation in cache.emptied())]
+
+    def _uncached(self, growth: Growth, twin: type, new: type, ids: set[int], heap: Sequence[Any]) -> int:
+        """Return how many instances there are to be made fit; where only caches hold them, these are emptied."""
+        if not self._caches or not problem_of(growth, self._migration(growth, twin, new)) or self._keeps_instances():
+            return len(ids)
+        alone = held_alone(ids, self._caches, heap)
+        if len(alone) < len(ids):
+            return len(ids)
+        self._emptied |= {cache.name: cache for cache in alone.values()}
+        names = ", ".join(sorted({cache.name for cache in alone.values()}))
+        self._matching.warnings.append(f"{names} is emptied: {of_instances(growth.cls, len(alone), 'are made anew')}.")
+        return 0
 
     def foreseen(self) -> dict[str, Any]:
         """Return what would stand against this where instances live; for a rehearsal, in which nothing lives.
@@ -280,10 +300,10 @@ class PatchPrepared:
         namespace = vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}
         return Growth(cls, added_fields(twin, new, namespace))
 
-    def _grow_class(self, cls: type, twin: type, new: type, count: int) -> list[Operation]:
-        growth = self._growth(cls, twin, new)
-        if not growth.fields:
+    def _grow_class(self, growth: Growth, twin: type, new: type, count: int) -> list[Operation]:
+        if not growth.fields or not count:
             return []
+        cls = growth.cls
         migration = self._migration(growth, twin, new)
         problem = problem_of(growth, migration)
         if problem and not self._keeps_instances():
