@@ -1,5 +1,6 @@
 """Definitions that become another kind of thing, and what cannot be told to those who took a value."""
 
+import contextvars
 import importlib
 import sys
 import types
@@ -29,6 +30,24 @@ def test_who_took_a_function_calls_what_it_has_become(package, new):
     assert held["thing"] is module.thing
     package.rollback()
     assert (held["thing"](), module.thing()) == ("old", "old")
+
+
+def test_who_took_a_function_where_nobody_can_tell_calls_what_it_has_become_too(package):
+    thing = package.load(FUNCTION, "import functools\n@functools.lru_cache\ndef thing(): return 'new'\n").thing
+    variable = contextvars.ContextVar("held")
+    variable.set(thing)
+
+    def later():
+        held = thing
+        while True:
+            yield held()
+
+    calls = later()
+    assert next(calls) == "old"
+    package.upgrade()
+    assert (next(calls), variable.get()()) == ("new", "new")
+    package.rollback()
+    assert (next(calls), variable.get()()) == ("old", "old")
 
 
 def test_who_took_a_class_calls_the_function_that_it_has_become(package):

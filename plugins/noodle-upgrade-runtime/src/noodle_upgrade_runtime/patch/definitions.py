@@ -31,7 +31,7 @@ from noodle_upgrade_runtime.patch.weakly import registered
 if TYPE_CHECKING:
     from noodle_upgrade_runtime.patch.planner import Planner
 
-__all__ = ["FUNCTION_ATTRIBUTES", "HANDLERS", "replace", "taken_off"]
+__all__ = ["FUNCTION_ATTRIBUTES", "HANDLERS", "pass_on", "replace", "taken_off"]
 
 _FORCED = ("__spec__", "__loader__", "__cached__", "__file__", "__path__")
 _KEPT = frozenset({"__warningregistry__", "__builtins__"})
@@ -170,6 +170,14 @@ def replace(planner: Planner, live: types.FunctionType, staged: types.FunctionTy
     ]
     planner.operations += recoding(
         live, wanted, subject=name, versions=planner.versions, made=image if same else None, others=others
+    )
+
+
+def pass_on(planner: Planner, live: types.FunctionType, staged: Any) -> None:
+    """Plan for a function that gives way to another kind of thing: calls of the old one are calls of that."""
+    wanted = forwarding_code(live.__code__, planner.image(staged))
+    planner.operations += recoding(
+        live, wanted, subject=f"{live.__module__}.{live.__qualname__}", versions=planner.versions
     )
 
 

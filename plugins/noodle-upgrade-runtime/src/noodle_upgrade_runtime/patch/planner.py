@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -74,6 +75,9 @@ class Planner:
             definitions.replace(self, live, staged)
         for live, staged in self._matching.taken_off:
             definitions.taken_off(self, live, staged)
+        for parted in self._matching.parted:
+            if isinstance(parted.live, types.FunctionType):
+                definitions.pass_on(self, parted.live, parted.staged)
         self._touch_classes()
         self._matching.translator.finish()
         if self.conflicts:

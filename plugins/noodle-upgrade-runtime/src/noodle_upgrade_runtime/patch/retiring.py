@@ -55,7 +55,9 @@ def retire(matching: Matching, heap: Sequence[Any], skip: Callable[[Any], bool])
     holders = Holders(replacements, skip=lambda value: id(value) in own or skip(value), moving=frozenset(moving))
     hidden = any(not gc.is_tracked(old) for old, _ in replacements.values())
     holders.plan([*heap, *untracked_in(list(heap))] if hidden else heap)
-    matching.blockers += [f"{what} holds {reasons[cause]}." for what, cause in holders.stuck]
+    # A function passes its calls on: whoever cannot be told has what comes instead all the same.
+    passed_on = {id(parted.live) for parted in matching.parted if isinstance(parted.live, types.FunctionType)}
+    matching.blockers += [f"{what} holds {reasons[cause]}." for what, cause in holders.stuck if cause not in passed_on]
     return holders
 
 
