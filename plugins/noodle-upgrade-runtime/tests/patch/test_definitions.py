@@ -107,3 +107,12 @@ def test_a_plan_names_the_modules_that_took_a_value_which_changes(package):
         assert note.startswith(f"taker_of_values.LIMIT took the value of {package.name}.LIMIT")
     finally:
         del sys.modules["taker_of_values"]
+
+
+def test_a_match_that_a_module_keeps_is_the_new_version_s(package):
+    text = "import re\nmatch = re.match('([0-9]+)', 'VERSION')\nnumber = match.group(1)\n"
+    module = package.load(text.replace("VERSION", "1.0"), text.replace("VERSION", "2.0"))
+    package.upgrade()
+    assert (module.match.group(1), module.number) == ("2", "2")
+    package.rollback()
+    assert (module.match.group(1), module.number) == ("1", "1")

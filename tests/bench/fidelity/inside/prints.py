@@ -156,7 +156,7 @@ def bases_of(cls: type) -> list[Any]:
 
 _DEFINED = (staticmethod, classmethod, property, functools.cached_property, functools.partialmethod)
 _OF_THE_INTERPRETER = frozenset(
-    {"__dict__", "__weakref__", "_abc_impl", "__subclasshook__", "__static_attributes__", "__firstlineno__",
+    {"__dict__", "__weakref__", "_abc_impl", "__slotnames__", "__subclasshook__", "__static_attributes__", "__firstlineno__",
      "__annotations__", "__annotate__", "__doc__",
      "__class_getitem__", "__orig_bases__", "__parameters__"}
 )  # fmt: skip

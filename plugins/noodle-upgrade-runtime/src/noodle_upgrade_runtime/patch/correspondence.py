@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import re
 import types
 from collections.abc import Callable
 from typing import Any
@@ -36,9 +37,11 @@ def instance_dict(value: Any) -> dict[str, Any] | None:
 
 
 def slot_values(value: Any) -> dict[str, Any]:
-    """Return the filled slots of an instance by name."""
+    """Return the filled slots of an instance by name; what C code shows as its members is no slot."""
     found: dict[str, Any] = {}
     for cls in type(value).__mro__:
+        if "__slots__" not in vars(cls):
+            continue
         for name, descriptor in vars(cls).items():
             if type(descriptor) is types.MemberDescriptorType and descriptor.__objclass__ is cls and name not in found:
                 try:
@@ -293,5 +296,6 @@ _COMPARE: dict[type, _Compare] = {
     types.GenericAlias: _attributes("__origin__", "__args__"),
     types.MemberDescriptorType: _attributes("__name__", "__objclass__"),
     types.GetSetDescriptorType: _attributes("__name__", "__objclass__"),
+    re.Match: _attributes("re", "string", "pos", "endpos", "regs"),
     types.MappingProxyType: lambda links, a, b, seen: _named(links, dict(a), dict(b), seen),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import functools
 import gc
+import re
 import types
 import weakref
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ MODULE_PLUMBING = frozenset({"__builtins__", "__spec__", "__loader__", "__cached
 """Names that the import system puts into a module; they never pair."""
 
 _CLASS_PLUMBING = frozenset({"__dict__", "__weakref__", "_abc_impl"})
-_VALUES = (tuple, frozenset, types.GenericAlias, types.UnionType)
+_VALUES = (tuple, frozenset, types.GenericAlias, types.UnionType, re.Match)
 
 Pair = tuple[Any, Any]
 
