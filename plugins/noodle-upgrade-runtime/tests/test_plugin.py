@@ -175,6 +175,27 @@ def test_a_component_that_somebody_never_leaves_is_refused_by_the_plan_already(f
     asyncio.run(main())
 
 
+GROWN = "class Service:\n    def __init__(self{more}): self.a = 1{field}\n    def who(self): return __version__\n"
+
+
+def test_a_plan_that_is_refused_for_instances_that_live_says_what_to_do(fable, stack):
+    async def main():
+        fable.write("1.0", GROWN.format(more="", field=""))
+        fable.write("2.0", GROWN.format(more=", unit", field="; self.unit = unit"))
+        pack(fable, "1.0")
+        pack(fable, "2.0")
+        held = importlib.import_module("fable").Service()
+        async with stack(runtime__rehearsal=True) as upgrader:
+            verdict = (await upgrader.plan(request())).steps[0].verdict
+            assert "would lack unit" in verdict.blockers[0]
+            assert verdict.hint.startswith("Let go of these instances")
+            del held
+            assert (await upgrader.plan(request())).feasible
+
+    fable.run("1.0")
+    asyncio.run(main())
+
+
 def test_a_bigger_heap_is_a_longer_pause_in_the_plan(versions, stack):
     async def pause():
         importlib.import_module("fable")

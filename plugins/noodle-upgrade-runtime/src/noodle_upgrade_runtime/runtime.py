@@ -49,6 +49,7 @@ _MECHANISM = "runtime.mechanism"
 _PARAMETERS = frozenset({_MECHANISM, "runtime.instances"})
 _MOST_PATIENCE_SECONDS = 10.0
 """How long a plan may take to find out who never leaves."""
+_LET_GO = "Let go of these instances first, call the component through a handle, or restart on the new version."
 _LEAST_WATCH_SECONDS = 1.0
 _MOST_WATCH_SECONDS = 3600.0
 
@@ -487,6 +488,7 @@ def _reviewed(verdict: Verdict, engine: Engine, change: Change) -> Verdict:
         feasible=not blockers,
         blockers=(*verdict.blockers, *blockers),
         warnings=(*verdict.warnings, *notes),
+        hint=_LET_GO if blockers else verdict.hint,
     )
 
 
