@@ -161,6 +161,26 @@ def test_a_field_that_another_method_already_gave_is_not_new(package):
     assert sys.getrefcount(held) >= 2
 
 
+def test_a_field_that_another_method_may_have_given_is_given_to_those_who_lack_it(package):
+    old = OLD + "    def fill(self): self.cache = 1\n"
+    module = package.load(old, grown("self.cache = None") + "    def fill(self): self.cache = 1\n")
+    filled, bare = module.A(), module.A()
+    filled.fill()
+    package.upgrade()
+    assert (filled.cache, bare.cache) == (1, None)
+    package.rollback()
+    assert filled.cache == 1
+    assert not hasattr(bare, "cache")
+
+
+def test_a_field_that_another_method_may_have_given_and_that_cannot_be_derived_refuses_nothing(package):
+    old = OLD + "    def fill(self): self.scale = 1\n"
+    new = OLD.replace("h=3", "h=3, *, scale") + "        self.scale = scale\n    def fill(self): self.scale = 1\n"
+    held = package.load(old, new).A()
+    package.upgrade()
+    assert not hasattr(held, "scale")
+
+
 def test_a_class_that_gains_a_slot_is_refused_when_instances_live_and_lack_it(package):
     module = package.load(
         "class S:\n    __slots__ = ('a',)\n", "class S:\n    __slots__ = ('a', 'b')\n    def m(self): return 'new'\n"

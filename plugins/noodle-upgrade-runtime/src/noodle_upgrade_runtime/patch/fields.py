@@ -46,14 +46,24 @@ def added_fields(old: type, new: type, namespace: dict[str, Any]) -> tuple[Added
     `namespace` is where expressions find their global names when they are evaluated.
     """
     found = _declared(old, new)
-    assigned = {name for cls in _own_mro(old) for name in _assigned_anywhere(cls)}
-    known = assigned | {name for cls in old.__mro__ for name in vars(cls)} | {f.name for f in found}
+    given = {
+        name
+        for constructor in _constructors(old)
+        for name, field in _from_source(constructor, set(), namespace)
+        if not field.conditional
+    }
+    known = given | {name for cls in old.__mro__ for name in vars(cls)} | {f.name for f in found}
+    # What other methods assign an instance may have or not: whoever lacks it can be given it, where it can be derived.
+    perhaps = {name for cls in _own_mro(old) for name in _assigned_anywhere(cls)} - known
     bound = {name for cls in new.__mro__ for name in vars(cls)}
+    there = known | perhaps  # what an expression may read, with what is found as we go
     for constructor in _constructors(new):
-        for name, field in _from_source(constructor, known, namespace):
-            if name not in known and name not in bound:
-                known.add(name)
-                found.append(field)
+        for name, field in _from_source(constructor, there, namespace):
+            if name in known or name in bound or (name in perhaps and (field.problem or field.conditional)):
+                continue
+            known.add(name)
+            there.add(name)
+            found.append(field)
     return tuple(found)
 
 
