@@ -150,7 +150,7 @@ def crash(session: nox.Session) -> None:
     build_wheels(session)
     install_wheels(session, "noodle-upgrade-core")
     session.install(*TEST_TOOLS)
-    session.run("python", str(ROOT / "tests" / "crash" / "matrix.py"), *(session.posargs or ["--kills", "1000"]))
+    session.run("python", "-m", "tests.crash", *(session.posargs or ["--kills", "1000"]))
 
 
 if sys.version_info < (3, 11):  # noqa: UP036 - a helpful word for whoever runs nox on an old interpreter
