@@ -167,7 +167,7 @@ def _intent_rides(patch: Patch) -> None:
         record = self._current(upgrade_id)
         with self._transaction(sync=True) as connection:
             for name in record.components:
-                self._expect(connection, name, record.from_versions[name])
+                self._expect(connection, record, name)
             _insert_points(connection, upgrade_id, waiting.pop(upgrade_id, ()))
 
     def late_commit(self: Any, upgrade_id: str, *args: Any, **kwargs: Any) -> Any:
