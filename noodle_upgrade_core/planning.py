@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import importlib.metadata
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from attrs import evolve, frozen
@@ -38,7 +36,7 @@ from noodle_upgrade_core.model import (
 from noodle_upgrade_core.parameters import judge_for, strategy_for
 from noodle_upgrade_core.phases.runner import Reply, Runner
 from noodle_upgrade_core.plugins.loading import PluginSet
-from noodle_upgrade_core.registry import Registry
+from noodle_upgrade_core.registry import Registry, installed_version
 from noodle_upgrade_core.sources.chain import Sources, names_file
 from noodle_upgrade_core.staged import WEIGHTS
 from noodle_upgrade_core.traffic import CALLS_ACROSS
@@ -292,13 +290,18 @@ def _afterwards(registry: Registry, steps: Sequence[PlanStep]) -> Registry:
     return registry.with_components(*coming)
 
 
-def _needed(texts: Sequence[str]) -> Iterator[Requirement]:
-    """Yield the requirements that count here; those that cannot be read are told elsewhere."""
+def _needed(
+    texts: Sequence[str], unreadable: Callable[[InvalidRequirement], object] = lambda _: None
+) -> Iterator[Requirement]:
+    """Yield the requirements that count here; `unreadable` is told of those that PEP 508 does not allow."""
     for text in texts:
-        with contextlib.suppress(InvalidRequirement):
+        try:
             one = Requirement(text)
-            if one.marker is None or one.marker.evaluate({"extra": ""}):
-                yield one
+        except InvalidRequirement as error:
+            unreadable(error)
+            continue
+        if one.marker is None or one.marker.evaluate({"extra": ""}):
+            yield one
 
 
 def _all_or_nothing(steps: Sequence[PlanStep]) -> list[str]:
@@ -346,27 +349,17 @@ def _requirements(steps: Sequence[PlanStep], registry: Registry, targets: Mappin
     running = {canonicalize_name(name): registry.get_component(name).version for name in registry.names}
     found: list[Finding] = []
     for step in steps:
-        for text in step.artifact.requirements:
-            try:
-                requirement = Requirement(text)
-            except InvalidRequirement as error:
-                message = f"{step.name} {step.to_version} has a requirement that cannot be read: {error}"
-                found.append(Finding(severity=Severity.WARNING, code="requirement.unreadable", message=message))
-                continue
-            if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-                continue
+
+        def unreadable(error: InvalidRequirement, step: PlanStep = step) -> None:
+            message = f"{step.name} {step.to_version} has a requirement that cannot be read: {error}"
+            found.append(Finding(severity=Severity.WARNING, code="requirement.unreadable", message=message))
+
+        for requirement in _needed(step.artifact.requirements, unreadable):
             name = canonicalize_name(requirement.name)
-            have = coming.get(name) or running.get(name) or _installed(requirement.name)
+            have = coming.get(name) or running.get(name) or installed_version(requirement.name)
             if finding := _unmet(step, requirement, have):
                 found.append(finding)
     return found
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _unmet(step: PlanStep, requirement: Requirement, have: str | None) -> Finding | None:

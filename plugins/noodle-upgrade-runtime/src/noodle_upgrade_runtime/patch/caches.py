@@ -8,7 +8,6 @@ looks just the same inside, so that the name has to tell.
 from __future__ import annotations
 
 import collections
-import gc
 import sys
 import types
 from collections.abc import Iterable, Sequence
@@ -21,7 +20,6 @@ from noodle_upgrade_runtime.patch.classes import paired_calls
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 from noodle_upgrade_runtime.patch.matching import Matching
 from noodle_upgrade_runtime.patch.pairing import own_items
-from noodle_upgrade_runtime.patch.references import holders_of
 
 __all__ = ["Cache", "caches_in", "caches_of", "held_alone"]
 
@@ -84,25 +82,18 @@ def _containers(name: str, value: Any) -> list[Any]:
     return [one for one in own if type(one) in _KINDS]
 
 
-def held_alone(wanted: set[int], caches: Sequence[Cache], heap: Sequence[Any]) -> dict[int, Cache]:
+def held_alone(wanted: set[int], caches: Sequence[Cache]) -> dict[int, Cache]:
     """Return by their ids the instances that a cache holds and nothing else does, with that cache.
 
-    `wanted` are the ids of instances, `heap` is the one list that holds them: what a running call has in its names is
-    in no heap, so that the references are counted as well.
+    `wanted` are the ids of instances, which the caller holds by one list of the heap. The references are counted: what
+    a running call has in its names is in no heap.
     """
-    inside = {id(one): cache for cache in caches for one in cache.containers}
     found: dict[int, Cache] = {}
     times: collections.Counter[int] = collections.Counter()
     for cache in caches:
         held = [id(value) for one in cache.containers for value in _values(one) if id(value) in wanted]
         found |= dict.fromkeys(held, cache)
         times.update(held)
-    if not found:
-        return {}
-    for holder in holders_of(set(found), heap):
-        if id(holder) not in inside:
-            for value in gc.get_referents(holder):
-                found.pop(id(value), None)
     for cache in caches:
         for one in cache.containers:
             for value in _values(one):
@@ -112,7 +103,7 @@ def held_alone(wanted: set[int], caches: Sequence[Cache], heap: Sequence[Any]) -
 
 
 _OURS = 3
-"""The heap, the name in the loop, and the argument of `sys.getrefcount`."""
+"""The caller's list of the heap, the name in the loop, and the argument of `sys.getrefcount`."""
 
 
 def _values(container: Any) -> Iterable[Any]:

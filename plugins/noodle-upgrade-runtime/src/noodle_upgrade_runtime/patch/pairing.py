@@ -18,6 +18,7 @@ from typing import Any
 from noodle_upgrade_runtime.patch.becoming import is_plain
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, Correspondence, instance_dict, slot_values
 from noodle_upgrade_runtime.patch.keys import is_plain_key
+from noodle_upgrade_runtime.patch.weak import WEAK
 
 __all__ = ["MODULE_PLUMBING", "Pairing", "own_items"]
 
@@ -190,9 +191,7 @@ def own_items(value: Any) -> dict[str, Any]:
     return {k: v for k, v in object.__getattribute__(value, "__dict__").items() if k not in MODULE_PLUMBING}
 
 
-_WITHOUT_NAMES = (
-    type, types.ModuleType, weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary,
-)  # fmt: skip
+_WITHOUT_NAMES = (type, types.ModuleType, *WEAK)
 
 
 def _below(live: Any, private: Any) -> Iterator[Pair]:

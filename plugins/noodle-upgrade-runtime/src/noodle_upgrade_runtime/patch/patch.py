@@ -12,7 +12,7 @@ from typing import Any
 from noodle_upgrade_core.errors import ArtifactIncompatibleError, StageError, StageTimeoutError
 from noodle_upgrade_core.model import Verdict
 from noodle_upgrade_runtime.engine import Change
-from noodle_upgrade_runtime.heap import looking_seconds, tracked_with_tuples
+from noodle_upgrade_runtime.heap import looking_seconds, tracked
 from noodle_upgrade_runtime.operations import gil_is_on
 from noodle_upgrade_runtime.patch.caches import caches_of, held_alone
 from noodle_upgrade_runtime.patch.census import instance_blockers, unfit_blockers
@@ -96,9 +96,9 @@ def _cached(classes: Sequence[type], names: Sequence[str]) -> set[int]:
     caches = caches_of(names)
     if not classes or not caches:
         return set()
-    heap = tracked_with_tuples()
+    heap = tracked()
     ids = {id(value) for values in instances_of(classes, heap).values() for value in values}
-    return set(held_alone(ids, caches, heap))
+    return set(held_alone(ids, caches))
 
 
 def _extensions(tree: Path, root: str) -> list[Path]:

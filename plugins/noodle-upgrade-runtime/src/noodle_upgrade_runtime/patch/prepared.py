@@ -38,7 +38,7 @@ from noodle_upgrade_runtime.patch.instances import (
 from noodle_upgrade_runtime.patch.inventory import Inventory
 from noodle_upgrade_runtime.patch.matching import Matching, match
 from noodle_upgrade_runtime.patch.planner import Again, Planner, store_call
-from noodle_upgrade_runtime.patch.registries import gone_from_registries
+from noodle_upgrade_runtime.patch.registries import Registered, gone_from_registries
 from noodle_upgrade_runtime.patch.retiring import retire, staying
 from noodle_upgrade_runtime.patch.returning import Bindings, Returning
 from noodle_upgrade_runtime.patch.state import MISSING, merge_names
@@ -70,7 +70,7 @@ class Worlds:
     hooks: tuple[Sequence[Item], Sequence[Item], Sequence[Item]] = ((), (), ())
     views: Sequence[tuple[Any, Any]] = ()
     several: Mapping[str, frozenset[str]] = field(factory=dict)
-    registered: tuple[Sequence[Effect], Sequence[Effect]] = ((), ())
+    registered: tuple[Sequence[Registered], Sequence[Registered]] = ((), ())
 
     def defines_again(self, function: types.FunctionType) -> bool:
         """Return whether a private module defines several functions of this one's name."""
@@ -262,14 +262,14 @@ class PatchPrepared:
             twin = matching.pristine.get(id(old))
             if ids[old] and isinstance(twin, type):
                 growth = self._growth(new if id(old) in matching.moving else old, twin, new)
-                operations += self._grow_class(growth, twin, new, self._uncached(growth, twin, new, ids[old], heap))
+                operations += self._grow_class(growth, twin, new, self._uncached(growth, twin, new, ids[old]))
         return [*operations, *(operation for cache in self._emptied.values() for operation in cache.emptied())]
 
-    def _uncached(self, growth: Growth, twin: type, new: type, ids: set[int], heap: Sequence[Any]) -> int:
+    def _uncached(self, growth: Growth, twin: type, new: type, ids: set[int]) -> int:
         """Return how many instances there are to be made fit; where only caches hold them, these are emptied."""
         if not self._caches or not problem_of(growth, self._migration(growth, twin, new)) or self._keeps_instances():
             return len(ids)
-        alone = held_alone(ids, self._caches, heap)
+        alone = held_alone(ids, self._caches)
         if len(alone) < len(ids):
             return len(ids)
         self._emptied |= {cache.name: cache for cache in alone.values()}

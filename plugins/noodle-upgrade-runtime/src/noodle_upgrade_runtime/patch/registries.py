@@ -16,9 +16,12 @@ from typing import Any
 
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.operations import Operation
-from noodle_upgrade_runtime.patch.surroundings import Effect, Entry, Item, Member
+from noodle_upgrade_runtime.patch.surroundings import Entry, Item, Member
 
-__all__ = ["Registries", "gone_from_registries"]
+__all__ = ["Registered", "Registries", "gone_from_registries"]
+
+Registered = Entry | Item | Member
+"""What a load has put into a container of another package."""
 
 _KINDS = (dict, list, set)
 _DEEPEST = 3
@@ -34,9 +37,9 @@ class Registries:
         self._owned = owned
         self._before = [(one, one.copy()) for one in _containers(names)]
 
-    def take_back(self) -> list[Effect]:
+    def take_back(self) -> list[Registered]:
         """Make everything as it was; returns what the load had put there."""
-        effects: list[Effect] = []
+        effects: list[Registered] = []
         for container, before in self._before:
             if isinstance(container, dict):
                 effects += self._from_dict(container, before)
@@ -46,7 +49,7 @@ class Registries:
                 effects += self._from_set(container, before)
         return effects
 
-    def _from_dict(self, container: dict[Any, Any], before: dict[Any, Any]) -> Iterator[Effect]:
+    def _from_dict(self, container: dict[Any, Any], before: dict[Any, Any]) -> Iterator[Registered]:
         for key, value in list(container.items()):
             known = key in before
             if (known and before[key] is value) or not (self._is_ours(value) or self._is_ours(key)):
@@ -57,14 +60,14 @@ class Registries:
             else:
                 container.pop(key, None)
 
-    def _from_list(self, container: list[Any], before: list[Any]) -> Iterator[Effect]:
+    def _from_list(self, container: list[Any], before: list[Any]) -> Iterator[Registered]:
         known = set(map(id, before))
         for value in list(container):
             if id(value) not in known and self._is_ours(value):
                 yield Item(container, value, in_front=container[0] is value)
                 _remove(container, value)
 
-    def _from_set(self, container: set[Any], before: set[Any]) -> Iterator[Effect]:
+    def _from_set(self, container: set[Any], before: set[Any]) -> Iterator[Registered]:
         known = set(map(id, before))
         for value in list(container):
             if id(value) not in known and self._is_ours(value):
@@ -130,24 +133,29 @@ def _in(value: Any, module: str) -> Iterator[Any]:
 
 
 def gone_from_registries(
-    old: Sequence[Effect], new: Sequence[Effect], *, alike: Callable[[Any, Any], bool], image: Callable[[Any], Any]
+    old: Sequence[Registered],
+    new: Sequence[Registered],
+    *,
+    alike: Callable[[Any, Any], bool],
+    image: Callable[[Any], Any],
 ) -> list[Operation]:
     """Plan that what the old version has put into a registry, and the new one does not, is there no more."""
     operations = []
     places: list[tuple[int, Item]] = []
     for effect in old:
-        if any(_of_one(effect, one) and alike(_told_by(effect), _told_by(one)) for one in new):
+        container, told_by = _place(effect)
+        if any(found[0] is container and alike(told_by, found[1]) for found in map(_place, new)):
             continue
-        value = image(effect.value) if isinstance(effect, Entry | Item | Member) else None
-        if isinstance(effect, Entry) and effect.mapping.get(key := image(effect.key), effect) is value:
-            taken: tuple[Any, ...] = (dict.pop, effect.mapping, key, None)
-            operations.append(Operation(taken, (dict.__setitem__, effect.mapping, key, value), "a registry"))
-        elif isinstance(effect, Item):
-            found = (place for place, one in enumerate(effect.sequence) if one is value)
-            places += [(place, effect) for place in found]
-        elif isinstance(effect, Member) and any(one is value for one in effect.members):
-            members = effect.members
-            operations.append(Operation((set.discard, members, value), (set.add, members, value), "a registry"))
+        value = image(effect.value)
+        if isinstance(effect, Item):
+            places += [(place, effect) for place, one in enumerate(effect.sequence) if one is value]
+        elif isinstance(effect, Member):
+            if any(one is value for one in container):
+                do, undo = (set.discard, container, value), (set.add, container, value)
+                operations.append(Operation(do, undo, "a registry"))
+        elif container.get(key := image(told_by), effect) is value:
+            taken: tuple[Any, ...] = (dict.pop, container, key, None)
+            operations.append(Operation(taken, (dict.__setitem__, container, key, value), "a registry"))
     # From behind, so that each comes back to where it was.
     for place, effect in sorted(places, key=lambda pair: -pair[0]):
         sequence, value = effect.sequence, effect.sequence[place]
@@ -157,28 +165,12 @@ def gone_from_registries(
     return operations
 
 
-def _of_one(left: Effect, right: Effect) -> bool:
-    return type(left) is type(right) and _place_of(left) is _place_of(right)
-
-
-def _place_of(effect: Effect) -> Any:
+def _place(effect: Registered) -> tuple[Any, Any]:
+    """Return the container of an effect, and what tells it from others there."""
     match effect:
         case Entry():
-            return effect.mapping
+            return effect.mapping, effect.key
         case Item():
-            return effect.sequence
+            return effect.sequence, effect.value
         case Member():
-            return effect.members
-        case _:
-            return effect.register
-
-
-def _told_by(effect: Effect) -> Any:
-    """Return what tells an effect from others in one place."""
-    match effect:
-        case Entry():
-            return effect.key
-        case Item() | Member():
-            return effect.value
-        case _:
-            return effect.arguments
+            return effect.members, effect.value

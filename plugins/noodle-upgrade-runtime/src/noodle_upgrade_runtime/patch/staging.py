@@ -24,7 +24,7 @@ from noodle_upgrade_runtime.patch.matching import unchanged
 from noodle_upgrade_runtime.patch.pairing import Pairing
 from noodle_upgrade_runtime.patch.planner import Again
 from noodle_upgrade_runtime.patch.prepared import PatchPrepared, Worlds
-from noodle_upgrade_runtime.patch.registries import Registries
+from noodle_upgrade_runtime.patch.registries import Registered, Registries
 from noodle_upgrade_runtime.patch.surroundings import Effect, Surroundings, handlers_in, standing
 
 __all__ = ["Staging", "is_native", "live_modules"]
@@ -55,7 +55,7 @@ class Staging:
         self._old_trees = {_normal(c.component.name): str(c.old_tree) for c in changes if c.old_tree is not None}
         self._inventory = Inventory()
         self._effects: list[Effect] = []
-        self._registered: list[Effect] = []
+        self._registered: list[Registered] = []
         self._registries: Registries | None = None
 
     @property

@@ -8,11 +8,20 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["caches_of_abstract_classes", "is_list_of_subclasses", "renewed"]
+__all__ = ["WEAK", "caches_of_abstract_classes", "is_list_of_subclasses", "registry_of", "renewed"]
+
+WEAK = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
+"""What holds its members weakly, by references of its own."""
 
 
 _dump: Any = vars(abc)["_get_dump"]
 """There is no public way."""
+
+
+def registry_of(cls: abc.ABCMeta) -> set[weakref.ref[Any]]:
+    """Return the references to what an abstract class has registered."""
+    found: set[weakref.ref[Any]] = _dump(cls)[0]
+    return found
 
 
 def renewed(reference: Any, new: Any) -> Any:
@@ -45,7 +54,6 @@ def caches_of_abstract_classes(heap: Iterable[Any]) -> set[int]:
         ):
             continue
         sets = [held for held in gc.get_referents(own["_abc_impl"]) if type(held) is set]
-        registered = _dump(value)[0]
         # Visited in the order of registry, cache and negative cache; what is not there yet is left out.
-        found.update(map(id, sets[1:] if registered else sets))
+        found.update(map(id, sets[1:] if registry_of(value) else sets))
     return found

@@ -15,13 +15,13 @@ from noodle_upgrade_runtime.operations import Call
 from noodle_upgrade_runtime.patch.classes import paired_calls
 from noodle_upgrade_runtime.patch.keys import key_of
 from noodle_upgrade_runtime.patch.state import MISSING, merge_sets
+from noodle_upgrade_runtime.patch.weak import registry_of
 
 if TYPE_CHECKING:
     from noodle_upgrade_runtime.patch.planner import Planner
 
-__all__ = ["HANDLERS", "WEAK", "registered"]
+__all__ = ["HANDLERS", "registered"]
 
-WEAK = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 _abc: dict[str, Any] = vars(abc)
 """What `_abc` gives to `abc`: there is no public way to take back what was registered."""
 
@@ -76,7 +76,7 @@ def registered(planner: Planner, live: abc.ABCMeta, staged: abc.ABCMeta) -> None
 
 
 def _registry(cls: abc.ABCMeta) -> list[Any]:
-    return [found for reference in _abc["_get_dump"](cls)[0] if (found := reference()) is not None]
+    return [found for reference in registry_of(cls) if (found := reference()) is not None]
 
 
 def _registering(cls: abc.ABCMeta, classes: list[Any]) -> list[Call]:
