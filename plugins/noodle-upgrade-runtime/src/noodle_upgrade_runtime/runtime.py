@@ -522,8 +522,8 @@ def _unknown(parameters: Mapping[str, Any]) -> list[str]:
         if name not in _PARAMETERS:
             meant = difflib.get_close_matches(name, _PARAMETERS, n=1)
             wrong.append(f"there is no parameter {name}: did you mean {(meant or sorted(_PARAMETERS))[0]}?")
-    if parameters.get("runtime.instances", "keep") != "keep":
-        wrong.append(f"runtime.instances can be keep, not {parameters['runtime.instances']!r}")
+    if parameters.get("runtime.instances", "keep") not in {"keep", "strict"}:
+        wrong.append(f"runtime.instances can be keep or strict, not {parameters['runtime.instances']!r}")
     return wrong
 
 

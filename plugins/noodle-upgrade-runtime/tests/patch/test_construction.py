@@ -41,28 +41,29 @@ OLD = """
 """
 
 
-def pairs(old, new):
-    return [(value, vars(new)[name]) for name, value in vars(old).items() if isinstance(value, type)]
+def differing(old, new):
+    pairs = [(value, vars(new)[name]) for name, value in vars(old).items() if isinstance(value, type)]
+    return {name: tuple(one.name for one in tables) for name, tables in outdated(pairs).items()}
 
 
 def test_a_table_that_a_constructor_fills_from_is_found_through_functions_and_other_classes():
     old, new = load("pkg", OLD), load("pkg", OLD.replace('["a", "b"]', '["a", "b", "c"]'))
-    assert outdated(pairs(old, new)) == {"pkg.Chain": ("pkg.RULES",), "pkg.Parser": ("pkg.RULES",)}
+    assert differing(old, new) == {"pkg.Chain": ("pkg.RULES",), "pkg.Parser": ("pkg.RULES",)}
 
 
 def test_what_only_methods_use_follows_by_itself_and_is_not_reported():
     old, new = load("pkg", OLD), load("pkg", OLD.replace('["a", "b"]', '["a", "b", "c"]'))
-    assert "pkg.Free" not in outdated(pairs(old, new))
+    assert "pkg.Free" not in differing(old, new)
 
 
 def test_equal_tables_of_two_imports_are_equal():
     source = OLD + "\n    class Kind: pass\n    RULES.append((Kind, fill, {1: {2, 3}}))\n"
-    assert outdated(pairs(load("pkg", source), load("pkg", source))) == {}
+    assert differing(load("pkg", source), load("pkg", source)) == {}
 
 
 def test_a_number_is_not_a_table():
     old, new = load("pkg", OLD), load("pkg", OLD.replace("LIMIT = 10", "LIMIT = 20"))
-    assert outdated(pairs(old, new)) == {}
+    assert differing(old, new) == {}
 
 
 def test_tables_on_the_class_and_methods_that_the_constructor_calls_are_followed():
@@ -75,7 +76,7 @@ def test_tables_on_the_class_and_methods_that_the_constructor_calls_are_followed
                 self.values = dict(self.defaults)
     """
     old, new = load("pkg", source), load("pkg", source.replace('{"a": 1}', '{"a": 1, "b": 2}'))
-    assert outdated(pairs(old, new)) == {"pkg.Box": ("pkg.Box.defaults",)}
+    assert differing(old, new) == {"pkg.Box": ("pkg.Box.defaults",)}
 
 
 def test_constructors_that_refer_to_one_another_come_to_an_end():

@@ -66,17 +66,100 @@ def test_instances_of_a_subclass_are_cared_for_as_well(package):
     assert held.apply("lower", "ABC") == "abc"
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        "        self.names = sorted(self.filters)\n",
-        "        self.names = sorted(FILTERS)\n",
-    ],
-)
-def test_where_the_constructor_makes_more_of_the_table_living_instances_stand_against_the_change(package, more):
+MADE_MORE_OF = [
+    "        self.names = sorted(self.filters)\n",
+    "        self.names = sorted(FILTERS)\n",
+]
+
+
+@pytest.mark.parametrize("more", MADE_MORE_OF)
+def test_where_the_constructor_makes_more_of_a_table_its_copy_is_filled_up_and_the_rest_stays(package, more):
+    two = {"filters": "'upper': upper, 'title': upper"}
+    three = {**NEW, "filters": "'upper': upper, 'title': upper, 'lower': lower"}
+    module = package.load(*(source(**given).replace("        self.name = name\n", more) for given in (two, three)))
+    held = module.Environment()
+    held.filters["mine"] = len
+    package.upgrade()
+    assert held.apply("lower", "ABC") == "abc"
+    assert set(held.filters) == {"upper", "title", "mine", "lower"}
+    assert held.names == ["title", "upper"]
+    package.rollback()
+    assert set(held.filters) == {"upper", "title", "mine"}
+
+
+@pytest.mark.parametrize("more", MADE_MORE_OF)
+def test_somebody_strict_has_instances_refused_that_were_built_from_a_table_that_differs(package, more):
     old, new = (source(**given).replace("        self.name = name\n", more) for given in ({}, NEW))
     module = package.load(old, new)
     held = module.Environment()
+    package.parameters["runtime.instances"] = "strict"
     with pytest.raises(SwapRefusedError, match="FILTERS"):
         package.stage()
+    assert held.names == ["upper"]
+
+
+def test_a_dict_of_defaults_that_was_changed_on_the_way_into_an_instance_gets_what_is_new(package):
+    options = """
+class Options:
+    defaults = {{"debug": False, "start": None{more}}}
+    def __init__(self, **given):
+        self.options = {{}}
+        for name, default in self.defaults.items():
+            value = given.pop(name, default)
+            self.options[name] = bool(value) if isinstance(default, bool) else value
+    def __getattr__(self, name):
+        try: return self.__dict__["options"][name]
+        except KeyError: raise AttributeError(name)
+"""
+    module = package.load(options.format(more=""), options.format(more=', "strict": False'))
+    held, other = module.Options(debug=1), module.Options(start="x")
+    package.upgrade()
+    assert (held.debug, held.strict, other.start, other.strict) == (True, False, "x", False)
+    package.rollback()
+    assert held.options == {"debug": True, "start": None}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("1, 2", "'1', '2'"),
+        ("(1, 2),", "(1, 2, 3),"),
+        ("re.compile('(a)'),", "re.compile('(a)(b)'),"),
+        ("re.compile('(?P<a>a)'),", "re.compile('(?P<b>a)'),"),
+        ("{'a': 1},", "{'a': (1, 1)},"),
+        ("['a'],", "'a',"),
+    ],
+)
+def test_living_instances_stand_against_a_table_of_another_form(package, before, after):
+    more = "        self.more = [*RULES]\n        self.name = name\n"
+    old, new = (
+        "import re" + source(rules=rules).replace("        self.name = name\n", more) for rules in (before, after)
+    )
+    module = package.load(old, new)
+    held = module.Environment()
+    with pytest.raises(SwapRefusedError, match="RULES"):
+        package.stage()
     del held
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("1, 2", "1, 2, 3, 'x'"),
+        ("(1, 2),", "(1, 7), (2, 3)"),
+        ("re.compile('(a)'),", "re.compile('(b|c)'), re.compile('d')"),
+        ("{'a': 1},", "{'a': 2, 'b': 3},"),
+        ("(1, None),", "(1, 'x'),"),
+        ("['a'],", "['a', 'b'], [1]"),
+    ],
+)
+def test_living_instances_go_on_with_what_they_were_built_from_where_its_form_is_known(package, before, after):
+    more = "        self.more = [*RULES]\n        self.name = name\n"
+    old, new = (
+        "import re" + source(rules=rules).replace("        self.name = name\n", more) for rules in (before, after)
+    )
+    module = package.load(old, new)
+    held = module.Environment()
+    kept = list(held.more)
+    package.upgrade()
+    assert held.more == kept

@@ -313,3 +313,119 @@ def test_a_new_private_field_is_made_of_a_private_field_under_the_name_of_the_cl
     held = module._C(3)
     package.upgrade()
     assert held.f() == (6, 2)
+
+
+CHOOSES = """if self.w > self.h:
+            self.shape = 'wide'
+        elif self.w == self.h:
+            self.shape = 'square'
+        else:
+            self.shape = 'high'"""
+
+
+def test_a_field_that_depends_on_a_condition_is_decided_for_each_instance(package):
+    module = package.load(OLD, grown(CHOOSES))
+    held = [module.A(2, 1), module.A(1, 1), module.A(1, 2)]
+    package.upgrade()
+    assert [one.shape for one in held] == ["wide", "square", "high"]
+
+
+def test_a_field_that_the_constructor_would_not_have_given_is_not_there(package):
+    module = package.load(OLD, grown("if self.w > self.h:", "    self.shape = 'wide'"))
+    held = [module.A(2, 1), module.A(1, 2)]
+    package.upgrade()
+    assert held[0].shape == "wide"
+    assert not hasattr(held[1], "shape")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("self.table = {}", "for n in range(self.w): self.table[n] = n * self.h"),
+        ("self.table = {}", "self.table.update((n, n * self.h) for n in range(self.w))"),
+        ("rows = []", "for n in range(self.w):", "    rows.append((n, n * self.h))", "self.table = dict(rows)"),
+        (
+            "a, n = {}, 0",
+            "while True:",
+            "    if n == self.w: break",
+            "    a[n] = n * self.h",
+            "    n += 1",
+            "self.table = a",
+        ),
+        ("self.table = {}", "fill(self.table, self.w, self.h)"),
+        ("self.table = {}", "self._fill()"),
+        ("self.table = None", "self._make()"),
+        ("self._make(more=0)",),
+        ("try: self.table = {n: n * self.h for n in range(self.w)}", "except TypeError: self.table = {}"),
+        ("self.table, self.w = {n: n * self.h for n in range(self.w)}, self.w",),
+    ],
+)
+def test_a_field_is_made_of_all_the_statements_that_have_a_part_in_it(package, lines):
+    more = """
+    def _fill(self):
+        for n in range(self.w): self.table[n] = n * self.h
+    def _make(self, more=0):
+        self.table = {}
+        for n in range(self.w): self.table[n] = n * self.h + more
+def fill(table, w, h):
+    for n in range(w): table[n] = n * h
+"""
+    module = package.load(OLD + more, grown(*lines) + more)
+    held = module.A(3, 5)
+    package.upgrade()
+    assert held.table == {0: 0, 1: 5, 2: 10} == module.A(3, 5).table
+    assert held.w == 3
+
+
+def test_making_a_field_does_nothing_else_that_the_constructor_does(package):
+    module = package.load(
+        OLD + "made = []\n", grown("made.append(self)", "self.tags = []", "self.w = 0") + "made = []\n"
+    )
+    held = module.A(3, 5)
+    package.upgrade()
+    assert held.tags == []
+    assert held.w == 3
+    assert module.made == []
+
+
+def test_what_an_instance_was_given_is_taken_from_where_the_old_constructor_stored_it(package):
+    old = OLD.replace("self.w = w", "self.width = w")
+    new = OLD.replace("self.w = w", "self.size = (w, h)\n        self.w = w")
+    module = package.load(old, new)
+    held = module.A(7, 8)
+    package.upgrade()
+    assert (held.size, held.w) == ((7, 8), 7)
+
+
+def test_the_default_of_an_argument_that_the_old_version_took_as_well_is_no_answer(package):
+    old = "class A:\n    def __init__(self, size=1):\n        self.items = [0] * size\n"
+    module = package.load(old, old + "        self.size = size\n")
+    held = module.A(3)
+    with pytest.raises(SwapRefusedError, match="would lack size"):
+        package.stage()
+    assert len(held.items) == 3
+
+
+def test_a_constructor_that_may_return_before_gives_a_field_or_does_not(package):
+    module = package.load(OLD, grown("if self.w: return", "self.tags = []"))
+    held = module.A()
+    with pytest.raises(SwapRefusedError, match="would lack tags"):
+        package.stage()
+    assert held.w == 2
+
+
+def test_an_instance_that_was_never_constructed_lacks_nothing(package):
+    module = package.load(OLD, OLD.replace("h=3", "h=3, *, unit") + "        self.unit = unit\n")
+    bare = module.A.__new__(module.A)
+    package.upgrade()
+    bare.__init__(unit="m")
+    assert bare.unit == "m"
+
+
+def test_what_a_lambda_of_a_field_reads_is_read_when_it_is_called(package):
+    module = package.load(OLD, grown("self.rate = [1]", "self.of = lambda: self.rate"))
+    held = module.A()
+    package.upgrade()
+    first = held.of
+    held.rate = [2]
+    assert first() == [2]

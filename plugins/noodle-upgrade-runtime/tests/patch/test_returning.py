@@ -41,7 +41,9 @@ def test_what_only_the_old_constructor_gives_is_derived_from_what_they_have(pack
 
 
 def test_a_cache_of_what_cannot_be_derived_is_emptied_and_fills_again(package):
-    module = package.load(version("self.a = environment", "self.a"), version("self.b = environment", "self.b"))
+    module = package.load(
+        version("self.a = str(environment)", "self.a"), version("self.b = str(environment)", "self.b")
+    )
     package.upgrade()
     assert module.get("k").use() == "env"
     noted = back(package)
@@ -63,7 +65,7 @@ class Cache:
 cache = Cache()
 """
     module = package.load(
-        version("self.a = environment", "self.a") + more, version("self.b = environment", "self.b") + more
+        version("self.a = str(environment)", "self.a") + more, version("self.b = str(environment)", "self.b") + more
     )
     package.upgrade()
     assert module.cache.get("k").use() == "env"
@@ -75,7 +77,7 @@ cache = Cache()
 def test_registries_with_other_contents_stay_as_they_are(package):
     more = "REGISTRY = {}\n"
     module = package.load(
-        version("self.a = environment", "self.a") + more, version("self.b = environment", "self.b") + more
+        version("self.a = str(environment)", "self.a") + more, version("self.b = str(environment)", "self.b") + more
     )
     package.upgrade()
     module.REGISTRY["mine"] = "kept"
@@ -87,7 +89,7 @@ def test_registries_with_other_contents_stay_as_they_are(package):
 
 
 def test_instances_that_lived_before_keep_what_they_have(package):
-    module = package.load(version("self.a = environment", "self.a"), version("self.b = 1", "self.b"))
+    module = package.load(version("self.a = str(environment)", "self.a"), version("self.b = 1", "self.b"))
     held = module.Lexer("x", "env")
     package.upgrade()
     assert held.use() == 1

@@ -12,28 +12,47 @@ from typing import Any
 from noodle_upgrade_runtime.heap import tracked
 from noodle_upgrade_runtime.patch.instances import HOOK, instances_of
 
-__all__ = ["counted", "instance_blockers", "long_lived", "of_instances", "unfit_blockers", "would_lack"]
+__all__ = [
+    "counted",
+    "instance_blockers",
+    "instance_notes",
+    "long_lived",
+    "of_instances",
+    "unfit_blockers",
+    "would_lack",
+]
 
 _LOOK_SECONDS = 0.02
 _PATIENCE_SECONDS = 0.5
 """How long instances may take to go that a call is just using."""
 
 
-def instance_blockers(outdated: Mapping[type, Sequence[str]], imported: Mapping[type, int]) -> tuple[str, ...]:
+def built_from(tables: Mapping[type, Sequence[str]], imported: Mapping[type, int]) -> dict[type, str]:
     """Return a sentence for each class with instances that live on, built from tables that the new version changed.
 
     `imported` tells how many instances of a class importing its version makes by itself: they are cared for.
     """
-    if not outdated:
-        return ()
-    found = long_lived(list(outdated), within=_PATIENCE_SECONDS)
+    if not tables:
+        return {}
+    found = long_lived(list(tables), within=_PATIENCE_SECONDS)
     counts = {cls: count - imported.get(cls, 0) for cls, count in found.items() if count > imported.get(cls, 0)}
-    return tuple(
-        f"{count} live instance(s) of {cls.__module__}.{cls.__qualname__} were built from {', '.join(outdated[cls])},"
-        " which differs in the new version, and a constructor is not run again"
-        " (runtime.instances=keep goes on with them as they are)"
+    return {
+        cls: of_instances(cls, count, f"were built from {', '.join(tables[cls])}, which differs in the new version")
         for cls, count in counts.items()
+    }
+
+
+def instance_blockers(outdated: Mapping[type, Sequence[str]], imported: Mapping[type, int]) -> tuple[str, ...]:
+    """Say which living instances stand against a change: a constructor is not run again."""
+    return tuple(
+        f"{said}, and a constructor is not run again (runtime.instances=keep goes on with them as they are)"
+        for said in built_from(outdated, imported).values()
     )
+
+
+def instance_notes(kept: Mapping[type, Sequence[str]], imported: Mapping[type, int]) -> tuple[str, ...]:
+    """Say which living instances go on with what they were built from."""
+    return tuple(f"{said}: they go on with what they have." for said in built_from(kept, imported).values())
 
 
 def unfit_blockers(

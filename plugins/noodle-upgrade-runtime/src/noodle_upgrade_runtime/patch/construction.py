@@ -9,35 +9,52 @@ here, by following what their constructors refer to; what follows for a change i
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from attrs import frozen
+
+from noodle_upgrade_runtime.patch.forms import TABLES, contents_of, fits
 from noodle_upgrade_runtime.patch.functions import plain_function
 
-__all__ = ["outdated", "tables_of"]
+__all__ = ["Differing", "outdated", "tables_of"]
 
 _CONSTRUCTORS = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
-_TABLES = (list, dict, set, frozenset, tuple)
-_DEEPEST = 6
-_LONGEST = 2000
 
 
-def outdated(pairs: Iterable[tuple[type, type]]) -> dict[str, tuple[str, ...]]:
-    """Return, for each class whose constructor builds from a table that differs, the names of those tables.
+@frozen(eq=False)
+class Differing:
+    """A table that the two versions have with other contents, by its qualified name."""
 
-    `pairs` are classes of the old version, freshly imported, and of the new one. Keys and tables are qualified names.
+    name: str
+    base: Any
+    staged: Any
+
+    def fits(self) -> bool:
+        """Whether what was built from the old table is of a form that the new version knows."""
+        return fits(self.base, self.staged)
+
+
+def outdated(pairs: Iterable[tuple[type, type]]) -> dict[str, tuple[Differing, ...]]:
+    """Return, for each class whose constructor builds from a table that differs, those tables.
+
+    `pairs` are classes of the old version, freshly imported, and of the new one. Keys are qualified names.
     """
     found = {}
     for old, new in pairs:
         before, after = tables_of(old), tables_of(new)
-        changed = tuple(sorted(name for name in before.keys() & after.keys() if before[name] != after[name]))
+        changed = tuple(
+            Differing(name, before[name], after[name])
+            for name in sorted(before.keys() & after.keys())
+            if contents_of(before[name]) != contents_of(after[name])
+        )
         if changed:
             found[f"{old.__module__}.{old.__qualname__}"] = changed
     return found
 
 
 def tables_of(cls: type) -> dict[str, Any]:
-    """Return the tables that constructing an instance refers to, by qualified name, in a comparable form."""
+    """Return the tables that constructing an instance refers to, by qualified name."""
     return dict(_Walk(cls.__module__.partition(".")[0]).from_class(cls))
 
 
@@ -69,8 +86,8 @@ class _Walk:
             method = plain_function(value)
             if method is not None:
                 yield from self._from_function(method, cls)
-            elif isinstance(value, _TABLES) and value:
-                yield f"{function.__module__}.{cls.__qualname__ if cls else ''}.{name}", _form(value, _DEEPEST)
+            elif isinstance(value, TABLES) and value:
+                yield f"{function.__module__}.{cls.__qualname__ if cls else ''}.{name}", value
 
     def _from_value(self, name: str, value: Any, names: set[str]) -> Iterator[tuple[str, Any]]:
         if isinstance(value, type):
@@ -82,8 +99,8 @@ class _Walk:
                 for inner in names & vars(value).keys():
                     if not isinstance(vars(value)[inner], types.ModuleType):
                         yield from self._from_value(f"{value.__name__}.{inner}", vars(value)[inner], names)
-        elif isinstance(value, _TABLES) and value:
-            yield name, _form(value, _DEEPEST)
+        elif isinstance(value, TABLES) and value:
+            yield name, value
 
     def _ours(self, value: type | types.FunctionType) -> bool:
         module = getattr(value, "__module__", None)
@@ -95,22 +112,3 @@ def _names(code: types.CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _names(constant)
-
-
-def _form(value: Any, depth: int) -> Any:
-    """Return a value in a form that is equal for equal contents of two separate imports."""
-    if isinstance(value, str | bytes | int | float | complex | None):
-        return value
-    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
-        return (value.__module__, value.__qualname__)
-    if isinstance(value, _TABLES) and depth:
-        return _table_form(value, depth - 1)
-    return (type(value).__module__, type(value).__qualname__)
-
-
-def _table_form(value: Any, depth: int) -> Any:
-    if isinstance(value, Mapping):
-        return ("mapping", [(_form(k, depth), _form(v, depth)) for k, v in list(value.items())[:_LONGEST]])
-    if isinstance(value, list | tuple):
-        return ("sequence", [_form(item, depth) for item in value[:_LONGEST]])
-    return ("set", sorted(repr(_form(item, depth)) for item in value))

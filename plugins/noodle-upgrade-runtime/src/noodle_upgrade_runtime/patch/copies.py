@@ -14,12 +14,14 @@ from typing import Any
 
 from attrs import frozen
 
+from noodle_upgrade_runtime.patch.constructors import definition_of
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
-from noodle_upgrade_runtime.patch.fields import definition_of
 
-__all__ = ["Copied", "copied_tables", "held_copies"]
+__all__ = ["Additions", "Copied", "additions", "copied_tables", "held_copies", "with_all_of"]
 
 _TABLES = (dict, list, set)
+_TELLING = 2
+"""So many keys a table must have at least, that a dict with all of them can be said to be made of it."""
 _BUILDERS = frozenset({"dict", "list", "set", "copy"})
 
 
@@ -31,6 +33,29 @@ class Copied:
     table: str
     base: Any
     staged: Any
+
+
+@frozen(eq=False)
+class Additions:
+    """What the new version has added to a table, of which instances may have made dicts of their own."""
+
+    keys: frozenset[Any]
+    added: Copied
+
+
+def additions(name: str, base: Any, staged: Any) -> Additions | None:
+    """Return what a table has got, None when it has got nothing or one could not tell what was made of it."""
+    if type(base) is not dict or type(staged) is not dict or len(base) < _TELLING:
+        return None
+    new = {key: value for key, value in staged.items() if key not in base}
+    return Additions(frozenset(base), Copied("", name, {}, new)) if new else None
+
+
+def with_all_of(instance: Any, keys: frozenset[Any]) -> Iterator[dict[Any, Any]]:
+    """Yield the dicts of an instance's own that have all of a table's keys: made of it, whatever they hold by now."""
+    for value in (instance_dict(instance) or {}).values():
+        if type(value) is dict and len(value) >= len(keys) and keys <= value.keys():
+            yield value
 
 
 def copied_tables(old: type, new: type) -> tuple[Copied, ...]:

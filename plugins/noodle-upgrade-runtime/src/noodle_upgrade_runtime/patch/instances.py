@@ -9,7 +9,7 @@ called once for each instance instead.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
@@ -19,7 +19,17 @@ from noodle_upgrade_runtime.patch.correspondence import instance_dict
 from noodle_upgrade_runtime.patch.fields import AddedField
 from noodle_upgrade_runtime.patch.filled import Filled
 
-__all__ = ["HOOK", "Growth", "LazyField", "Migration", "instances_of", "lazy_fields", "problem_of", "sweep"]
+__all__ = [
+    "HOOK",
+    "Growth",
+    "LazyField",
+    "Migration",
+    "instances_of",
+    "lazy_fields",
+    "never_constructed",
+    "problem_of",
+    "sweep",
+]
 
 HOOK = "__noodle_migrate__"
 """The method by which a class brings its live instances to the new version itself."""
@@ -145,6 +155,19 @@ def instances_of(classes: Sequence[type], heap: Sequence[Any]) -> Mapping[type, 
         for cls in kinds[type(value)]:
             found[cls].append(value)
     return found
+
+
+def never_constructed(instances: Sequence[Any], given: Collection[str]) -> set[int]:
+    """Return the ids of the instances that have nothing of what their constructor gives: it was never run on them."""
+    return {id(one) for one in instances if given and not any(_has(one, name) for name in given)}
+
+
+def _has(instance: Any, name: str) -> bool:
+    try:
+        object.__getattribute__(instance, name)
+    except AttributeError:
+        return False
+    return True
 
 
 def sweep(cls: type, names: Sequence[str]) -> int:

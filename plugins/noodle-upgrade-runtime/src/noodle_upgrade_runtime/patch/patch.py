@@ -15,8 +15,8 @@ from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import looking_seconds, tracked
 from noodle_upgrade_runtime.operations import gil_is_on
 from noodle_upgrade_runtime.patch.caches import caches_of, held_alone
-from noodle_upgrade_runtime.patch.census import instance_blockers, unfit_blockers
-from noodle_upgrade_runtime.patch.instances import instances_of
+from noodle_upgrade_runtime.patch.census import instance_blockers, instance_notes, unfit_blockers
+from noodle_upgrade_runtime.patch.instances import instances_of, never_constructed
 from noodle_upgrade_runtime.patch.prepared import MECHANISM, PatchPrepared
 from noodle_upgrade_runtime.patch.staging import Staging, is_native, live_modules
 from noodle_upgrade_runtime.patch.takers import takers_of
@@ -63,12 +63,15 @@ class PatchEngine:
             return against
         outdated, imported = _of_classes(evidence, "outdated", "imported", modules)
         unfit, made = _of_classes(evidence, "unfit", "unfit_imported", modules)
-        cached = _cached(list(unfit), [str(name) for name in evidence.get("caches") or ()])
-        return (*against, *instance_blockers(outdated, imported), *unfit_blockers(unfit, made, known=cached))
+        given, _ = _of_classes(evidence, "given", "", modules)
+        known = _cared_for(given, [str(name) for name in evidence.get("caches") or ()])
+        return (*against, *instance_blockers(outdated, imported), *unfit_blockers(unfit, made, known=known))
 
     def notes(self, change: Change, evidence: Mapping[str, Any]) -> tuple[str, ...]:
         """Return what a person should know of a change that a rehearsal found possible, and this program."""
-        return takers_of([str(value) for value in evidence.get("values") or ()], change.names)
+        kept, imported = _of_classes(evidence, "kept", "imported", live_modules(change.names))
+        takers = takers_of([str(value) for value in evidence.get("values") or ()], change.names)
+        return (*takers, *instance_notes(kept, imported))
 
     def stage(self, changes: tuple[Change, ...], *, cancelled: Callable[[], bool]) -> PatchPrepared:
         """Load the new versions beside the old ones and plan every operation."""
@@ -91,14 +94,20 @@ class PatchEngine:
         return staging.prepared
 
 
-def _cached(classes: Sequence[type], names: Sequence[str]) -> set[int]:
-    """Return the ids of the instances that only caches hold, which the change empties."""
-    caches = caches_of(names)
-    if not classes or not caches:
+def _cared_for(given: Mapping[type, Sequence[str]], names: Sequence[str]) -> set[int]:
+    """Return the ids of the instances that only caches hold, which the change empties, or that were never constructed.
+
+    `given` has the fields that each class's constructor gives, `names` are those of the caches.
+    """
+    if not given:
         return set()
-    heap = tracked()
-    ids = {id(value) for values in instances_of(classes, heap).values() for value in values}
-    return set(held_alone(ids, caches))
+    heap = tracked()  # kept: whether something else holds an instance is told by counting, this list counted in
+    found = instances_of(list(given), heap)
+    bare = {one for cls, values in found.items() for one in never_constructed(values, given[cls])}
+    ids = {id(value) for values in found.values() for value in values}
+    del found
+    caches = caches_of(names)
+    return bare | set(held_alone(ids, caches)) if caches else bare
 
 
 def _extensions(tree: Path, root: str) -> list[Path]:

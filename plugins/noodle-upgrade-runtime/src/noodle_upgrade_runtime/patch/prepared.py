@@ -15,31 +15,18 @@ from noodle_upgrade_core.staged import Arm
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import tracked, tracked_with_tuples
 from noodle_upgrade_runtime.operations import Operation, Script, collector_paused
-from noodle_upgrade_runtime.patch.caches import Cache, caches_in, held_alone
 from noodle_upgrade_runtime.patch.callversions import CallVersions
-from noodle_upgrade_runtime.patch.census import counted, instance_blockers, of_instances, would_lack
-from noodle_upgrade_runtime.patch.classes import attribute_calls, paired_calls
-from noodle_upgrade_runtime.patch.construction import outdated
-from noodle_upgrade_runtime.patch.copies import Copied, copied_tables, held_copies
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
-from noodle_upgrade_runtime.patch.fields import added_fields, removed_fields
-from noodle_upgrade_runtime.patch.filled import Filled
 from noodle_upgrade_runtime.patch.finders import counterparts, gone_operations
 from noodle_upgrade_runtime.patch.instances import (
-    HOOK,
-    Growth,
-    LazyField,
-    Migration,
-    instances_of,
-    lazy_fields,
-    problem_of,
     sweep,
 )
 from noodle_upgrade_runtime.patch.inventory import Inventory
+from noodle_upgrade_runtime.patch.living import Living, name_of
 from noodle_upgrade_runtime.patch.matching import Matching, match
 from noodle_upgrade_runtime.patch.planner import Again, Planner, store_call
 from noodle_upgrade_runtime.patch.registries import Registered, gone_from_registries
-from noodle_upgrade_runtime.patch.retiring import retire, staying
+from noodle_upgrade_runtime.patch.retiring import retire
 from noodle_upgrade_runtime.patch.returning import Bindings, Returning
 from noodle_upgrade_runtime.patch.state import MISSING, merge_names
 from noodle_upgrade_runtime.patch.surroundings import Effect, Item, effect_operations
@@ -95,8 +82,6 @@ class PatchPrepared:
         self._worlds = worlds
         self._load_again = load_again
         self._again: Again | None = None
-        self._lazy: dict[type, list[str]] = {}
-        self._filled = Filled()
         self.sweeper: threading.Thread | None = None
         living, old, new = worlds.hooks
         with collector_paused():
@@ -111,14 +96,10 @@ class PatchPrepared:
                 others=(list(counterparts(living, old)), list(counterparts(living, new))),
             )
         self._planner = Planner(matching, self._import_again, CallVersions())
-        self._returning = Returning(self._classes())
+        self.living = Living(changes, matching)
+        self._returning = Returning(self.living.classes())
         self._bindings: Bindings | None = None
-        self._copied: dict[type, tuple[Copied, ...]] = {}
-        self._outdated = self._find_outdated()
-        self._imported = self._count_imported()
-        self._check_instances()
-        self._caches = caches_in(matching)
-        self._emptied: dict[str, Cache] = {}
+        refuse(self.living.blockers())
         with collector_paused():
             self._plan = self._operations(heap)
         self._try()
@@ -126,13 +107,10 @@ class PatchPrepared:
         self.evidence: dict[str, Any] = {
             "operations": len(self._plan),
             "pairs": len(matching.pairs),
-            "retired": [f"{_name(r.live)}: {r.reason}" for r in matching.retired],
+            "retired": [f"{name_of(r.live)}: {r.reason}" for r in matching.retired],
             "parted": [f"{p.name}: {p.reason}" for p in matching.parted],
-            "outdated": {_name(cls): list(tables) for cls, tables in self._outdated.items()},
-            "imported": {_name(cls): count for cls, count in self._imported.items()},
             "values": values_that_change(matching),
-            "caches": [cache.name for cache in self._caches],
-            "copied": {_name(cls): [one.attribute for one in copied] for cls, copied in self._copied.items()},
+            **self.living.evidence(),
         }
 
     def _try(self) -> None:
@@ -147,69 +125,21 @@ class PatchPrepared:
                 details={"blockers": [f"a trial of the change failed: {type(error).__name__}: {error}"]},
             ) from error
 
-    def _classes(self) -> list[tuple[type, type, type]]:
-        """Return every class that keeps its identity: the live one, its twin in a fresh import, and the new one."""
-        twins = self._matching.pristine
-        return [
-            (old, twin, new)
-            for old, new in self._matching.pairs
-            if isinstance(old, type) and not issubclass(old, type) and isinstance(twin := twins.get(id(old)), type)
-        ]
-
     def went_back(self) -> tuple[str, ...]:
         """Make instances that the new version made fit for the old one; say what could not be.
 
         Those that lived before get back what they had.
         """
-        self._filled.take_back()
+        self.living.filled.take_back()
         if self._bindings is not None:
             self._bindings.bring_back()
         if not self._returning:
             return ()
         return self._returning.bring_back(tracked(), self._matching.pairs, self._matching.pristine)
 
-    def _find_outdated(self) -> dict[type, tuple[str, ...]]:
-        """Return the live classes whose constructors build from tables that differ, with those tables."""
-        classes = self._classes()
-        found = outdated((twin, new) for _, twin, new in classes)
-        left = {}
-        for old, twin, new in classes:
-            tables = set(found.get(_name(old), ()))
-            copied = copied_tables(twin, new) if tables else ()
-            if tables and tables <= {one.table for one in copied}:
-                # The instances' own copies are merged like the tables themselves.
-                self._copied[old] = tuple(one for one in copied if one.table in tables)
-            elif tables:
-                left[old] = tuple(sorted(tables))
-        return left
-
-    def _held_copies(self, heap: Sequence[Any]) -> list[tuple[Any, Copied]]:
-        """Return what living instances have copied from tables that differ."""
-        if not self._copied:
-            return []
-        paired = {id(old) for old, _ in self._matching.pairs}
-        found: dict[int, tuple[Any, Copied]] = {}
-        for instance in heap:
-            kind = type(instance)
-            for cls, copied in self._copied.items():
-                if cls in kind.__mro__:
-                    held = [(held_copies(instance, one), one) for one in copied]
-                    found |= {id(own): (own, one) for own, one in held if own is not None and id(own) not in paired}
-        return list(found.values())
-
-    def _count_imported(self) -> dict[type, int]:
-        """Return how many instances of the outdated classes importing the old version makes by itself."""
-        twins = {self._matching.pristine[id(old)]: old for old in self._outdated}
-        return {twins[twin]: count for twin, count in counted(list(twins)).items()} if twins else {}
-
-    def _check_instances(self) -> None:
-        """Refuse when instances live on that the new version would have built otherwise."""
-        if self._outdated and not self._keeps_instances():
-            refuse(instance_blockers(self._outdated, self._imported))
-
-    def _keeps_instances(self) -> bool:
-        """Whether somebody said that live instances may go on as they are."""
-        return any(change.parameters.get("runtime.instances") == "keep" for change in self._changes)
+    def foreseen(self) -> dict[str, Any]:
+        """Return what would stand against this where instances live; for a rehearsal, in which nothing lives."""
+        return self.living.foreseen()
 
     def _import_again(self) -> Again:
         if self._again is None:
@@ -225,10 +155,10 @@ class PatchPrepared:
         if matching.retired or matching.parted:
             ours = _ids_of(matching, self._worlds)
             holders = retire(matching, heap, lambda value: value is heap or id(value) in ours).operations
-        planned = self._planner.plan(self._held_copies(heap))
+        planned = self._planner.plan(self.living.copies(heap))
         known = {id(old) for old, _ in matching.pairs}
         planned += self._planner.closures.plan(heap, known, self._planner.versions)
-        planned += self._grow(heap)
+        planned += self.living.grow(heap)
         alike, image = matching.links.alike, matching.translator.image
         effects = effect_operations(*self._worlds.effects, alike=alike, image=image)
         effects += effect_operations(*self._worlds.registered, alike=alike, image=image)
@@ -244,89 +174,6 @@ class PatchPrepared:
         matching.translator.finish()
         refuse(matching.blockers)
         return [*self._paths(), *modules, *holders, *planned]
-
-    def _grow(self, heap: Sequence[Any]) -> list[Operation]:
-        """Plan that live instances get the fields that the new constructors would have given them."""
-        matching = self._matching
-        paired = {id(old) for old, _ in matching.pairs}
-        moved = [(entry.live, entry.staged) for entry in matching.retired if id(entry.live) in matching.moving]
-        classes = [(old, new) for old, new in matching.pairs if isinstance(old, type)]
-        found = instances_of([old for old, _ in (*classes, *moved)], heap)
-        ids = {cls: {id(value) for value in values} - paired for cls, values in found.items()}
-        # By their ids alone: whether something else holds one is told by counting.
-        del found
-        operations: list[Operation] = []
-        self._emptied.clear()
-        self._lazy.clear()
-        for old, new in (*classes, *moved):
-            twin = matching.pristine.get(id(old))
-            if ids[old] and isinstance(twin, type):
-                growth = self._growth(new if id(old) in matching.moving else old, twin, new)
-                operations += self._grow_class(growth, twin, new, self._uncached(growth, twin, new, ids[old]))
-        return [*operations, *(operation for cache in self._emptied.values() for operation in cache.emptied())]
-
-    def _uncached(self, growth: Growth, twin: type, new: type, ids: set[int]) -> int:
-        """Return how many instances there are to be made fit; where only caches hold them, these are emptied."""
-        if not self._caches or not problem_of(growth, self._migration(growth, twin, new)) or self._keeps_instances():
-            return len(ids)
-        alone = held_alone(ids, self._caches)
-        if len(alone) < len(ids):
-            return len(ids)
-        self._emptied |= {cache.name: cache for cache in alone.values()}
-        names = ", ".join(sorted({cache.name for cache in alone.values()}))
-        self._matching.warnings.append(f"{names} is emptied: {of_instances(growth.cls, len(alone), 'are made anew')}.")
-        return 0
-
-    def foreseen(self) -> dict[str, Any]:
-        """Return what would stand against this where instances live; for a rehearsal, in which nothing lives.
-
-        `unfit` is about classes with their subclasses, and how many an import itself makes; `stuck` about instances of
-        just these classes. Whoever has the program can then look for such instances there.
-        """
-        unfit: dict[type, str] = {}
-        for old, twin, new in self._classes():
-            growth = self._growth(old, twin, new)
-            if growth.fields and (problem := problem_of(growth, self._migration(growth, twin, new))):
-                unfit[old] = would_lack(problem)
-        stuck = {one.live: what for one in self._matching.retired if (what := staying(self._matching, one))}
-        counts = counted(list(unfit))
-        return {
-            "unfit": {_name(cls): what for cls, what in unfit.items()},
-            "unfit_imported": {_name(cls): counts.get(cls, 0) for cls in unfit},
-            "stuck": {_name(cls): what for cls, what in stuck.items()},
-        }
-
-    def _growth(self, cls: type, twin: type, new: type) -> Growth:
-        namespace = vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}
-        return Growth(cls, added_fields(twin, new, namespace))
-
-    def _grow_class(self, growth: Growth, twin: type, new: type, count: int) -> list[Operation]:
-        if not growth.fields or not count:
-            return []
-        cls = growth.cls
-        migration = self._migration(growth, twin, new)
-        problem = problem_of(growth, migration)
-        if problem and not self._keeps_instances():
-            self._matching.blockers.append(of_instances(cls, count, would_lack(problem)))
-            return []
-        bound = lazy_fields(growth, migration, self._filled)
-        self._lazy.setdefault(cls, []).extend(n for n, value in bound.items() if isinstance(value, LazyField))
-        calls = []
-        for name, value in bound.items():
-            do, undo = attribute_calls(cls, name, value, MISSING, MISSING)
-            calls += paired_calls(do, undo, f"{_name(cls)}.{name}")
-        return calls
-
-    def _migration(self, growth: Growth, twin: type, new: type) -> Migration | None:
-        if not hasattr(new, HOOK):
-            return None
-        change = next(c for c in self._changes if growth.cls.__module__ in c.names)
-        names = tuple(added.name for added in growth.fields)
-
-        def hook(instance: Any, *arguments: Any) -> None:
-            getattr(instance, HOOK)(*arguments)
-
-        return Migration(hook, names, removed_fields(twin, new), (change.from_version, change.to_version), self._filled)
 
     def _paths(self) -> list[Operation]:
         trees = [str(change.new_tree) for change in self._changes]
@@ -385,7 +232,7 @@ class PatchPrepared:
 
     def settle(self) -> None:
         """Fill the fields that nobody has read yet, beside the program; reads then cost what they always did."""
-        lazy = {cls: names for cls, names in self._lazy.items() if names}
+        lazy = {cls: names for cls, names in self.living.lazy.items() if names}
         if lazy and self.sweeper is None:
 
             def fill() -> None:
@@ -409,7 +256,7 @@ class PatchPrepared:
         """Let go of what only an undo needs."""
         self._plan = []
         self._bindings = None
-        self._filled.clear()
+        self.living.filled.clear()
 
 
 def _swap_entry(name: str, *, new: Any, old: Any) -> Operation:
@@ -433,7 +280,3 @@ def refuse(blockers: Sequence[str]) -> None:
             hint="Use the generation mechanism for it (a handle), or restart.",
             details={"blockers": list(blockers)},
         )
-
-
-def _name(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"

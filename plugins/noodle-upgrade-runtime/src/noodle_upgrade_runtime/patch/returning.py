@@ -30,7 +30,7 @@ class Returning:
         self._lost: dict[type, tuple[AddedField, ...]] = {}
         for live, twin, new in classes:
             namespace = vars(sys.modules[live.__module__]) if live.__module__ in sys.modules else {}
-            fields = tuple(f for f in added_fields(new, twin, namespace) if not f.conditional)
+            fields = tuple(f for f in added_fields(new, twin, namespace) if f.certain or f.make is not None)
             if fields:
                 self._lost[live] = fields
 
@@ -106,6 +106,8 @@ def _give(instance: Any, added: AddedField) -> bool:
         else:
             return False
         object.__setattr__(instance, added.name, value)
+    except AttributeError:
+        return not added.certain  # as it is: the old constructor would not have given it either
     except Exception:  # noqa: BLE001 - the expression is the package's own: what it cannot make is named
         return False
     return True

@@ -1,0 +1,188 @@
+"""What constructors give to their instances, as their source says: which fields, and whether always."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import types
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from noodle_upgrade_runtime.patch.functions import plain_function
+
+__all__ = [
+    "Builder",
+    "always_given",
+    "assigned_anywhere",
+    "assigned_in",
+    "builders",
+    "definition_of",
+    "first_parameter",
+    "is_name",
+    "mangled",
+    "method_called",
+    "targets_of",
+]
+
+_CONSTRUCTORS = ("__init__", "__post_init__", "__attrs_post_init__")
+
+
+@frozen
+class Builder:
+    """A function that fills an instance: a constructor, or a method that one calls on its instance.
+
+    `owner` is the class that defines it, by whose name its private names are mangled; `root` is the constructor that it
+    serves; `certain` is whether it always runs.
+    """
+
+    function: Any
+    owner: type
+    root: Any
+    certain: bool = True
+
+
+def builders(cls: type) -> Iterator[Builder]:
+    """Yield a class's own constructors, each followed by the methods that it calls on its instance."""
+    pending = []
+    for name in _CONSTRUCTORS:
+        function = plain_function(vars(cls).get(name))
+        if function is not None:
+            pending.append(Builder(function, cls, function))
+    seen = set()
+    while pending:
+        builder = pending.pop(0)
+        if id(builder.function) not in seen:
+            seen.add(id(builder.function))
+            yield builder
+            pending += _called(builder, cls)
+
+
+def _called(builder: Builder, cls: type) -> Iterator[Builder]:
+    node = definition_of(builder.function)
+    if node is None or not (me := first_parameter(node)):
+        return
+    certain = {id(statement.value) for statement in node.body if isinstance(statement, ast.Expr)}
+    for call in ast.walk(node):
+        if isinstance(call, ast.Call) and (found := method_called(call, me, builder.owner, cls)):
+            function, owner = found
+            yield Builder(function, owner, builder.root, builder.certain and id(call) in certain)
+
+
+def method_called(call: ast.Call, me: str, owner: type, cls: type) -> tuple[types.FunctionType, type] | None:
+    """Return the method of the class's own module that a call `self.name(…)` in `owner` leads to, and who has it."""
+    match call.func:
+        case ast.Attribute(value=ast.Name(id=name), attr=written) if name == me:
+            method = mangled(written, owner)
+            holder = next((base for base in cls.__mro__ if method in vars(base)), cls)
+            function = plain_function(vars(holder).get(method))
+            if function is not None and function.__module__ == cls.__module__:
+                return function, holder
+    return None
+
+
+def first_parameter(node: ast.FunctionDef) -> str:
+    """Return what a method calls its instance, "" when it takes nothing."""
+    arguments = [*node.args.posonlyargs, *node.args.args]
+    return arguments[0].arg if arguments else ""
+
+
+def always_given(cls: type) -> frozenset[str]:
+    """Return the fields that a class's own constructors give to every instance."""
+    return frozenset(
+        mangled(name, builder.owner)
+        for builder in builders(cls)
+        if builder.certain and (node := definition_of(builder.function)) is not None
+        for name in _certain(node.body, first_parameter(node))
+    )
+
+
+def _certain(statements: Sequence[ast.stmt], me: str) -> set[str]:
+    """Return what attributes of `me` statements assign whichever way they go."""
+    found: set[str] = set()
+    for statement in statements:
+        match statement:
+            case ast.If(body=body, orelse=orelse):
+                found |= _certain(body, me) & _certain(orelse, me)
+            case ast.With(body=body):
+                found |= _certain(body, me)
+            case ast.Try(body=body, handlers=handlers, finalbody=finalbody):
+                ways = [_certain(body, me), *(_certain(h.body, me) for h in handlers if not _leaves(h.body))]
+                found |= set.intersection(*ways) | _certain(finalbody, me)
+            case _:
+                found.update(attribute.attr for attribute in targets_of(statement, me))
+    return found
+
+
+def _leaves(statements: Sequence[ast.stmt]) -> bool:
+    return bool(statements) and isinstance(statements[-1], ast.Raise | ast.Return)
+
+
+def targets_of(statement: ast.stmt, me: str) -> Iterator[ast.Attribute]:
+    """Yield the attributes of `me` that a simple statement assigns."""
+    targets: list[ast.expr] = []
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AugAssign) or (isinstance(statement, ast.AnnAssign) and statement.value is not None):
+        targets = [statement.target]
+    for target in targets:
+        for part in ast.walk(target):
+            if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store) and is_name(part.value, me):
+                yield part
+
+
+def is_name(node: ast.AST, name: str) -> bool:
+    """Return whether a node is just this name."""
+    return isinstance(node, ast.Name) and node.id == name
+
+
+def assigned_in(node: ast.FunctionDef) -> Iterator[str]:
+    """Yield the names that a function assigns to its first parameter, in the order of its text, once each."""
+    me = first_parameter(node)
+    places = [place for part in ast.walk(node) if isinstance(part, ast.stmt) for place in targets_of(part, me)]
+    yield from dict.fromkeys(place.attr for place in sorted(places, key=lambda one: (one.lineno, one.col_offset)))
+
+
+def assigned_anywhere(cls: type) -> Iterator[str]:
+    """Yield the names that the methods of a class assign to their first parameter, and those that it declares."""
+    for value in vars(cls).values():
+        function = plain_function(value)
+        if function is not None and function.__module__ == cls.__module__:
+            node = definition_of(function)
+            yield from (mangled(name, cls) for name in assigned_in(node)) if node is not None else ()
+    yield from getattr(cls, "__dataclass_fields__", ())
+    yield from (attribute.name for attribute in getattr(cls, "__attrs_attrs__", ()))
+
+
+def mangled(name: str, cls: type) -> str:
+    """Return a name as the compiler writes it into the code of a class."""
+    if name.startswith("__") and not name.endswith("__"):
+        stripped = cls.__name__.lstrip("_")
+        return f"_{stripped}{name}" if stripped else name
+    return name
+
+
+@functools.lru_cache(maxsize=64)
+def _definitions(path: str, _modified: int) -> dict[tuple[str, int], ast.FunctionDef]:
+    """Return the functions of a file by name and first line, that of a decorator where there is one."""
+    try:
+        tree = ast.parse(Path(path).read_bytes(), filename=path)
+    except (OSError, SyntaxError, ValueError):
+        return {}
+    return {
+        (node.name, min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])): node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+def definition_of(function: types.FunctionType) -> ast.FunctionDef | None:
+    """Return the part of its file's syntax tree that defines a function, None when the file is not there."""
+    code = function.__code__
+    try:
+        modified = Path(code.co_filename).stat().st_mtime_ns
+    except OSError:
+        return None
+    return _definitions(code.co_filename, modified).get((code.co_name, code.co_firstlineno))

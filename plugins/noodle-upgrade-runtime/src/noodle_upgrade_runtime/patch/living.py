@@ -1,0 +1,237 @@
+"""What a change means for instances that live: what they gain, what they go on with, and what stands against it.
+
+A patch gives them new code. Their constructors are not run again: fields that these would give are made, copies of
+tables are merged or filled up, and where neither is possible, they stand against the change.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from noodle_upgrade_runtime.engine import Change
+from noodle_upgrade_runtime.operations import Operation
+from noodle_upgrade_runtime.patch.caches import Cache, caches_in, held_alone
+from noodle_upgrade_runtime.patch.census import counted, instance_blockers, of_instances, would_lack
+from noodle_upgrade_runtime.patch.classes import attribute_calls, paired_calls
+from noodle_upgrade_runtime.patch.construction import outdated
+from noodle_upgrade_runtime.patch.copies import Additions, Copied, additions, copied_tables, held_copies, with_all_of
+from noodle_upgrade_runtime.patch.fields import added_fields, given_fields, removed_fields
+from noodle_upgrade_runtime.patch.filled import Filled
+from noodle_upgrade_runtime.patch.instances import (
+    HOOK,
+    Growth,
+    LazyField,
+    Migration,
+    instances_of,
+    lazy_fields,
+    never_constructed,
+    problem_of,
+)
+from noodle_upgrade_runtime.patch.matching import Matching
+from noodle_upgrade_runtime.patch.retiring import staying
+from noodle_upgrade_runtime.patch.state import MISSING
+
+__all__ = ["Living", "name_of"]
+
+
+class Living:
+    """The instances of the classes that a set of changes is about.
+
+    `lazy` are, after planning, the classes that get descriptors, with their names; `caches` are those of the packages.
+    """
+
+    def __init__(self, changes: Sequence[Change], matching: Matching) -> None:
+        self._changes = changes
+        self._matching = matching
+        self._said = {change.parameters.get("runtime.instances", "") for change in changes}
+        self.lazy: dict[type, list[str]] = {}
+        self.filled = Filled()
+        self.caches = caches_in(matching)
+        self._emptied: dict[str, Cache] = {}
+        self._copied: dict[type, tuple[Copied, ...]] = {}
+        self._added: dict[type, tuple[Additions, ...]] = {}
+        self._outdated: dict[type, tuple[str, ...]] = {}
+        self._kept: dict[type, tuple[str, ...]] = {}
+        self._find_outdated()
+        self._imported = self._count_imported()
+
+    def classes(self) -> list[tuple[type, type, type]]:
+        """Return every class that keeps its identity: the live one, its twin in a fresh import, and the new one."""
+        twins = self._matching.pristine
+        return [
+            (old, twin, new)
+            for old, new in self._matching.pairs
+            if isinstance(old, type) and not issubclass(old, type) and isinstance(twin := twins.get(id(old)), type)
+        ]
+
+    def evidence(self) -> dict[str, Any]:
+        """Return what a plan can be told of it, as plain data."""
+        return {
+            "outdated": {name_of(cls): list(tables) for cls, tables in self._outdated.items()},
+            "kept": {name_of(cls): list(tables) for cls, tables in self._kept.items()},
+            "imported": {name_of(cls): count for cls, count in self._imported.items()},
+            "caches": [cache.name for cache in self.caches],
+            "copied": {name_of(cls): [one.attribute for one in copied] for cls, copied in self._copied.items()},
+        }
+
+    # --- what they were built from -------------------------------------------------------------------------------
+
+    def _find_outdated(self) -> None:
+        """Find the live classes whose constructors build from tables that differ: a constructor is not run again.
+
+        A mere copy of a table is merged like the table. Anything else stays as it is, with what the table has got put
+        to it, where it has a form that the new version knows; where not, living instances stand against the change.
+        """
+        classes = self.classes()
+        found = outdated((twin, new) for _, twin, new in classes)
+        for old, twin, new in classes:
+            tables = {one.name: one for one in found.get(name_of(old), ())}
+            copied = copied_tables(twin, new) if tables else ()
+            if tables and tables.keys() <= {one.table for one in copied}:
+                self._copied[old] = tuple(one for one in copied if one.table in tables)
+                continue
+            known = {name for name, one in tables.items() if not self._is_strict() and one.fits()}
+            if left := sorted(tables.keys() - known):
+                self._outdated[old] = tuple(left)
+            if known:
+                self._kept[old] = tuple(sorted(known))
+                grown = [additions(name, tables[name].base, tables[name].staged) for name in sorted(known)]
+                self._added[old] = tuple(one for one in grown if one is not None)
+
+    def copies(self, heap: Sequence[Any]) -> list[tuple[Any, Copied]]:
+        """Return what living instances have copied from tables that differ."""
+        if not self._copied and not any(self._added.values()):
+            return []
+        paired = {id(old) for old, _ in self._matching.pairs}
+        found: dict[int, tuple[Any, Copied]] = {}
+        classes = {*self._copied, *self._added}
+        for instance in heap:
+            for cls in classes.intersection(type.__dict__["__mro__"].__get__(type(instance))):
+                held = [(held_copies(instance, one), one) for one in self._copied.get(cls, ())]
+                for one in self._added.get(cls, ()):
+                    held += [(own, one.added) for own in with_all_of(instance, one.keys)]
+                found |= {id(own): (own, one) for own, one in held if own is not None and id(own) not in paired}
+        return list(found.values())
+
+    def _count_imported(self) -> dict[type, int]:
+        """Return how many instances of the outdated classes importing the old version makes by itself."""
+        twins = {self._matching.pristine[id(old)]: old for old in (*self._outdated, *self._kept)}
+        return {twins[twin]: count for twin, count in counted(list(twins)).items()} if twins else {}
+
+    def blockers(self) -> tuple[str, ...]:
+        """Return what stands against the change: instances that the new version would have built otherwise."""
+        return instance_blockers(self._outdated, self._imported) if not self._keeps() else ()
+
+    def _is_strict(self) -> bool:
+        """Whether somebody said that no instance may go on with what it was built from, where that differs."""
+        return "strict" in self._said
+
+    def _keeps(self) -> bool:
+        """Whether somebody said that live instances may go on as they are."""
+        return "keep" in self._said
+
+    # --- what they gain ------------------------------------------------------------------------------------------
+
+    def grow(self, heap: Sequence[Any]) -> list[Operation]:
+        """Plan that live instances get the fields that the new constructors would have given them."""
+        matching = self._matching
+        paired = {id(old) for old, _ in matching.pairs}
+        moved = [(entry.live, entry.staged) for entry in matching.retired if id(entry.live) in matching.moving]
+        classes = [(old, new) for old, new in matching.pairs if isinstance(old, type)]
+        found = instances_of([old for old, _ in (*classes, *moved)], heap)
+        bare = self._never_constructed(found)
+        ids = {cls: {id(value) for value in values} - paired - bare.get(cls, set()) for cls, values in found.items()}
+        # By their ids alone: whether something else holds one is told by counting.
+        del found
+        operations: list[Operation] = []
+        self._emptied.clear()
+        self.lazy.clear()
+        for old, new in (*classes, *moved):
+            twin = matching.pristine.get(id(old))
+            if ids[old] and isinstance(twin, type):
+                growth = self._growth(new if id(old) in matching.moving else old, twin, new)
+                operations += self._grow_class(growth, twin, new, self._uncached(growth, twin, new, ids[old]))
+        return [*operations, *(operation for cache in self._emptied.values() for operation in cache.emptied())]
+
+    def _never_constructed(self, found: Mapping[type, Sequence[Any]]) -> dict[type, set[int]]:
+        """Return the ids of the instances that a class cannot be short of: no constructor has given them anything."""
+        bare = {}
+        for old, twin, new in self.classes():
+            if found.get(old):
+                growth = self._growth(old, twin, new)
+                if problem_of(growth, self._migration(growth, twin, new)):
+                    bare[old] = never_constructed(found[old], given_fields(twin))
+        return bare
+
+    def _uncached(self, growth: Growth, twin: type, new: type, ids: set[int]) -> int:
+        """Return how many instances there are to be made fit; where only caches hold them, these are emptied."""
+        if not self.caches or not problem_of(growth, self._migration(growth, twin, new)) or self._keeps():
+            return len(ids)
+        alone = held_alone(ids, self.caches)
+        if len(alone) < len(ids):
+            return len(ids)
+        self._emptied |= {cache.name: cache for cache in alone.values()}
+        names = ", ".join(sorted({cache.name for cache in alone.values()}))
+        self._matching.warnings.append(f"{names} is emptied: {of_instances(growth.cls, len(alone), 'are made anew')}.")
+        return 0
+
+    def foreseen(self) -> dict[str, Any]:
+        """Return what would stand against this where instances live; for a rehearsal, in which nothing lives.
+
+        `unfit` is about classes with their subclasses, and how many an import itself makes; `stuck` about instances of
+        just these classes. Whoever has the program can then look for such instances there.
+        """
+        unfit: dict[type, str] = {}
+        given: dict[type, list[str]] = {}
+        for old, twin, new in self.classes():
+            growth = self._growth(old, twin, new)
+            if growth.fields and (problem := problem_of(growth, self._migration(growth, twin, new))):
+                unfit[old] = would_lack(problem)
+                given[old] = sorted(given_fields(twin))
+        stuck = {one.live: what for one in self._matching.retired if (what := staying(self._matching, one))}
+        counts = counted(list(unfit))
+        return {
+            "unfit": {name_of(cls): what for cls, what in unfit.items()},
+            "given": {name_of(cls): names for cls, names in given.items()},
+            "unfit_imported": {name_of(cls): counts.get(cls, 0) for cls in unfit},
+            "stuck": {name_of(cls): what for cls, what in stuck.items()},
+        }
+
+    def _growth(self, cls: type, twin: type, new: type) -> Growth:
+        namespace = vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}
+        return Growth(cls, added_fields(twin, new, namespace))
+
+    def _grow_class(self, growth: Growth, twin: type, new: type, count: int) -> list[Operation]:
+        if not growth.fields or not count:
+            return []
+        cls = growth.cls
+        migration = self._migration(growth, twin, new)
+        problem = problem_of(growth, migration)
+        if problem and not self._keeps():
+            self._matching.blockers.append(of_instances(cls, count, would_lack(problem)))
+            return []
+        bound = lazy_fields(growth, migration, self.filled)
+        self.lazy.setdefault(cls, []).extend(n for n, value in bound.items() if isinstance(value, LazyField))
+        calls = []
+        for name, value in bound.items():
+            do, undo = attribute_calls(cls, name, value, MISSING, MISSING)
+            calls += paired_calls(do, undo, f"{name_of(cls)}.{name}")
+        return calls
+
+    def _migration(self, growth: Growth, twin: type, new: type) -> Migration | None:
+        if not hasattr(new, HOOK):
+            return None
+        change = next(c for c in self._changes if growth.cls.__module__ in c.names)
+        names = tuple(added.name for added in growth.fields)
+
+        def hook(instance: Any, *arguments: Any) -> None:
+            getattr(instance, HOOK)(*arguments)
+
+        return Migration(hook, names, removed_fields(twin, new), (change.from_version, change.to_version), self.filled)
+
+
+def name_of(cls: type) -> str:
+    """Return the qualified name of a class with that of its module."""
+    return f"{cls.__module__}.{cls.__qualname__}"
