@@ -163,3 +163,14 @@ def test_living_instances_go_on_with_what_they_were_built_from_where_its_form_is
     kept = list(held.more)
     package.upgrade()
     assert held.more == kept
+
+
+def test_a_table_that_a_constructor_only_asks_for_something_is_not_what_instances_were_built_from(package):
+    new = "        self.known = name in RULES and name not in self.rules\n        self.name = name\n"
+    old, new = (source(rules=rules).replace("        self.name = name\n", new) for rules in ("1, 2", "'1', ('2',)"))
+    old, new = (text.replace("self.rules = list(RULES)", "self.rules = ()") for text in (old, new))
+    module = package.load(old, new)
+    held = module.Environment()
+    package.parameters["runtime.instances"] = "strict"
+    package.upgrade()
+    assert held.known is False

@@ -116,3 +116,23 @@ def test_a_match_that_a_module_keeps_is_the_new_version_s(package):
     assert (module.match.group(1), module.number) == ("2", "2")
     package.rollback()
     assert (module.match.group(1), module.number) == ("1", "1")
+
+
+def test_objects_with_slots_that_importing_the_new_version_makes_are_of_the_live_class(package):
+    source = """
+class Root:
+    def name(self): return "root"
+class Middle(Root): pass
+class Rule(Middle):
+    __slots__ = ("left", "right")
+    def __init__(self, left, right): self.left, self.right = left, right
+RULES = {{{rules}}}
+"""
+    module = package.load(
+        source.format(rules="'a': Rule(1, 2)"), source.format(rules="'a': Rule(1, 2), 'b': Rule(3, 4)")
+    )
+    kinds = list(module.Middle.__subclasses__())
+    package.upgrade()
+    assert type(module.RULES["b"]) is module.Rule
+    assert (module.RULES["b"].right, module.RULES["b"].name()) == (4, "root")
+    assert module.Middle.__subclasses__() == kinds

@@ -429,3 +429,54 @@ def test_what_a_lambda_of_a_field_reads_is_read_when_it_is_called(package):
     first = held.of
     held.rate = [2]
     assert first() == [2]
+
+
+TREE = """
+class Root:
+    def __init__(self, w=2):
+        self.w = w
+"""
+
+
+@pytest.mark.parametrize("call", ["super().__init__(text='ab')", "Literal.__init__(self, text='ab')"])
+def test_fields_that_the_constructor_of_a_new_base_gives_are_there_as_well(package, call):
+    old = TREE + "class Empty(Root): pass\n"
+    new = f"""{TREE}class Literal(Root):
+    def __init__(self, text=""):
+        super().__init__()
+        self.text = text
+        self.size = len(text)
+class Empty(Literal):
+    def __init__(self):
+        {call}
+"""
+    module = package.load(old, new)
+    held = module.Empty()
+    held.w = 5
+    package.upgrade()
+    assert (held.text, held.size, held.w) == ("ab", 2, 5)
+    package.rollback()
+    assert package.prepared.went_back() == ()
+    assert vars(held) == {"w": 5}
+
+
+def test_a_constructor_that_is_inherited_from_a_new_base_gives_its_fields(package):
+    module = package.load(
+        TREE + "class Empty(Root): pass\n",
+        TREE
+        + "class Tagged(Root):\n    def __init__(self):\n        super().__init__(w=9)\n        self.tags = []\n"
+        + "class Empty(Tagged): pass\n",
+    )
+    held = module.Empty()
+    package.upgrade()
+    assert (held.tags, held.w, module.Empty().w) == ([], 2, 9)
+
+
+def test_a_field_that_a_base_gives_in_both_versions_is_not_made_anew(package):
+    module = package.load(
+        TREE + "class A(Root):\n    def __init__(self, w):\n        super().__init__(w)\n",
+        TREE + "class A(Root):\n    def __init__(self, w):\n        super().__init__(w)\n        self.w += 1\n",
+    )
+    held = module.A(3)
+    package.upgrade()
+    assert (held.w, module.A(3).w) == (3, 4)

@@ -187,3 +187,24 @@ def test_an_instance_that_nothing_else_holds_is_not_kept_for_going_back(package)
     del one
     assert gone() is None
     assert back(package) == ()
+
+
+def test_modules_that_were_first_imported_from_the_new_version_are_those_of_the_old_one_afterwards(package):
+    module = package.load("def name(): return 1\n", "def name(): return 2\n")
+    for version in ("1.0", "2.0"):
+        (package.folder / version / package.name / "late.py").write_text(f"VERSION = {version!r}\n")
+    package.upgrade()
+    late = importlib.import_module(f"{package.name}.late")
+    assert late.VERSION == "2.0"
+    assert module.late is late
+    back(package)
+    assert not hasattr(module, "late")
+    assert importlib.import_module(f"{package.name}.late").VERSION == "1.0"
+
+
+def test_an_instance_that_was_never_constructed_is_given_nothing_on_the_way_back(package):
+    module = package.load(version("self.old = 1", "self.old"), version("self.new = 1", "self.new"))
+    bare = module.Lexer.__new__(module.Lexer)
+    package.upgrade()
+    assert back(package) == ()
+    assert vars(bare) == {}

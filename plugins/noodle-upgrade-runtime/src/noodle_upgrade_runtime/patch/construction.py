@@ -8,12 +8,15 @@ here, by following what their constructors refer to; what follows for a change i
 
 from __future__ import annotations
 
+import ast
+import collections
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from attrs import frozen
 
+from noodle_upgrade_runtime.patch.constructors import definition_of
 from noodle_upgrade_runtime.patch.forms import TABLES, contents_of, fits
 from noodle_upgrade_runtime.patch.functions import plain_function
 
@@ -78,7 +81,7 @@ class _Walk:
         if id(function) in self._seen or not self._ours(function):
             return
         self._seen.add(id(function))
-        names = set(_names(function.__code__))
+        names = set(_names(function.__code__)) - _only_asked(function)
         for name in names & function.__globals__.keys():
             yield from self._from_value(f"{function.__module__}.{name}", function.__globals__[name], names)
         for name in names if cls is not None else ():
@@ -105,6 +108,24 @@ class _Walk:
     def _ours(self, value: type | types.FunctionType) -> bool:
         module = getattr(value, "__module__", None)
         return isinstance(module, str) and module.partition(".")[0] == self._top
+
+
+def _only_asked(function: types.FunctionType) -> set[str]:
+    """Return the names that a function only asks whether they contain something: nothing is built from these."""
+    node = definition_of(function)
+    if node is None:
+        return set()
+    asked: list[str] = []
+    for part in ast.walk(node):
+        if isinstance(part, ast.Compare):
+            inside = [c for o, c in zip(part.ops, part.comparators, strict=True) if isinstance(o, ast.In | ast.NotIn)]
+            asked += filter(None, map(_name_in, inside))
+    used = collections.Counter(filter(None, map(_name_in, ast.walk(node))))
+    return {name for name, count in collections.Counter(asked).items() if used[name] == count}
+
+
+def _name_in(node: ast.AST) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
 def _names(code: types.CodeType) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = [
     "is_name",
     "mangled",
     "method_called",
+    "name_of",
     "targets_of",
 ]
 
@@ -35,52 +36,82 @@ class Builder:
     """A function that fills an instance: a constructor, or a method that one calls on its instance.
 
     `owner` is the class that defines it, by whose name its private names are mangled; `root` is the constructor that it
-    serves; `certain` is whether it always runs.
+    serves, None for a constructor; `certain` is whether it always runs.
     """
 
     function: Any
     owner: type
-    root: Any
+    root: Builder | None = None
     certain: bool = True
 
 
-def builders(cls: type) -> Iterator[Builder]:
-    """Yield a class's own constructors, each followed by the methods that it calls on its instance."""
+def builders(cls: type, others: Collection[str] = ()) -> Iterator[Builder]:
+    """Yield the constructors of a class, each followed by what it calls on its instance: methods and constructors.
+
+    `others` are the names of classes whose constructors are not followed.
+    """
     pending = []
     for name in _CONSTRUCTORS:
-        function = plain_function(vars(cls).get(name))
-        if function is not None:
-            pending.append(Builder(function, cls, function))
+        owner = next((base for base in cls.__mro__ if name in vars(base)), None)
+        function = plain_function(vars(owner)[name]) if owner is not None else None
+        if owner is not None and function is not None and (owner is cls or name_of(owner) not in others):
+            pending.append(Builder(function, owner))
     seen = set()
     while pending:
         builder = pending.pop(0)
         if id(builder.function) not in seen:
             seen.add(id(builder.function))
             yield builder
-            pending += _called(builder, cls)
+            pending += _called(builder, cls, others)
 
 
-def _called(builder: Builder, cls: type) -> Iterator[Builder]:
+def name_of(cls: type) -> str:
+    """Return the qualified name of a class with that of its module."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _called(builder: Builder, cls: type, others: Collection[str]) -> Iterator[Builder]:
     node = definition_of(builder.function)
     if node is None or not (me := first_parameter(node)):
         return
     certain = {id(statement.value) for statement in node.body if isinstance(statement, ast.Expr)}
     for call in ast.walk(node):
-        if isinstance(call, ast.Call) and (found := method_called(call, me, builder.owner, cls)):
-            function, owner = found
-            yield Builder(function, owner, builder.root, builder.certain and id(call) in certain)
+        found = method_called(call, me, builder, cls) if isinstance(call, ast.Call) else None
+        if found is not None and not (found.function.__name__ in _CONSTRUCTORS and name_of(found.owner) in others):
+            always = builder.certain and id(call) in certain
+            yield Builder(found.function, found.owner, builder.root or builder, always)
 
 
-def method_called(call: ast.Call, me: str, owner: type, cls: type) -> tuple[types.FunctionType, type] | None:
-    """Return the method of the class's own module that a call `self.name(…)` in `owner` leads to, and who has it."""
+@frozen
+class Called:
+    """A method that is called on the instance; `explicit` when that is its first argument: `Base.method(self)`."""
+
+    function: Any
+    owner: type
+    explicit: bool = False
+
+
+def method_called(call: ast.Call, me: str, of: Builder, cls: type) -> Called | None:
+    """Return the method of the class's own package that a call leads to: `self.x()`, `super().x()`, `Base.x(self)`."""
+    mro: Sequence[type] = cls.__mro__
+    explicit = False
     match call.func:
         case ast.Attribute(value=ast.Name(id=name), attr=written) if name == me:
-            method = mangled(written, owner)
-            holder = next((base for base in cls.__mro__ if method in vars(base)), cls)
-            function = plain_function(vars(holder).get(method))
-            if function is not None and function.__module__ == cls.__module__:
-                return function, holder
-    return None
+            pass
+        case ast.Attribute(value=ast.Call(func=ast.Name(id="super"), args=[]), attr=written):
+            mro = mro[mro.index(of.owner) + 1 :] if of.owner in mro else ()
+        case ast.Attribute(value=ast.Name(id=name), attr=written) if call.args and is_name(call.args[0], me):
+            base = of.function.__globals__.get(name)
+            mro, explicit = (base.__mro__ if isinstance(base, type) and base in mro else ()), True
+        case _:
+            return None
+    method = mangled(written, of.owner)
+    owner = next((base for base in mro if method in vars(base)), None)
+    function = plain_function(vars(owner)[method]) if owner is not None else None
+    if owner is None or function is None:
+        return None
+    ours = str(function.__module__).partition(".")[0] == str(cls.__module__).partition(".")[0]
+    return Called(function, owner, explicit) if ours else None
 
 
 def first_parameter(node: ast.FunctionDef) -> str:
@@ -90,7 +121,7 @@ def first_parameter(node: ast.FunctionDef) -> str:
 
 
 def always_given(cls: type) -> frozenset[str]:
-    """Return the fields that a class's own constructors give to every instance."""
+    """Return the fields that the constructors of a class give to every instance."""
     return frozenset(
         mangled(name, builder.owner)
         for builder in builders(cls)

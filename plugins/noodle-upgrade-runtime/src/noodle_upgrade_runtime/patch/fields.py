@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ast
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from attrs import frozen
 
 from noodle_upgrade_runtime.patch.constructors import (
+    Builder,
     always_given,
     assigned_anywhere,
     assigned_in,
@@ -22,6 +23,7 @@ from noodle_upgrade_runtime.patch.constructors import (
     first_parameter,
     is_name,
     mangled,
+    name_of,
 )
 from noodle_upgrade_runtime.patch.slicing import Argument, slice_of
 
@@ -57,11 +59,14 @@ def added_fields(old: type, new: type, namespace: dict[str, Any]) -> tuple[Added
     perhaps = {name for cls in _own_mro(old) for name in assigned_anywhere(cls)} - known
     there = known | perhaps | bound  # what an expression may read, with what is found as we go
     seen, certain = set(known), always_given(new)
-    for name, root in _assigned(new):
+    before = {name_of(cls) for cls in old.__mro__[1:]}
+    for name, root in _assigned(new, before):
         if name in seen or name in bound:
             continue
         seen.add(name)
-        sliced = slice_of(root, new, name, available=there, arguments=_arguments(old, root), namespace=namespace)
+        sliced = slice_of(
+            root, new, name, available=there, arguments=_arguments(old, root.function), namespace=namespace
+        )
         if sliced.problem and name in perhaps:
             continue
         there.add(name)
@@ -75,8 +80,10 @@ def added_fields(old: type, new: type, namespace: dict[str, Any]) -> tuple[Added
 
 def given_fields(cls: type) -> frozenset[str]:
     """Return the fields that every instance has on which the constructors of a class were run."""
-    given = frozenset(name for base in _own_mro(cls) for name in always_given(base))
-    return given | {*getattr(cls, "__dataclass_fields__", ()), *(a.name for a in getattr(cls, "__attrs_attrs__", ()))}
+    return always_given(cls) | {
+        *getattr(cls, "__dataclass_fields__", ()),
+        *(a.name for a in getattr(cls, "__attrs_attrs__", ())),
+    }
 
 
 def removed_fields(old: type, new: type) -> tuple[str, ...]:
@@ -128,13 +135,13 @@ def _from_attrs(attribute: Any) -> AddedField:
 # --- classes that assign them ------------------------------------------------------------------------------------
 
 
-def _assigned(cls: type) -> Iterator[tuple[str, types.FunctionType]]:
+def _assigned(cls: type, others: Collection[str]) -> Iterator[tuple[str, Builder]]:
     """Yield each field that the constructors of a class assign, with the constructor in or through which they do."""
-    for builder in builders(cls):
+    for builder in builders(cls, others):
         node = definition_of(builder.function)
         if node is not None:
             for name in assigned_in(node):
-                yield mangled(name, builder.owner), builder.root
+                yield mangled(name, builder.owner), builder.root or builder
 
 
 def _arguments(old: type, constructor: types.FunctionType) -> Mapping[str, Argument]:
@@ -150,7 +157,7 @@ def _arguments(old: type, constructor: types.FunctionType) -> Mapping[str, Argum
     stored: dict[str, str] = {}
     for builder in builders(old):
         function = builder.function
-        if function is builder.root and function.__name__ == constructor.__name__:
+        if builder.root is None and function.__name__ == constructor.__name__:
             taken = function.__code__.co_argcount + function.__code__.co_kwonlyargcount
             before |= set(function.__code__.co_varnames[:taken])
             stored |= _stored(builder.owner, function)

@@ -24,6 +24,7 @@ __all__ = [
     "Growth",
     "LazyField",
     "Migration",
+    "has_own",
     "instances_of",
     "lazy_fields",
     "never_constructed",
@@ -159,10 +160,11 @@ def instances_of(classes: Sequence[type], heap: Sequence[Any]) -> Mapping[type, 
 
 def never_constructed(instances: Sequence[Any], given: Collection[str]) -> set[int]:
     """Return the ids of the instances that have nothing of what their constructor gives: it was never run on them."""
-    return {id(one) for one in instances if given and not any(_has(one, name) for name in given)}
+    return {id(one) for one in instances if given and not any(has_own(one, name) for name in given)}
 
 
-def _has(instance: Any, name: str) -> bool:
+def has_own(instance: Any, name: str) -> bool:
+    """Return whether an instance has an attribute, by itself or by its class; its own `__getattr__` is not asked."""
     try:
         object.__getattribute__(instance, name)
     except AttributeError:

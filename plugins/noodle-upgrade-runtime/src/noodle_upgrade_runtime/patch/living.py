@@ -16,6 +16,7 @@ from noodle_upgrade_runtime.patch.caches import Cache, caches_in, held_alone
 from noodle_upgrade_runtime.patch.census import counted, instance_blockers, of_instances, would_lack
 from noodle_upgrade_runtime.patch.classes import attribute_calls, paired_calls
 from noodle_upgrade_runtime.patch.construction import outdated
+from noodle_upgrade_runtime.patch.constructors import name_of
 from noodle_upgrade_runtime.patch.copies import Additions, Copied, additions, copied_tables, held_copies, with_all_of
 from noodle_upgrade_runtime.patch.fields import added_fields, given_fields, removed_fields
 from noodle_upgrade_runtime.patch.filled import Filled
@@ -33,7 +34,7 @@ from noodle_upgrade_runtime.patch.matching import Matching
 from noodle_upgrade_runtime.patch.retiring import staying
 from noodle_upgrade_runtime.patch.state import MISSING
 
-__all__ = ["Living", "name_of"]
+__all__ = ["Living"]
 
 
 class Living:
@@ -230,8 +231,3 @@ class Living:
             getattr(instance, HOOK)(*arguments)
 
         return Migration(hook, names, removed_fields(twin, new), (change.from_version, change.to_version), self.filled)
-
-
-def name_of(cls: type) -> str:
-    """Return the qualified name of a class with that of its module."""
-    return f"{cls.__module__}.{cls.__qualname__}"

@@ -16,13 +16,14 @@ from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import tracked, tracked_with_tuples
 from noodle_upgrade_runtime.operations import Operation, Script, collector_paused
 from noodle_upgrade_runtime.patch.callversions import CallVersions
+from noodle_upgrade_runtime.patch.constructors import name_of
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.finders import counterparts, gone_operations
 from noodle_upgrade_runtime.patch.instances import (
     sweep,
 )
 from noodle_upgrade_runtime.patch.inventory import Inventory
-from noodle_upgrade_runtime.patch.living import Living, name_of
+from noodle_upgrade_runtime.patch.living import Living
 from noodle_upgrade_runtime.patch.matching import Matching, match
 from noodle_upgrade_runtime.patch.planner import Again, Planner, store_call
 from noodle_upgrade_runtime.patch.registries import Registered, gone_from_registries

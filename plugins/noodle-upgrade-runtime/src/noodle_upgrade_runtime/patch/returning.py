@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
-from noodle_upgrade_runtime.patch.fields import AddedField, added_fields
+from noodle_upgrade_runtime.patch.fields import AddedField, added_fields, given_fields
+from noodle_upgrade_runtime.patch.instances import has_own, never_constructed
 
 __all__ = ["Bindings", "Returning"]
 
@@ -28,11 +29,13 @@ class Returning:
 
     def __init__(self, classes: Iterable[tuple[type, type, type]]) -> None:
         self._lost: dict[type, tuple[AddedField, ...]] = {}
+        self._given: dict[type, frozenset[str]] = {}
         for live, twin, new in classes:
             namespace = vars(sys.modules[live.__module__]) if live.__module__ in sys.modules else {}
             fields = tuple(f for f in added_fields(new, twin, namespace) if f.certain or f.make is not None)
             if fields:
                 self._lost[live] = fields
+                self._given[live] = given_fields(new)
 
     def __bool__(self) -> bool:
         return bool(self._lost)
@@ -43,9 +46,11 @@ class Returning:
         """Give the instances of `heap` what they lack, empty caches of those that cannot have it; name what is left."""
         lacking: dict[int, tuple[Any, str]] = {}
         for instance in heap:
-            for cls in type(instance).__mro__:
-                for added in self._lost.get(cls, ()):
-                    if not _has(instance, added.name) and not _give(instance, added):
+            for cls in self._lost.keys() & set(type.__dict__["__mro__"].__get__(type(instance))):
+                if never_constructed([instance], self._given[cls]):
+                    continue
+                for added in self._lost[cls]:
+                    if not has_own(instance, added.name) and not _give(instance, added):
                         lacking[id(instance)] = (instance, added.name)
         if not lacking:
             return ()
@@ -58,13 +63,15 @@ class Returning:
 
 
 class Bindings:
-    """What the names of modules were bound to before the change: functions and classes.
+    """What the names of modules were bound to before the change: functions and classes; and which modules there were.
 
-    A program may have reloaded a module since, which binds them to new ones, and no inverse knows of those.
+    A program may have reloaded a module since, which binds them to new ones, and no inverse knows of those; nor of
+    modules that it has first imported from the version that is left, whose files are in `trees`.
     """
 
     def __init__(self, modules: Iterable[types.ModuleType], trees: Sequence[str]) -> None:
         self._trees = tuple(trees)
+        self._modules = frozenset(sys.modules)
         self._bound = [
             (vars(module), name, value)
             for module in modules
@@ -75,10 +82,22 @@ class Bindings:
 
     def bring_back(self) -> None:
         """Bind again what the version that was left has bound; what the program has put there itself stays."""
+        self._forget_modules()
         for namespace, name, value in self._bound:
             found = namespace.get(name)
             if found is not value and found is not None and self._is_of_new(found):
                 namespace[name] = value
+
+    def _forget_modules(self) -> None:
+        """Take away the modules that were first imported since, so that an import finds those of the old version."""
+        for name, module in list(sys.modules.items()):
+            file = (instance_dict(module) or {}).get("__file__")
+            if name not in self._modules and isinstance(file, str) and file.startswith(self._trees):
+                sys.modules.pop(name, None)
+                above, _, child = name.rpartition(".")
+                namespace = instance_dict(sys.modules.get(above)) or {}
+                if namespace.get(child) is module:
+                    namespace.pop(child, None)
 
     def _is_of_new(self, value: Any) -> bool:
         if isinstance(value, types.FunctionType):
@@ -87,14 +106,6 @@ class Bindings:
             [f for f in vars(value).values() if isinstance(f, types.FunctionType)] if isinstance(value, type) else []
         )
         return any(function.__code__.co_filename.startswith(self._trees) for function in functions)
-
-
-def _has(instance: Any, name: str) -> bool:
-    try:
-        object.__getattribute__(instance, name)
-    except AttributeError:
-        return False
-    return True
 
 
 def _give(instance: Any, added: AddedField) -> bool:

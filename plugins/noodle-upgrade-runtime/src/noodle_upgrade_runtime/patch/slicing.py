@@ -17,6 +17,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from noodle_upgrade_runtime.patch.constructors import (
+    Builder,
     definition_of,
     first_parameter,
     is_name,
@@ -57,7 +58,7 @@ class Slice:
 
 
 def slice_of(
-    root: types.FunctionType,
+    root: Builder,
     cls: type,
     name: str,
     *,
@@ -70,7 +71,7 @@ def slice_of(
     `available` are the attributes that an instance has, `arguments` the parameters of which something is known; global
     names are looked up in `namespace`.
     """
-    sliced = _Function(root, cls, cls, name, available, namespace)
+    sliced = _Function(root.function, cls, root.owner, name, available, namespace)
     sliced.follow(known=frozenset(arguments))
     if sliced.problem:
         return Slice(problem=sliced.problem)
@@ -128,6 +129,7 @@ class _Function:
         self.problem = self._not_followed() or self._missing(known)
         if not self.problem:
             self.kept = [self._rewritten(copy.deepcopy(statement)) for statement in self.kept]
+            self.problem = next(self._not_alike(), "")
 
     def _pruned(self, statements: Sequence[ast.stmt]) -> tuple[list[ast.stmt], bool]:
         """Return what is left of statements, and whether any of that matters."""
@@ -195,9 +197,14 @@ class _Function:
             for n in _outer(statement)
         )
 
+    def takes_self(self, call: ast.Call) -> bool:
+        """Return whether a method is called as one of its class, with the instance as the first argument."""
+        found = method_called(call, self.me, self._builder(), self.cls)
+        return found is not None and found.explicit
+
     def _fills(self, call: ast.Call) -> bool:
         """Whether a call that stands alone may change what the field holds: its own method, or it is an argument."""
-        if method_called(call, self.me, self.owner, self.cls):
+        if method_called(call, self.me, self._builder(), self.cls):
             return self.part_of(call) is not None or any(map(self._is_value, _arguments(call)))
         return self._inside(call.func) or any(map(self._is_value, _arguments(call)))
 
@@ -217,18 +224,20 @@ class _Function:
         ours = isinstance(node, ast.Attribute) and is_name(node.value, self.me)
         return ours and isinstance(node, ast.Attribute) and mangled(node.attr, self.owner) == self.name
 
+    def _builder(self) -> Builder:
+        return Builder(self.function, self.owner)
+
     def part_of(self, call: ast.Call) -> _Function | None:
         """Return the slice of a method that is called on the instance, None when it has no part in the field."""
-        found = method_called(call, self.me, self.owner, self.cls)
+        found = method_called(call, self.me, self._builder(), self.cls)
         if found is None or self.depth >= _DEEPEST:
             return None
-        function, owner = found
-        key = f"{id(function)}"
+        key = f"{id(found.function)}"
         if key not in self.calls:
             inner = _Function(
-                function, self.cls, owner, self.name, self.available, self.namespace, depth=self.depth + 1
+                found.function, self.cls, found.owner, self.name, self.available, self.namespace, depth=self.depth + 1
             )
-            inner.follow(known=frozenset(function.__code__.co_varnames))
+            inner.follow(known=frozenset(found.function.__code__.co_varnames))
             self.calls[key] = inner
         return self.calls[key] if self.calls[key].kept or self.calls[key].problem else None
 
@@ -247,7 +256,7 @@ class _Function:
             return "its constructor may return before"
         if any(isinstance(n, ast.Call) and id(n) not in alone and self.part_of(n) is not None for n in before):
             return "a method sets it whose result is used"
-        return next(self._not_alike(), "")
+        return next((inner.problem for inner in self.calls.values() if inner.kept and inner.problem), "")
 
     def _not_alike(self) -> Iterator[str]:
         """Yield what would do something else outside of the constructor."""
@@ -256,7 +265,6 @@ class _Function:
                 yield "it is awaited"
             if isinstance(node, ast.Name) and node.id in {"super", "__class__"}:
                 yield f"it needs {node.id}"
-        yield from (inner.problem for inner in self.calls.values() if inner.kept and inner.problem)
 
     def _body(self) -> Sequence[ast.stmt]:
         return self._node.body if self._node is not None else ()
@@ -372,7 +380,7 @@ class _Rewriter(ast.NodeTransformer):
         visited = self.generic_visit(copy.deepcopy(call))
         if isinstance(visited, ast.Call):
             visited.func = ast.Name(_CALL.format(key), ast.Load())
-            visited.args.insert(0, ast.Name(self._of.me, ast.Load()))
+            visited.args = [ast.Name(self._of.me, ast.Load()), *visited.args[self._of.takes_self(call) :]]
             visited.keywords.append(ast.keyword(arg=_VALUE, value=ast.Name(_VALUE, ast.Load())))
             return ast.copy_location(ast.Assign(targets=[ast.Name(_VALUE, ast.Store())], value=visited), node)
         return node
