@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ from fidelity.outcomes import read_outcomes
 __all__ = ["Answer", "Launcher"]
 
 BENCH = Path(__file__).resolve().parents[1]
-# The folder is on the path only while our own modules are imported: a suite may have modules of the same names.
+# The folder is on the path only while our own modules are imported: a suite may have modules of the same names. The
+# version of the process comes before them, because they import packages themselves (packaging, attrs) that may be it.
 _START = """
 import sys
-sys.path[:0] = [{bench!r}]
+sys.path[:0] = [{bench!r}, *{first!r}]
 sys.path.append({ours!r})
 from fidelity.inside import driver
 sys.path.remove({bench!r})
@@ -57,14 +58,15 @@ class Launcher:
             if old.is_file():
                 old.unlink()
         path = folder / "job.json"
-        path.write_text(json.dumps({**self.base, **job, "answers": str(folder)}))
-        trouble = self._wait(path, folder)
+        job = {**self.base, **job, "answers": str(folder)}
+        path.write_text(json.dumps(job))
+        trouble = self._wait(path, folder, [job["tree"]] if job.get("version") == "new" else [])
         report = json.loads((folder / "report.json").read_text()) if (folder / "report.json").is_file() else {}
         outcomes = {one.stem: read_outcomes(one) for one in folder.glob("*.jsonl")}
         return Answer(report=report, outcomes=outcomes, trouble=report.get("trouble", "") or trouble)
 
-    def _wait(self, job: Path, folder: Path) -> str:
-        script = _START.format(bench=str(BENCH), ours=str(self.ours), job=str(job))
+    def _wait(self, job: Path, folder: Path, first: Sequence[str]) -> str:
+        script = _START.format(bench=str(BENCH), ours=str(self.ours), job=str(job), first=list(first))
         (folder / "home").mkdir(exist_ok=True)
         with (folder / "output.txt").open("wb") as output:
             process = subprocess.Popen(

@@ -65,7 +65,7 @@ class Side:
 
     def begin(self) -> None:
         """Start as a program on this job's version, with everything imported that a suite needs anyway."""
-        if self.job["version"] == "new":
+        if self.job["version"] == "new" and str(self.tree) not in sys.path:
             sys.path.insert(0, str(self.tree))
         import pytest  # noqa: F401 - it may hold the package, in every process alike
 
