@@ -7,14 +7,15 @@ with a single reference may be resized. So nothing here gives the interpreter's 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import operator
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-__all__ = ["looking_seconds", "tracked", "tracked_with_tuples", "untracked_in"]
+__all__ = ["Since", "looking_seconds", "tracked", "tracked_with_tuples", "untracked_in"]
 
 _BATCH = 256
 _SECONDS_PER_OBJECT = 2.5e-7
@@ -27,8 +28,38 @@ def looking_seconds() -> float:
     return sum(map(len, map(gc.get_objects, (None,)))) * _SECONDS_PER_OBJECT
 
 
-def tracked() -> list[Any]:
-    """Return what the garbage collector tracks, but exact tuples, as it was at one moment.
+class Since:
+    """Knows what has come into being since a moment: the collector stands still, so that it is all still young.
+
+    A look at the young stops the program for microseconds, where one at everything takes as long as there are objects.
+    """
+
+    def __init__(self) -> None:
+        self._moment = _collections()
+
+    @classmethod
+    @contextlib.contextmanager
+    def now(cls) -> Iterator[Since]:
+        """Begin at this moment, and let the collector go on at the end."""
+        was_on = gc.isenabled()
+        gc.disable()
+        try:
+            yield cls()
+        finally:
+            if was_on:
+                gc.enable()
+
+    def young(self) -> list[Any] | None:
+        """Return all that is new, with some that is not; None when somebody has let the collector run meanwhile."""
+        return None if gc.isenabled() or _collections() != self._moment else tracked(generation=0)
+
+
+def _collections() -> tuple[int, ...]:
+    return (gc.get_freeze_count(), *(one["collections"] for one in gc.get_stats()))
+
+
+def tracked(generation: int | None = None) -> list[Any]:
+    """Return what the garbage collector tracks, but exact tuples, as it was at one moment; of a generation, or all.
 
     CPython gives the lock away, and runs signal handlers, after calls and jumps back only, and the collector is off: so
     the line that holds the tuples makes no call. All that it needs is made before, and waits to be iterated over.
@@ -36,10 +67,11 @@ def tracked() -> list[Any]:
     What `gc.freeze` has put aside would not be found: it is put back, and stays, because to freeze again would take
     much more along.
     """
-    gc.unfreeze()
+    if generation is None:
+        gc.unfreeze()
     every: list[Any] = []
     found: list[Any] = []
-    number = iter((None,))
+    number = iter((generation,))
     lists = map(gc.get_objects, number)
     joined = itertools.chain.from_iterable(lists)
     first, second = iter(every), iter(every)

@@ -82,6 +82,8 @@ class RuntimeSwap:
         self.revert_seconds = revert_seconds
         self._noted = noted
         self._script: Script | None = None
+        self.pause_seconds = 0.0
+        """How long calls were held back for the last commit, once nobody was inside any more."""
         self._weight = 0.0
         self._released = False
         self._lock = threading.Lock()
@@ -173,12 +175,19 @@ class RuntimeSwap:
             return
 
         def change() -> None:
+            begun = time.perf_counter()
             operations = [operation for part in self.parts for operation in part.operations()]
             script = Script([*operations, *self._extra(operations), *self._notes()])
             script.apply()
             self._script = script
+            self.pause_seconds = time.perf_counter() - begun
 
-        self._quietly(change, self._quiet, moves="hand_over")
+        with contextlib.ExitStack() as stack:
+            # What takes long is looked at while calls still come in.
+            for part in self.parts:
+                if (looking := getattr(part, "looking", None)) is not None:
+                    stack.enter_context(looking())
+            self._quietly(change, self._quiet, moves="hand_over")
 
     def _notes(self) -> list[Operation]:
         """The ledger says what runs in the same step in which it comes to run."""

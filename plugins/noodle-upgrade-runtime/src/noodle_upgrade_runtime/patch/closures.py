@@ -70,18 +70,20 @@ class Closures:
         if old is not new:
             self.parts |= matching_parts(old, new)
 
+    def among(self, heap: Iterable[Any]) -> list[Any]:
+        """Return the functions that a plan is about."""
+        if not self.parts:
+            return []
+        return [one for one in heap if type(one) is types.FunctionType and id(one.__code__) in self.parts]
+
     def plan(self, heap: Iterable[Any], known: set[int], versions: CallVersions) -> list[Operation]:
         """Return the operations for the functions of `heap`; `known` are the ids of those that are planned already."""
-        operations: list[Operation] = []
-        if not self.parts:
-            return operations
-        for function in heap:
-            if type(function) is not types.FunctionType or id(function) in known:
-                continue
-            part = self.parts.get(id(function.__code__))
-            if part is not None:
-                operations += self._renew(function, part[1], versions)
-        return operations
+        functions = {id(one): one for one in self.among(heap) if id(one) not in known}
+        return [
+            operation
+            for function in functions.values()
+            for operation in self._renew(function, self.parts[id(function.__code__)][1], versions)
+        ]
 
     def _renew(self, function: types.FunctionType, code: Code | None, versions: CallVersions) -> list[Operation]:
         name = f"{function.__module__}.{function.__qualname__}"

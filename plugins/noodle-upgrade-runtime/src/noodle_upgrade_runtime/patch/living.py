@@ -7,8 +7,10 @@ tables are merged or filled up, and where neither is possible, they stand agains
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+from attrs import frozen
 
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.operations import Operation
@@ -36,6 +38,18 @@ from noodle_upgrade_runtime.patch.state import MISSING
 
 __all__ = ["Living"]
 
+_BATCH = 10_000
+
+
+@frozen(eq=False)
+class Growing:
+    """A class whose instances gain fields: the live one, its twin in a fresh import, the new version's."""
+
+    live: type
+    twin: type
+    new: type
+    growth: Growth
+
 
 class Living:
     """The instances of the classes that a set of changes is about.
@@ -51,6 +65,7 @@ class Living:
         self.filled = Filled()
         self.caches = caches_in(matching)
         self._emptied: dict[str, Cache] = {}
+        self._growths: dict[tuple[int, int, int], Growth] = {}
         self._copied: dict[type, tuple[Copied, ...]] = {}
         self._added: dict[type, tuple[Additions, ...]] = {}
         self._outdated: dict[type, tuple[str, ...]] = {}
@@ -109,7 +124,7 @@ class Living:
         found: dict[int, tuple[Any, Copied]] = {}
         classes = {*self._copied, *self._added}
         for instance in heap:
-            for cls in classes.intersection(type.__dict__["__mro__"].__get__(type(instance))):
+            for cls in classes.intersection(_mro(type(instance))):
                 held = [(held_copies(instance, one), one) for one in self._copied.get(cls, ())]
                 for one in self._added.get(cls, ()):
                     held += [(own, one.added) for own in with_all_of(instance, one.keys)]
@@ -135,47 +150,89 @@ class Living:
 
     # --- what they gain ------------------------------------------------------------------------------------------
 
-    def grow(self, heap: Sequence[Any]) -> list[Operation]:
-        """Plan that live instances get the fields that the new constructors would have given them."""
-        matching = self._matching
-        paired = {id(old) for old, _ in matching.pairs}
-        moved = [(entry.live, entry.staged) for entry in matching.retired if id(entry.live) in matching.moving]
-        classes = [(old, new) for old, new in matching.pairs if isinstance(old, type)]
-        found = instances_of([old for old, _ in (*classes, *moved)], heap)
-        bare = self._never_constructed(found)
-        ids = {cls: {id(value) for value in values} - paired - bare.get(cls, set()) for cls, values in found.items()}
-        # By their ids alone: whether something else holds one is told by counting.
-        del found
+    def needs_all(self) -> bool:
+        """Whether a plan must look at every object: it is about what instances hold, or about each of them."""
+        return bool(self._copied or any(self._added.values())) or any(self._problem(one) for one in self._growing())
+
+    def present(self, heap: Sequence[Any]) -> frozenset[type]:
+        """Return the growing classes that have instances, other than those that are cared for by name."""
+        growing = {one.live for one in self._growing()}
+        kinds: set[type] = set()
+        for start in range(0, len(heap) if growing else 0, _BATCH):
+            kinds.update(map(type, heap[start : start + _BATCH]))  # a batch at a time: nobody runs meanwhile
+        named = {type(old) for old, _ in self._matching.pairs}
+        clear = {cls for kind in kinds - named for cls in growing.intersection(_mro(kind))}
+        unclear = {cls for kind in kinds & named for cls in growing.intersection(_mro(kind))} - clear
+        if unclear:
+            paired = {id(old) for old, _ in self._matching.pairs}
+            found = instances_of(list(unclear), heap)
+            clear |= {cls for cls, values in found.items() if any(id(one) not in paired for one in values)}
+        return frozenset(clear)
+
+    def grow(self, heap: Sequence[Any], present: frozenset[type] = frozenset()) -> list[Operation]:
+        """Plan that live instances get the fields that the new constructors would have given them.
+
+        `present` are classes of which there are instances for certain, whatever `heap` shows.
+        """
         operations: list[Operation] = []
         self._emptied.clear()
         self.lazy.clear()
-        for old, new in (*classes, *moved):
-            twin = matching.pristine.get(id(old))
-            if ids[old] and isinstance(twin, type):
-                growth = self._growth(new if id(old) in matching.moving else old, twin, new)
-                operations += self._grow_class(growth, twin, new, self._uncached(growth, twin, new, ids[old]))
+        growing = self._growing()
+        if not growing:
+            return operations
+        lacking = [one for one in growing if self._problem(one)]
+        counts = self._counts(lacking, heap)
+        present |= self.present(heap)
+        for one in growing:
+            count = counts[one.live] if one in lacking else int(one.live in present)
+            operations += self._grow_class(one, count)
         return [*operations, *(operation for cache in self._emptied.values() for operation in cache.emptied())]
 
-    def _never_constructed(self, found: Mapping[type, Sequence[Any]]) -> dict[type, set[int]]:
-        """Return the ids of the instances that a class cannot be short of: no constructor has given them anything."""
-        bare = {}
-        for old, twin, new in self.classes():
-            if found.get(old):
-                growth = self._growth(old, twin, new)
-                if problem_of(growth, self._migration(growth, twin, new)):
-                    bare[old] = never_constructed(found[old], given_fields(twin))
-        return bare
+    def _counts(self, lacking: Sequence[Growing], heap: Sequence[Any]) -> dict[type, int]:
+        """Return how many instances there are of each class that cannot be given to them what they lack."""
+        found = instances_of([one.live for one in lacking], heap)
+        paired = {id(old) for old, _ in self._matching.pairs}
+        ids = {
+            one.live: {id(value) for value in found[one.live]}
+            - paired
+            - never_constructed(found[one.live], given_fields(one.twin))
+            for one in lacking
+        }
+        # By their ids alone: whether something else holds one is told by counting.
+        del found
+        return {one.live: self._uncached(one, ids[one.live]) for one in lacking}
 
-    def _uncached(self, growth: Growth, twin: type, new: type, ids: set[int]) -> int:
+    def _growing(self) -> list[Growing]:
+        """Return the classes whose instances the new version's constructors would have given more."""
+        moved = [
+            (entry.live, entry.staged) for entry in self._matching.retired if id(entry.live) in self._matching.moving
+        ]
+        classes = [(old, new) for old, new in (*self._matching.pairs, *moved) if isinstance(old, type)]
+        found = []
+        for old, new in classes:
+            twin = self._matching.pristine.get(id(old))
+            if isinstance(twin, type):
+                cls = new if id(old) in self._matching.moving else old
+                growth = self._growth(cls, twin, new)
+                if growth.fields:
+                    found.append(Growing(old, twin, new, growth))
+        return found
+
+    def _problem(self, one: Growing) -> str:
+        """Say what instances cannot be given, "" when they can be given everything, or need not."""
+        return "" if self._keeps() else problem_of(one.growth, self._migration(one.growth, one.twin, one.new))
+
+    def _uncached(self, one: Growing, ids: set[int]) -> int:
         """Return how many instances there are to be made fit; where only caches hold them, these are emptied."""
-        if not self.caches or not problem_of(growth, self._migration(growth, twin, new)) or self._keeps():
+        if not self.caches:
             return len(ids)
         alone = held_alone(ids, self.caches)
-        if len(alone) < len(ids):
+        if not ids or len(alone) < len(ids):
             return len(ids)
         self._emptied |= {cache.name: cache for cache in alone.values()}
         names = ", ".join(sorted({cache.name for cache in alone.values()}))
-        self._matching.warnings.append(f"{names} is emptied: {of_instances(growth.cls, len(alone), 'are made anew')}.")
+        said = of_instances(one.growth.cls, len(alone), "are made anew")
+        self._matching.warnings.append(f"{names} is emptied: {said}.")
         return 0
 
     def foreseen(self) -> dict[str, Any]:
@@ -201,16 +258,18 @@ class Living:
         }
 
     def _growth(self, cls: type, twin: type, new: type) -> Growth:
-        namespace = vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}
-        return Growth(cls, added_fields(twin, new, namespace))
+        key = (id(cls), id(twin), id(new))
+        if key not in self._growths:
+            namespace = vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}
+            self._growths[key] = Growth(cls, added_fields(twin, new, namespace))
+        return self._growths[key]
 
-    def _grow_class(self, growth: Growth, twin: type, new: type, count: int) -> list[Operation]:
-        if not growth.fields or not count:
+    def _grow_class(self, one: Growing, count: int) -> list[Operation]:
+        if not count:
             return []
-        cls = growth.cls
-        migration = self._migration(growth, twin, new)
-        problem = problem_of(growth, migration)
-        if problem and not self._keeps():
+        growth, cls = one.growth, one.growth.cls
+        migration = self._migration(growth, one.twin, one.new)
+        if problem := self._problem(one):
             self._matching.blockers.append(of_instances(cls, count, would_lack(problem)))
             return []
         bound = lazy_fields(growth, migration, self.filled)
@@ -231,3 +290,9 @@ class Living:
             getattr(instance, HOOK)(*arguments)
 
         return Migration(hook, names, removed_fields(twin, new), (change.from_version, change.to_version), self.filled)
+
+
+def _mro(cls: type) -> tuple[type, ...]:
+    # A metaclass may have a `__getattribute__` of its own.
+    found: tuple[type, ...] = type.__dict__["__mro__"].__get__(cls)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import types
@@ -13,7 +14,7 @@ from attrs import field, frozen
 from noodle_upgrade_core.errors import SwapRefusedError
 from noodle_upgrade_core.staged import Arm
 from noodle_upgrade_runtime.engine import Change
-from noodle_upgrade_runtime.heap import tracked, tracked_with_tuples
+from noodle_upgrade_runtime.heap import Since, tracked, tracked_with_tuples
 from noodle_upgrade_runtime.operations import Operation, Script, collector_paused
 from noodle_upgrade_runtime.patch.callversions import CallVersions
 from noodle_upgrade_runtime.patch.constructors import name_of
@@ -65,6 +66,15 @@ class Worlds:
         return function.__qualname__ in self.several.get(str(function.__globals__.get("__name__")), ())
 
 
+@frozen
+class Looked:
+    """What was found by a look at every object: functions that calls made, and the classes that have instances."""
+
+    since: Since
+    functions: list[Any]
+    present: frozenset[type]
+
+
 class PatchPrepared:
     """The changes of one set, staged and planned; nothing of it is visible yet."""
 
@@ -83,6 +93,7 @@ class PatchPrepared:
         self._worlds = worlds
         self._load_again = load_again
         self._again: Again | None = None
+        self._looked: Looked | None = None
         self.sweeper: threading.Thread | None = None
         living, old, new = worlds.hooks
         with collector_paused():
@@ -147,8 +158,30 @@ class PatchPrepared:
             self._again = self._load_again(self._matching.links)
         return self._again
 
-    def _operations(self, heap: Sequence[Any]) -> list[Operation]:
-        """Plan everything anew against the process as it is now; `heap` are its objects."""
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[None]:
+        """Look at the objects of the process, so that planning the commit needs to look at what is young only.
+
+        Where it must know who holds what, or count instances, it looks at all of them again.
+        """
+        matching = self._matching
+        if not self._plan or matching.retired or matching.parted or self.living.needs_all():
+            yield
+            return
+        with Since.now() as since:
+            heap = tracked()
+            self._looked = Looked(since, self._planner.closures.among(heap), self.living.present(heap))
+            del heap
+            try:
+                yield
+            finally:
+                self._looked = None
+
+    def _operations(self, heap: Sequence[Any], present: frozenset[type] = frozenset()) -> list[Operation]:
+        """Plan everything anew against the process as it is now; `heap` are its objects.
+
+        `present` are the classes that have instances for certain.
+        """
         matching = self._matching
         matching.blockers.clear()
         holders: list[Operation] = []
@@ -159,7 +192,7 @@ class PatchPrepared:
         planned = self._planner.plan(self.living.copies(heap))
         known = {id(old) for old, _ in matching.pairs}
         planned += self._planner.closures.plan(heap, known, self._planner.versions)
-        planned += self.living.grow(heap)
+        planned += self.living.grow(heap, present)
         alike, image = matching.links.alike, matching.translator.image
         effects = effect_operations(*self._worlds.effects, alike=alike, image=image)
         effects += effect_operations(*self._worlds.registered, alike=alike, image=image)
@@ -217,11 +250,18 @@ class PatchPrepared:
         """Return what puts the new version in the place of the old one, complete at this moment."""
         if self._plan:
             with collector_paused():
-                with_tuples = self._matching.retired or self._matching.parted
-                self._plan = self._operations(tracked_with_tuples() if with_tuples else tracked())
+                self._plan = self._operations(*self._seen())
                 trees = [str(change.new_tree) for change in self._changes]
                 self._bindings = Bindings(self._worlds.live.values(), trees)
         return self._plan
+
+    def _seen(self) -> tuple[Sequence[Any], frozenset[type]]:
+        """Return the objects that a plan must know of, and the classes that have instances for certain."""
+        young = self._looked.since.young() if self._looked is not None else None
+        if self._looked is not None and young is not None:
+            return [*self._looked.functions, *young], self._looked.present
+        with_tuples = self._matching.retired or self._matching.parted
+        return tracked_with_tuples() if with_tuples else tracked(), frozenset()
 
     def route(self, weight: float) -> None:
         """Patch is all or nothing."""
