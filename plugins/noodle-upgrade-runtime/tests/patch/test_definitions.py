@@ -136,3 +136,11 @@ RULES = {{{rules}}}
     assert type(module.RULES["b"]) is module.Rule
     assert (module.RULES["b"].right, module.RULES["b"].name()) == (4, "root")
     assert module.Middle.__subclasses__() == kinds
+
+
+def test_a_class_that_becomes_generic_through_a_list_is_subscripted_like_a_list(package):
+    module = package.load("class A(list): pass\n", "import typing\nclass A(typing.List[typing.Any]): pass\n")
+    package.upgrade()
+    assert module.A[int].__origin__ is module.A
+    package.rollback()
+    assert "__class_getitem__" not in vars(module.A)

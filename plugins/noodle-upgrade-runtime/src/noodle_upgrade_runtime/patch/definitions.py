@@ -78,9 +78,15 @@ def _calls(planner: Planner, do: list[Call], undo: list[Call], subject: str, *, 
         planner.untried += made
 
 
+def _subscript_is_generic(live: type, staged: type) -> bool:
+    """Whether a class is subscripted as `Generic` does it, and not as another base does: `list`, say."""
+    owner = next((cls for cls in staged.__mro__ if "__class_getitem__" in vars(cls)), None)
+    return owner is typing.Generic and "__class_getitem__" not in vars(live)
+
+
 def _bases(planner: Planner, live: type, staged: type, name: str) -> None:
     bases = wanted_bases(live, planner.image(staged.__bases__))
-    if typing.Generic in staged.__bases__ and typing.Generic not in bases and "__class_getitem__" not in vars(live):
+    if typing.Generic in staged.__bases__ and typing.Generic not in bases and _subscript_is_generic(live, staged):
         _bind(planner, live, "__class_getitem__", new=generic_getitem(), old=MISSING)
     before, after = effective_new(live.__mro__), effective_new(staged.__mro__)
     if not same_items(bases, live.__bases__):

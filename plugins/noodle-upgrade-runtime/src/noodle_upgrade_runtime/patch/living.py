@@ -235,7 +235,7 @@ class Living:
         self._matching.warnings.append(f"{names} is emptied: {said}.")
         return 0
 
-    def foreseen(self) -> dict[str, Any]:
+    def foreseen(self, abstract: Sequence[str] = ()) -> dict[str, Any]:
         """Return what would stand against this where instances live; for a rehearsal, in which nothing lives.
 
         `unfit` is about classes with their subclasses, and how many an import itself makes; `stuck` about instances of
@@ -248,7 +248,8 @@ class Living:
             if growth.fields and (problem := problem_of(growth, self._migration(growth, twin, new))):
                 unfit[old] = would_lack(problem)
                 given[old] = sorted(given_fields(twin))
-        stuck = {one.live: what for one in self._matching.retired if (what := staying(self._matching, one))}
+        retired = [one for one in self._matching.retired if not _is_of(one.staged, abstract)]
+        stuck = {one.live: what for one in retired if (what := staying(self._matching, one))}
         counts = counted(list(unfit))
         return {
             "unfit": {name_of(cls): what for cls, what in unfit.items()},
@@ -290,6 +291,10 @@ class Living:
             getattr(instance, HOOK)(*arguments)
 
         return Migration(hook, names, removed_fields(twin, new), (change.from_version, change.to_version), self.filled)
+
+
+def _is_of(cls: type, names: Sequence[str]) -> bool:
+    return any(name_of(base) in names for base in (*_mro(cls), *_mro(type(cls))))
 
 
 def _mro(cls: type) -> tuple[type, ...]:

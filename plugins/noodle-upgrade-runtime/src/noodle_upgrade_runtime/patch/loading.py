@@ -28,6 +28,7 @@ from attrs import frozen
 
 from noodle_upgrade_core.errors import SwapRefusedError
 from noodle_upgrade_runtime.names import Names
+from noodle_upgrade_runtime.patch.abstract import ClassBuilder
 from noodle_upgrade_runtime.patch.finders import belongs, spec_by
 from noodle_upgrade_runtime.patch.surroundings import Item
 from noodle_upgrade_runtime.patch.views import ListView, ModulesView
@@ -329,8 +330,9 @@ class Isolation:
     # The import system belongs to the process: two isolations would take each other's hooks for the originals.
     _only_one: ClassVar[threading.Lock] = threading.Lock()
 
-    def __init__(self, imports: PrivateImports) -> None:
+    def __init__(self, imports: PrivateImports, classes: ClassBuilder | None = None) -> None:
         self._imports = imports
+        self._classes = classes
         self._open = False
         self._closing = threading.Lock()
 
@@ -338,6 +340,9 @@ class Isolation:
         Isolation._only_one.acquire()
         thread = threading.get_ident()
         self._real_import = builtins.__import__
+        self._real_build = self._build = builtins.__build_class__
+        if self._classes is not None:
+            self._build = self._classes.around(self._real_build)
         self._real_gcd = _bootstrap._gcd_import  # noqa: SLF001 - importlib.import_module goes through it
         self._view = ModulesView(sys.modules, self._imports, thread)
         self._import = _dispatcher(self._imports, thread, self._real_import)
@@ -345,6 +350,7 @@ class Isolation:
         self._cached = set(sys.path_importer_cache)
         self._lists = [self._list_for(name, thread) for name in ("meta_path", "path_hooks")]
         builtins.__import__ = self._import
+        builtins.__build_class__ = self._build
         _bootstrap._gcd_import = self._gcd  # noqa: SLF001 - as above
         self._imports.views += [(self._view, self._view.real), *((one.view, one.real) for one in self._lists)]
         for one in self._lists:
@@ -376,6 +382,8 @@ class Isolation:
             self._open = False
         if builtins.__import__ is self._import:
             builtins.__import__ = self._real_import
+        if builtins.__build_class__ is self._build:
+            builtins.__build_class__ = self._real_build
         if _bootstrap._gcd_import is self._gcd:  # noqa: SLF001 - as above
             _bootstrap._gcd_import = self._real_gcd  # noqa: SLF001 - as above
         if sys.modules is self._view:

@@ -61,6 +61,7 @@ class Matching:
     replaced: list[tuple[Any, Any]]
     retired: list[Retired]
     pristine: dict[int, Any]
+    left: list[type] = field(factory=list)
     parted: list[Parted] = field(factory=list)
     taken_off: list[Pair] = field(factory=list)
     """Functions and properties of retired classes, each with its new counterpart."""

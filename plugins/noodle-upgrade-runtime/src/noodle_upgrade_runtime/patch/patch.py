@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from noodle_upgrade_core.errors import ArtifactIncompatibleError, StageError, StageTimeoutError
+from noodle_upgrade_core.errors import ArtifactIncompatibleError, StageError, StageTimeoutError, SwapRefusedError
 from noodle_upgrade_core.model import Verdict
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import looking_seconds, tracked
@@ -71,27 +71,50 @@ class PatchEngine:
         """Return what a person should know of a change that a rehearsal found possible, and this program."""
         kept, imported = _of_classes(evidence, "kept", "imported", live_modules(change.names))
         takers = takers_of([str(value) for value in evidence.get("values") or ()], change.names)
-        return (*takers, *instance_notes(kept, imported))
+        return (
+            *takers,
+            *instance_notes(kept, imported),
+            *_abstract([str(name) for name in evidence.get("abstract") or ()]),
+        )
 
     def stage(self, changes: tuple[Change, ...], *, cancelled: Callable[[], bool]) -> PatchPrepared:
         """Load the new versions beside the old ones and plan every operation."""
-        staging = Staging(changes)
-        worker = threading.Thread(target=staging.run, name="noodle-upgrade-staging", daemon=True)
-        worker.start()
-        while not staging.done.wait(0.05):
-            if cancelled():
-                staging.abandon(worker)
-                raise StageTimeoutError(
-                    f"The new version did not finish its import in time (at {staging.at or 'the start'}).",
-                    hint="Look at what that module does when it is imported.",
-                    details={"module": staging.at},
-                )
-        worker.join()
+        staging = _staged(Staging(changes), cancelled)
+        left = isinstance(staging.error, SwapRefusedError) or (staging.prepared and staging.prepared.leaves_instances())
+        if staging.gained and left:
+            # Classes become abstract and cannot be replaced for everybody: once more, and they stay what they are.
+            again = _staged(Staging(changes, plain=True), cancelled)
+            staging = again if again.error is None else staging
         if staging.error is not None:
             raise staging.error
         if staging.prepared is None:
             raise StageError("Staging ended without a result.", hint="Report this with the new version's name.")
         return staging.prepared
+
+
+def _abstract(names: Sequence[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")  # noqa: PLR2004 - as many as one line takes
+    return (
+        f"Abstract classes come of {shown}: each keeps its metaclass where the program holds a subclass or instance.",
+    )
+
+
+def _staged(staging: Staging, cancelled: Callable[[], bool]) -> Staging:
+    """Run a staging to its end; raises `StageTimeoutError` when it is cancelled."""
+    worker = threading.Thread(target=staging.run, name="noodle-upgrade-staging", daemon=True)
+    worker.start()
+    while not staging.done.wait(0.05):
+        if cancelled():
+            staging.abandon(worker)
+            raise StageTimeoutError(
+                f"The new version did not finish its import in time (at {staging.at or 'the start'}).",
+                hint="Look at what that module does when it is imported.",
+                details={"module": staging.at},
+            )
+    worker.join()
+    return staging
 
 
 def _cared_for(given: Mapping[type, Sequence[str]], names: Sequence[str]) -> set[int]:

@@ -47,7 +47,7 @@ class Worlds:
     of them. `shared` are views of namespaces that other components have modules in, each with the real one. `hooks` is
     what each has in the lists of the import system and of loggers; `views` stood for such lists while a version was
     loaded. `several` has the names that a module defines more than once, `registered` what each has put into
-    registries of other packages.
+    registries of other packages. `abstract` are the classes that become abstract in the new version.
     """
 
     live: dict[str, types.ModuleType]
@@ -59,6 +59,7 @@ class Worlds:
     hooks: tuple[Sequence[Item], Sequence[Item], Sequence[Item]] = ((), (), ())
     views: Sequence[tuple[Any, Any]] = ()
     several: Mapping[str, frozenset[str]] = field(factory=dict)
+    abstract: Sequence[str] = ()
     registered: tuple[Sequence[Registered], Sequence[Registered]] = ((), ())
 
     def defines_again(self, function: types.FunctionType) -> bool:
@@ -87,6 +88,7 @@ class PatchPrepared:
         worlds: Worlds,
         heap: Sequence[Any],
         load_again: Callable[[Correspondence], Again],
+        notes: Sequence[str] = (),
     ) -> None:
         self._changes = changes
         self.component_names = tuple(change.component.name for change in changes)
@@ -115,12 +117,13 @@ class PatchPrepared:
         with collector_paused():
             self._plan = self._operations(heap)
         self._try()
-        self.warnings: tuple[str, ...] = tuple(dict.fromkeys(matching.warnings))
+        self.warnings: tuple[str, ...] = tuple(dict.fromkeys([*notes, *matching.warnings]))
         self.evidence: dict[str, Any] = {
             "operations": len(self._plan),
             "pairs": len(matching.pairs),
             "retired": [f"{name_of(r.live)}: {r.reason}" for r in matching.retired],
             "parted": [f"{p.name}: {p.reason}" for p in matching.parted],
+            "abstract": list(worlds.abstract),
             "values": values_that_change(matching),
             **self.living.evidence(),
         }
@@ -149,9 +152,13 @@ class PatchPrepared:
             return ()
         return self._returning.bring_back(tracked(), self._matching.pairs, self._matching.pristine)
 
+    def leaves_instances(self) -> bool:
+        """Whether instances that live stay what they are, of classes that others take the place of."""
+        return bool(self._matching.left)
+
     def foreseen(self) -> dict[str, Any]:
         """Return what would stand against this where instances live; for a rehearsal, in which nothing lives."""
-        return self.living.foreseen()
+        return self.living.foreseen(self._worlds.abstract)
 
     def _import_again(self) -> Again:
         if self._again is None:

@@ -32,6 +32,7 @@ def retire(matching: Matching, heap: Sequence[Any], skip: Callable[[Any], bool])
     own: set[int] = set()
     moving: set[int] = set()
     matching.taken_off.clear()
+    matching.left.clear()
     for entry in matching.retired:
         new = matching.translator.image(entry.staged)
         _carry_over(matching, entry, new)
@@ -120,6 +121,7 @@ def _instances_stay(matching: Matching, entry: Retired, count: int, problem: str
     if unfit := _unfit(entry, problem):
         matching.blockers.append(of_instances(entry.live, count, unfit) + ".")
     else:
+        matching.left.append(entry.live)
         what = f"stay instances of the old class ({entry.reason})."
         matching.warnings.append(of_instances(entry.live, count, what))
 

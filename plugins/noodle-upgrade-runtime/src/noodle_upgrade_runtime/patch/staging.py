@@ -11,11 +11,13 @@ import traceback
 import types
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from noodle_upgrade_core.errors import StageError, SwapRefusedError, UpgradeError
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import tracked_with_tuples
 from noodle_upgrade_runtime.names import Names
+from noodle_upgrade_runtime.patch.abstract import ClassBuilder
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.finders import hooks_of
 from noodle_upgrade_runtime.patch.inventory import Inventory
@@ -36,10 +38,15 @@ def live_modules(names: Names) -> dict[str, types.ModuleType]:
 
 
 class Staging:
-    """One staging of a set of changes; `run` is for a thread of its own, `done` is set when it has ended."""
+    """One staging of a set of changes; `run` is for a thread of its own, `done` is set when it has ended.
 
-    def __init__(self, changes: tuple[Change, ...]) -> None:
+    `plain` keeps classes that become abstract what they are, as far as they can be; `gained` are those classes.
+    """
+
+    def __init__(self, changes: tuple[Change, ...], *, plain: bool = False) -> None:
         self.changes = changes
+        self.plain = plain
+        self.gained: Sequence[str] = ()
         self.done = threading.Event()
         self.error: Exception | None = None
         self.prepared: PatchPrepared | None = None
@@ -107,7 +114,15 @@ class Staging:
         with self._inventory.watch(heap):
             worlds = self._load_both()
             self._planning = True
-            return PatchPrepared(self.changes, worlds, heap, self._load_again)
+            return PatchPrepared(self.changes, worlds, heap, self._load_again, self._notes())
+
+    def _notes(self) -> list[str]:
+        """Say what the classes are not that become abstract."""
+        return [
+            f"{name} becomes abstract, but something holds it that cannot be told: it keeps its metaclass, takes no"
+            " virtual subclasses, and does not check the abstract methods of classes that derive from it later."
+            for name in (self.gained if self.plain else ())
+        ]
 
     def _load_both(self) -> Worlds:
         names = list(self._live)
@@ -117,7 +132,9 @@ class Staging:
         pristine = self._load(self._old_homes, names, self._old_trees)
         self._check_complete(pristine)
         before, registered = self._effects, self._registered
-        staged = self._load(new_homes, names, new_trees)
+        classes = ClassBuilder(self._counterpart, plain=self.plain)
+        staged = self._load(new_homes, names, new_trees, classes)
+        self.gained = classes.gained
         self._spare(set(sys.modules) - outside)
         # What the old version itself puts there under a name of others is its own; what the new one does is not.
         aliased = {name: sys.modules[name] for name in pristine.aliases if name in sys.modules}
@@ -134,6 +151,7 @@ class Staging:
                 [*pristine.hooks, *handlers_in(before)],
                 [*staged.hooks, *handlers_in(self._effects)],
             ),
+            abstract=self.gained,
             views=[*pristine.views, *staged.views],
             several={
                 name: pristine.several.get(name, frozenset()) | staged.several.get(name, frozenset())
@@ -157,9 +175,24 @@ class Staging:
             namespace = getattr(sys.modules[name], "__dict__", {})
             self._inventory.spare((sys.modules[name], namespace, *namespace.values()))
 
-    def _load(self, homes: Mapping[str, Sequence[str]], names: Sequence[str], trees: dict[str, str]) -> PrivateImports:
+    def _counterpart(self, module: str, qualname: str) -> Any:
+        """Return the live class of a name, None when there is none."""
+        found: Any = self._live.get(module)
+        for part in qualname.split(".") if found is not None else ():
+            found = (type.__getattribute__(found, "__dict__") if isinstance(found, type) else vars(found)).get(part)
+            if not isinstance(found, type):
+                return None
+        return found
+
+    def _load(
+        self,
+        homes: Mapping[str, Sequence[str]],
+        names: Sequence[str],
+        trees: dict[str, str],
+        classes: ClassBuilder | None = None,
+    ) -> PrivateImports:
         self._imports = imports = PrivateImports(homes, trees)
-        self._isolation = Isolation(imports)
+        self._isolation = Isolation(imports, classes)
         self._surroundings = Surroundings()
         self._registries = Registries(Names(homes), partial(imports.has_made, made=self._inventory.made))
         try:
