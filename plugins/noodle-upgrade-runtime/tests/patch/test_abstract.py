@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import builtins
 import inspect
 
 import pytest
@@ -71,14 +72,11 @@ def test_with_a_user_s_subclass_it_keeps_its_metaclass_and_refuses_instances_all
     assert not inspect.isabstract(module.Base)
 
 
-def test_other_threads_make_classes_as_ever_meanwhile(package):
-    import builtins
-
-    real = builtins.__build_class__
-    module = package.load(OLD, "import builtins\nBUILDS = builtins.__build_class__\n" + NEW)
+def test_what_a_version_has_taken_from_the_language_while_it_was_loaded_is_what_everybody_has(package):
+    taken = "import builtins\nTAKEN = [builtins.__build_class__, builtins.__import__]\n"
+    module = package.load(OLD, taken + NEW)
     package.upgrade()
-    assert module.BUILDS is not real
-    assert builtins.__build_class__ is real
+    assert [builtins.__build_class__, builtins.__import__] == module.TAKEN
 
 
 def test_a_plan_does_not_count_instances_of_classes_that_only_become_abstract_against_a_change(package):

@@ -144,3 +144,22 @@ def test_a_class_that_becomes_generic_through_a_list_is_subscripted_like_a_list(
     assert module.A[int].__origin__ is module.A
     package.rollback()
     assert "__class_getitem__" not in vars(module.A)
+
+
+def test_a_property_of_a_kind_of_its_own_has_the_text_that_it_had_when_it_is_taken_back(package):
+    source = """
+class cached(property):
+    def __init__(self, get):
+        super().__init__(get)
+        self.__doc__ = None
+class A:
+    @cached
+    def size(self):
+        \'\'\'Return {}.\'\'\'
+        return {}
+"""
+    module = package.load(source.format(1, 1), source.format(2, 2))
+    package.upgrade()
+    assert (vars(module.A)["size"].__doc__, module.A().size) == (None, 2)
+    package.rollback()
+    assert (vars(module.A)["size"].__doc__, module.A().size) == (None, 1)

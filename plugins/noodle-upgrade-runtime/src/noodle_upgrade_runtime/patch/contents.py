@@ -14,8 +14,9 @@ from noodle_upgrade_runtime.patch.becoming import become_calls, may_become
 from noodle_upgrade_runtime.patch.classes import paired_calls
 from noodle_upgrade_runtime.patch.correspondence import Correspondence, instance_dict, slot_values
 from noodle_upgrade_runtime.patch.keys import is_plain_key, key_of
+from noodle_upgrade_runtime.patch.lazily import cached_names, made_by_properties
 from noodle_upgrade_runtime.patch.pairing import own_items
-from noodle_upgrade_runtime.patch.state import MISSING, merge_lists, merge_sets
+from noodle_upgrade_runtime.patch.state import MISSING, merge_lists, merge_names, merge_sets
 
 if TYPE_CHECKING:
     from noodle_upgrade_runtime.patch.planner import Planner
@@ -152,10 +153,7 @@ def instance(planner: Planner, live: Any, staged: Any) -> None:
     """Plan for any other object: what its dict and its slots hold."""
     base = planner.twin(live)
     where = f"an instance of {type(live).__qualname__}"
-    mine, theirs = instance_dict(live), instance_dict(staged)
-    if mine is not None and theirs is not None:
-        for take in planner.merge(live, mine, theirs, instance_dict(base) or {}, where).takes:
-            planner.store(mine, take.key, planner.present(take.value), f"{where}.{take.key}")
+    _own_dict(planner, live, staged, base, where)
     kind, moves = planner.image(type(staged)), planner.moves(live)
     slots, now = slot_values(staged), slot_values(live)
     for take in planner.merge(live, now, slots, slot_values(base), where).takes if slots else ():
@@ -169,6 +167,34 @@ def instance(planner: Planner, live: Any, staged: Any) -> None:
         planner.add(do, undo, f"{where}.{take.key}")
     if kind is not type(live) and may_become(live, staged) and not moves:
         planner.add(*become_calls(live, kind), f"the class of {where}")
+
+
+def _own_dict(planner: Planner, live: Any, staged: Any, base: Any, where: str) -> None:
+    mine, theirs, before = instance_dict(live), instance_dict(staged), instance_dict(base) or {}
+    if mine is None or theirs is None:
+        return
+    conflicts = merge_names(planner.links, before, mine, theirs).conflicts if base is not live else ()
+    if conflicts:
+        # Perhaps nobody has set it: the old version's own properties may have, when they were read.
+        made = made_by_properties(base)
+        before = before | {
+            one.key: made[one.key]
+            for one in conflicts
+            if one.key in made and planner.links.alike(mine.get(one.key, MISSING), made[one.key])
+        }
+    old, new = cached_names(type(base)), cached_names(type(staged))
+    now = _without(mine, old | new)
+    before, theirs = _without(before, old | new), _without(theirs, new)
+    takes = planner.merge(live, now, theirs, before, where).takes
+    for take in takes:
+        planner.store(mine, take.key, planner.present(take.value), f"{where}.{take.key}")
+    for name in (old | new) - {take.key for take in takes}:
+        # What was made of the one version's data is no answer of the other: made anew when somebody asks.
+        planner.store(mine, name, MISSING, f"{where}.{name}")
+
+
+def _without(namespace: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in namespace.items() if name not in names}
 
 
 def _slot(cls: type, name: str) -> Any:

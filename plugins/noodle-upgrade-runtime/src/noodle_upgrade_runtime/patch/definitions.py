@@ -23,6 +23,7 @@ from noodle_upgrade_runtime.patch.classes import (
     wanted_bases,
 )
 from noodle_upgrade_runtime.patch.closures import recoding
+from noodle_upgrade_runtime.patch.correspondence import instance_dict
 from noodle_upgrade_runtime.patch.functions import forwarding_code, is_dispatcher
 from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.state import MISSING
@@ -199,8 +200,20 @@ def _property(planner: Planner, live: property, staged: property) -> None:
     old = (live.fget, live.fset, live.fdel, live.__doc__)
     new = (*(planner.image(part) for part in (staged.fget, staged.fset, staged.fdel)), staged.__doc__)
     if not (same_items(old[:3], new[:3]) and old[3] == new[3]):
-        planner.add((property.__init__, live, *new), (property.__init__, live, *old), "a property")
+        do: list[Call] = [(property.__init__, live, *new)]
+        undo: list[Call] = [(property.__init__, live, *old)]
+        own = instance_dict(live)
+        if own is not None:
+            # One of a subclass keeps its text in its dict, where being initialised puts the getter's.
+            theirs = instance_dict(staged) or {}
+            do.append(_put(own, "__doc__", theirs.get("__doc__", MISSING)))
+            undo.append(_put(own, "__doc__", own.get("__doc__", MISSING)))
+        planner.operations += paired_calls(do, undo, "a property")
         planner.initialised.add(id(live))
+
+
+def _put(namespace: dict[str, Any], name: str, value: Any) -> Call:
+    return (dict.pop, namespace, name, None) if value is MISSING else (dict.__setitem__, namespace, name, value)
 
 
 def _partial(planner: Planner, live: Any, staged: Any) -> None:

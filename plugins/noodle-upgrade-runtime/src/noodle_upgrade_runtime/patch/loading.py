@@ -353,6 +353,7 @@ class Isolation:
         builtins.__build_class__ = self._build
         _bootstrap._gcd_import = self._gcd  # noqa: SLF001 - as above
         self._imports.views += [(self._view, self._view.real), *((one.view, one.real) for one in self._lists)]
+        self._imports.views += [(self._import, self._real_import), (self._build, self._real_build)]
         for one in self._lists:
             setattr(sys, one.name, one.view)
         sys.modules = self._view
