@@ -163,3 +163,16 @@ class A:
     assert (vars(module.A)["size"].__doc__, module.A().size) == (None, 2)
     package.rollback()
     assert (vars(module.A)["size"].__doc__, module.A().size) == (None, 1)
+
+
+def test_a_class_that_moves_to_a_module_of_the_package_has_its_first_line_back_afterwards(package):
+    text = "class A:\n    def m(self): return {}\n"
+    module = package.load(
+        "# one\n" + text.format(1), "from .home import A\n", home=("", "# one\n# two\n" + text.format(2))
+    )
+    before = vars(module.A).get("__firstlineno__")
+    package.upgrade()
+    assert (module.A().m(), module.A.__module__) == (2, f"{package.name}.home")
+    assert vars(module.A).get("__firstlineno__") == (None if before is None else 3)
+    package.rollback()
+    assert (module.A.__module__, vars(module.A).get("__firstlineno__")) == (package.name, before)

@@ -150,8 +150,9 @@ def new_calls(cls: type, before: Any, after: Any) -> tuple[list[Call], list[Call
 def _dict_calls(cls: type, name: str, value: Any, missing: Any) -> list[Call]:
     namespace = gc.get_referents(type.__getattribute__(cls, "__dict__"))[0]
     store: Call = (dict.pop, namespace, name, None) if value is missing else (dict.__setitem__, namespace, name, value)
-    # Storing an attribute that is there already tells the interpreter that the class has changed.
-    touch: Call = (type.__setattr__, cls, "__module__", cls.__module__)
+    # Storing an attribute that is there already tells the interpreter that the class has changed. Not `__module__`:
+    # from 3.13 on that takes `__firstlineno__` away.
+    touch: Call = (type.__setattr__, cls, "__doc__", namespace.get("__doc__"))
     return [store, touch]
 
 

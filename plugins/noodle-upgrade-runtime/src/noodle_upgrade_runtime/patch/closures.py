@@ -10,7 +10,7 @@ import inspect
 import sys
 import types
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -62,13 +62,18 @@ def _same(left: Code, right: Code) -> bool:
 class Closures:
     """Plans new code for such functions; `kept` names those that go on with the old one, and why."""
 
-    parts: dict[int, tuple[Code, Code | None]] = field(factory=dict)
+    parts: Mapping[int, tuple[Code, Code | None]] = field(factory=dict)
     kept: dict[str, str] = field(factory=dict)
+
+    def reversed(self) -> Closures:
+        """Return what finds the functions that were made of the new code, and gives them the old."""
+        pairs = [(old, new) for old, new in self.parts.values() if new is not None and new != old]
+        return Closures({id(new): (new, old) for old, new in pairs})
 
     def learn(self, old: Code, new: Code) -> None:
         """Take in what is inside a function's old and new code."""
         if old is not new:
-            self.parts |= matching_parts(old, new)
+            self.parts = {**self.parts, **matching_parts(old, new)}
 
     def among(self, heap: Iterable[Any]) -> list[Any]:
         """Return the functions that a plan is about."""

@@ -36,6 +36,7 @@ __all__ = ["FUNCTION_ATTRIBUTES", "HANDLERS", "pass_on", "replace", "taken_off"]
 
 _FORCED = ("__spec__", "__loader__", "__cached__", "__file__", "__path__")
 _KEPT = frozenset({"__warningregistry__", "__builtins__"})
+_LINE = "__firstlineno__"
 _CLASS_SPECIAL = frozenset({"__dict__", "__weakref__", "_abc_impl", "__abstractmethods__"})
 
 
@@ -55,7 +56,14 @@ def _class(planner: Planner, live: type, staged: type) -> None:
     skip = _CLASS_SPECIAL | own_slots(live) | own_slots(staged)
     mine = {k: v for k, v in own_items(live).items() if k not in skip and not is_plain_new(v)}
     theirs = {k: v for k, v in own_items(staged).items() if k not in skip}
-    for take in planner.merge(live, mine, theirs, own_items(planner.twin(live)), name).takes:
+    takes = {take.key: take for take in planner.merge(live, mine, theirs, own_items(planner.twin(live)), name).takes}
+    if "__module__" in takes and _LINE in mine:
+        # Setting the module takes the line away, from 3.13 on.
+        keys = ("__module__", _LINE)
+        do, undo = ([(type.__setattr__, live, k, side.get(k, mine[k])) for k in keys] for side in (theirs, mine))
+        planner.operations += paired_calls(do, undo, f"{name}.__module__")
+        takes = {key: take for key, take in takes.items() if key not in keys}
+    for take in takes.values():
         value = planner.present(take.value)
         _bind(planner, live, take.key, new=value, old=mine.get(take.key, MISSING))
     _bases(planner, live, staged, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import types
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
@@ -29,6 +30,17 @@ class Inventory:
         if self._depth:
             return id(value) not in self._before or id(value) in self._made
         return id(value) in self._made or not gc.is_tracked(value)
+
+    def made_in(self, roots: Iterable[Any]) -> set[int]:
+        """Return the ids of what was made and is reached from `roots` now: ids are used again."""
+        found: set[int] = set()
+        fresh = [one for one in roots if id(one) in self._made]
+        while fresh:
+            found.update(map(id, fresh))
+            # Modules are not asked: see `references.holders_of`.
+            held = gc.get_referents(*(vars(one) if type(one) is types.ModuleType else one for one in fresh))
+            fresh = list({id(one): one for one in held if id(one) in self._made and id(one) not in found}.values())
+        return found
 
     def watch(self, heap: Sequence[Any] | None = None) -> Self:
         """Take note, within the context that this is, of what is made from now on; `heap` is what there is now.

@@ -32,6 +32,7 @@ from noodle_upgrade_runtime.patch.retiring import retire
 from noodle_upgrade_runtime.patch.returning import Bindings, Returning
 from noodle_upgrade_runtime.patch.state import MISSING, merge_names
 from noodle_upgrade_runtime.patch.surroundings import Effect, Item, effect_operations
+from noodle_upgrade_runtime.patch.taken import Taken
 from noodle_upgrade_runtime.patch.takers import values_that_change
 
 __all__ = ["MECHANISM", "PatchPrepared", "Worlds"]
@@ -113,6 +114,7 @@ class PatchPrepared:
         self.living = Living(changes, matching)
         self._returning = Returning(self.living.classes())
         self._bindings: Bindings | None = None
+        self._taken = Taken(matching, self._planner)
         refuse(self.living.blockers())
         with collector_paused():
             self._plan = self._operations(heap)
@@ -148,9 +150,16 @@ class PatchPrepared:
         self.living.filled.take_back()
         if self._bindings is not None:
             self._bindings.bring_back()
+        noted: tuple[str, ...] = ()
+        if self._taken.needs():
+            with collector_paused():
+                worlds = self._worlds
+                ours = worlds.inventory.made_in([*worlds.pristine.values(), *worlds.staged.values()])
+                ours |= _ids_of(self._matching, worlds)
+                noted = self._taken.lead_back(tracked_with_tuples(), skip=lambda value: id(value) in ours)
         if not self._returning:
-            return ()
-        return self._returning.bring_back(tracked(), self._matching.pairs, self._matching.pristine)
+            return noted
+        return (*noted, *self._returning.bring_back(tracked(), self._matching.pairs, self._matching.pristine))
 
     def leaves_instances(self) -> bool:
         """Whether instances that live stay what they are, of classes that others take the place of."""
@@ -256,6 +265,7 @@ class PatchPrepared:
     def operations(self) -> Sequence[Operation]:
         """Return what puts the new version in the place of the old one, complete at this moment."""
         if self._plan:
+            self._taken.forget()
             with collector_paused():
                 self._plan = self._operations(*self._seen())
                 trees = [str(change.new_tree) for change in self._changes]

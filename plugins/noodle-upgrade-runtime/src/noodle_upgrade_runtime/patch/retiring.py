@@ -20,7 +20,7 @@ from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.references import Holders
 from noodle_upgrade_runtime.patch.weak import caches_of_abstract_classes
 
-__all__ = ["retire", "staying"]
+__all__ = ["moving_problem", "own_parts", "retire", "staying"]
 
 _CLASS_OWN = frozenset({"__dict__", "__weakref__", "_abc_impl", "__abstractmethods__", "__slots__", "__qualname__"})
 
@@ -39,9 +39,9 @@ def retire(matching: Matching, heap: Sequence[Any], skip: Callable[[Any], bool])
         replacements[id(entry.live)] = (entry.live, new)
         name = f"{entry.live.__module__}.{entry.live.__qualname__}"
         reasons[id(entry.live)] = f"a class that cannot change in place: {name} ({entry.reason})"
-        own |= _own_parts(entry.live)
+        own |= own_parts(entry.live)
         instances = [value for value in heap if type(value) is entry.live]
-        problem = _moving_problem(entry.live, new, instances)
+        problem = moving_problem(entry.live, new, instances)
         if not problem:
             moving.add(id(entry.live))
         if not problem or not instances:
@@ -104,7 +104,8 @@ def _carry_over(matching: Matching, entry: Retired, new: type) -> None:
         type.__setattr__(new, name, value)
 
 
-def _moving_problem(old: type, new: type, instances: Sequence[Any]) -> str:
+def moving_problem(old: type, new: type, instances: Sequence[Any]) -> str:
+    """Say why instances of a class cannot become instances of another one, "" when they can."""
     if not instances:
         return "there are none"
     first = instances[0]
@@ -145,7 +146,7 @@ def staying(matching: Matching, entry: Retired) -> str:
         sample = _layout_base(entry.live).__new__(entry.live)
     except TypeError as error:
         return _unfit(entry, str(error))
-    problem = _moving_problem(entry.live, matching.translator.image(entry.staged), [sample])
+    problem = moving_problem(entry.live, matching.translator.image(entry.staged), [sample])
     return _unfit(entry, problem) if problem else ""
 
 
@@ -158,7 +159,7 @@ def _public(cls: type) -> set[str]:
     return {name for base in cls.__mro__ for name in vars(base) if not name.startswith("_")}
 
 
-def _own_parts(cls: type) -> set[int]:
+def own_parts(cls: type) -> set[int]:
     """Return the ids of what makes up a class: it must go on referring to itself."""
     found = {id(cls), id(cls.__mro__)}
     for value in own_items(cls).values():

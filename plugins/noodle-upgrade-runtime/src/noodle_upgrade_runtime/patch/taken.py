@@ -1,0 +1,110 @@
+"""What a program has taken of a version while it ran, and still holds when that is left.
+
+Everything that existed before the change goes back with it, and needs nothing. But a closure that was made since has
+the code of the version that is left, `from package import function` may have taken a function that only that version
+has as an object of its own, and there may be instances and subclasses of a class that took the place of another.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import define, field
+
+from noodle_upgrade_runtime.operations import Operation, Script
+from noodle_upgrade_runtime.patch.census import of_instances
+from noodle_upgrade_runtime.patch.closures import recoding
+from noodle_upgrade_runtime.patch.functions import forwarding_code
+from noodle_upgrade_runtime.patch.matching import Matching
+from noodle_upgrade_runtime.patch.planner import Planner
+from noodle_upgrade_runtime.patch.references import Holders
+from noodle_upgrade_runtime.patch.retiring import moving_problem, own_parts
+
+__all__ = ["Taken"]
+
+
+@define(eq=False)
+class Taken:
+    """Leads what was taken of the version that is left to the one that runs."""
+
+    matching: Matching
+    planner: Planner
+    _forwards: Script | None = None
+    _staying: list[str] = field(factory=list)
+
+    def needs(self) -> bool:
+        """Whether there can be anything."""
+        return bool(
+            self.matching.retired or self.matching.replaced or self.matching.parted or self.planner.closures.parts
+        )
+
+    def lead_back(self, heap: Sequence[Any], *, skip: Callable[[Any], bool]) -> tuple[str, ...]:
+        """Do it, for the objects of `heap`; return what goes on with the version that is left.
+
+        `skip` says of an object that it is ours, or a part of that version itself.
+        """
+        self._staying.clear()
+        back = self.planner.closures.reversed()
+        known = {id(one) for one in back.among(heap) if skip(one)}
+        operations = back.plan(heap, known, self.planner.versions)
+        holders = self._holders(heap, skip)
+        forwards = self._passed_on()
+        Script([*operations, *holders.operations]).apply()
+        self._forwards = Script(forwards)
+        self._forwards.apply()
+        left = "the version that was left"
+        return (
+            *(f"{name}, made under {left}, goes on as it is: {why}" for name, why in back.kept.items()),
+            *self._staying,
+            *(f"{what} goes on with what it has taken of {left}" for what, _ in holders.stuck),
+        )
+
+    def forget(self) -> None:
+        """Give the functions of the new version their own code again, before it comes to run once more."""
+        if self._forwards is not None and self._forwards.applied:
+            self._forwards.revert()
+        self._forwards = None
+
+    def _passed_on(self) -> list[Operation]:
+        """Return what has functions that only the version that is left has call those that take their place."""
+        found = []
+        image = self.matching.translator.image
+        pairs = [*self.matching.replaced, *((one.live, one.staged) for one in self.matching.parted)]
+        for live, staged in pairs:
+            theirs = image(staged)
+            if type(live) is type(theirs) is types.FunctionType and theirs is not live:
+                name = f"{theirs.__module__}.{theirs.__qualname__}"
+                code = forwarding_code(theirs.__code__, live)
+                found += recoding(theirs, code, subject=name, versions=self.planner.versions)
+        return found
+
+    def _holders(self, heap: Sequence[Any], skip: Callable[[Any], bool]) -> Holders:
+        """Plan for who holds a class, or an object of another kind, that took the place of one of the old version's."""
+        image = self.matching.translator.image
+        replacements: dict[int, tuple[Any, Any]] = {}
+        own: set[int] = set()
+        moving: set[int] = set()
+        for entry in self.matching.retired:
+            new = image(entry.staged)
+            replacements[id(new)] = (new, entry.live)
+            own |= own_parts(new)
+            instances = [one for one in heap if type(one) is new and not skip(one)]
+            if problem := moving_problem(new, entry.live, instances):
+                said = f"made by the version that was left stay what they are ({problem})"
+                self._staying += [of_instances(new, len(instances), said)] if instances else []
+            else:
+                moving.add(id(new))
+        for parted in self.matching.parted:
+            theirs = image(parted.staged)
+            if type(theirs) is not types.FunctionType and isinstance(parted.live, types.FunctionType | type):
+                replacements[id(theirs)] = (theirs, parted.live)
+        holders = Holders(
+            replacements,
+            skip=lambda value: value is heap or id(value) in own or skip(value),
+            moving=frozenset(moving),
+        )
+        if replacements:
+            holders.plan(heap)
+        return holders

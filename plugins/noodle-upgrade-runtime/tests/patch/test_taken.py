@@ -1,0 +1,97 @@
+"""What a program takes of the new version while it runs leads to the old one when that is back."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+
+def back(package):
+    package.rollback()
+    return package.prepared.went_back()
+
+
+def test_a_closure_that_was_made_meanwhile(package):
+    source = "def make(n):\n    def inner(): return (VERSION, n)\n    return inner\n"
+    module = package.load(source.replace("VERSION", "1"), source.replace("VERSION", "2"))
+    before = module.make("a")
+    package.upgrade()
+    since = module.make("b")
+    assert (before(), since()) == ((2, "a"), (2, "b"))
+    assert back(package) == ()
+    assert (before(), since()) == ((1, "a"), (1, "b"))
+    package.again()
+    assert (before(), since()) == ((2, "a"), (2, "b"))
+
+
+DECORATED = """
+import functools
+def shout(f):
+    @functools.wraps(f)
+    def inner(*args): return f(*args) + "!"
+    return inner
+AT
+def name(): return VERSION
+"""
+
+
+def test_a_function_that_gets_a_decorator(package):
+    module = package.load(
+        DECORATED.replace("AT", "").replace("VERSION", "'1'"),
+        DECORATED.replace("AT", "@shout").replace("VERSION", "'2'"),
+    )
+    before = module.name
+    package.upgrade()
+    since, part = module.name, functools.partial(module.name)
+    assert (before(), since(), part()) == ("2!", "2!", "2!")
+    assert back(package) == ()
+    assert (before(), since(), part()) == ("1", "1", "1")
+    package.again()
+    assert (before(), since(), part(), module.name()) == ("2!", "2!", "2!", "2!")
+    back(package)
+    assert (since(), module.name()) == ("1", "1")
+
+
+SLOTS = """
+class A:
+    __slots__ = SLOTS
+    def __init__(self): self.a = 1
+    def name(self): return VERSION
+"""
+
+
+def test_a_class_that_takes_the_place_of_another(package):
+    module = package.load(
+        SLOTS.replace("SLOTS", "('a',)").replace("VERSION", "1"),
+        SLOTS.replace("SLOTS", "('a', 'b')").replace("VERSION", "2"),
+    )
+    old = module.A
+    package.upgrade()
+    taken, held = module.A, [module.A]
+    assert taken is not old
+    assert back(package) == ()
+    assert (module.A, held) == (old, [old])
+
+
+def test_an_instance_of_such_a_class_that_cannot_go_back_is_named(package):
+    module = package.load(
+        SLOTS.replace("SLOTS", "('a',)").replace("VERSION", "1"),
+        SLOTS.replace("SLOTS", "('a', 'b')").replace("VERSION", "2"),
+    )
+    package.upgrade()
+    made = module.A()
+    noted = back(package)
+    assert any("A" in one for one in noted)
+    assert made.name() == 2
+
+
+@pytest.mark.parametrize("what", ["class A(Base): pass", "class A(Base, metaclass=Meta): pass"])
+def test_instances_and_subclasses_that_can_go_back_do(package, what):
+    head = "class Meta(type): pass\nclass Base:\n    x = 1\nclass Root: pass\n"
+    module = package.load(f"{head}class A(Root):\n    v = 1\n", f"{head}{what.replace('pass', 'v = 2')}\n")
+    package.upgrade()
+    made = module.A()
+    assert back(package) == ()
+    assert made.v == 1
+    assert isinstance(made, module.A)
