@@ -1,4 +1,4 @@
-"""The benchmark: `nox -s bench -- [--only ROW …] [--rounds N] [--quick] [--python PATH …]`.
+"""The benchmark: `nox -s bench -- [--only ROW …] [--rounds N] [--quick] [--page] [--python PATH …]`.
 
 Prints a table, and writes `build/bench.json` (a list of rows) and `build/bench-machine.json` (on what it was measured,
 and what there is to say about single rows). Each group of rows runs in a process of its own.
@@ -25,6 +25,7 @@ from typing import Any
 
 from attrs import asdict, frozen
 from measuring import HERE, Options, Reading, play
+from pythons import at_hand
 from rows import GROUPS, ROWS, Group
 
 BUILD = HERE.parents[1] / "build"
@@ -242,7 +243,10 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="ROW", choices=sorted(ROWS), help="measure only these rows")
     parser.add_argument("--rounds", type=int, default=11, help="rounds of which medians are taken (11)")
     parser.add_argument("--quick", action="store_true", help="small sizes: to see that it works")
-    parser.add_argument("--python", nargs="+", default=[], metavar="PATH", help="measure swap rows on these as well")
+    parser.add_argument(
+        "--python", nargs="+", metavar="PATH", help="measure the swap rows on these as well (all that are at hand)"
+    )
+    parser.add_argument("--page", action="store_true", help="write docs/explanation/measured.md and its picture")
     parser.add_argument("--verbose", action="store_true", help="show what a measurement that failed has printed")
     parser.add_argument("--measure", nargs=2, metavar=("GROUP", "FOLDER"), help=argparse.SUPPRESS)
     parser.add_argument("--piece", nargs=3, metavar=("PIECE", "FOLDER", "FD"), help=argparse.SUPPRESS)
@@ -265,10 +269,12 @@ def main() -> int:
     started = time.monotonic()
     wanted = set(arguments.only or ROWS)
     found: list[Measured] = []
+    named = at_hand() if arguments.python is None else map(_absolute, arguments.python)
+    others = [python for python in named if python != sys.executable]
     for group in GROUPS:
         if not wanted.intersection(row.name for row in group.rows):
             continue
-        for python in [sys.executable, *(_absolute(path) for path in arguments.python if group.swap)]:
+        for python in [sys.executable, *(others if group.swap else ())]:
             sys.stderr.write(f"measuring {', '.join(row.name for row in group.rows)} on {_version_of(python)}\n")
             found += [one for one in run_group(group, python, arguments) if one.row in wanted]
             # After every group: a long run that is ended early has still told what it found.
@@ -277,6 +283,8 @@ def main() -> int:
     for one in found:
         if one.reading.note:
             sys.stdout.write(f"{one.row} ({one.python}): {one.reading.note}\n")
+    if arguments.page:
+        importlib.import_module("page").main()
     return 1 if any(one.broken for one in found) else 0
 
 

@@ -1,0 +1,224 @@
+"""Writes what was measured as a page of the documents, and its picture: `nox -s bench -- --page`, or this file alone.
+
+It takes what lies in `build`: the benchmark's rows, and those of the other campaigns where they were run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rows import ROWS
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD, DOCS = ROOT / "build", ROOT / "docs"
+sys.path.insert(0, str(DOCS / "pictures"))
+
+from drawing import Drawing
+
+PAGE, PICTURE = DOCS / "explanation" / "measured.md", DOCS / "pictures" / "measured.svg"
+
+WHAT = {
+    "steady_patch": "A call after a patch, against a direct call",
+    "steady_handle": "A call through a handle, no deployment running, against a direct call",
+    "commit_500": "Commit of 500 bindings",
+    "commit_500_torn": "… of which a reader saw a mixture, in 10 million reads",
+    "flips_failed": "1,000 flips under 8 threads and asyncio tasks: calls that failed",
+    "flips_torn": "… and calls that saw two versions",
+    "upgrade_vs_jurigged": "Swap of a module with 200 functions, against jurigged",
+    "upgrade_vs_reload": "… against `importlib.reload`, which checks and keeps nothing",
+    "first_answer_vs_hup": "From the go to the first new answer, journal included, against a gunicorn HUP",
+    "whole_vs_hup": "The whole upgrade, with planning, trial and staging, against a gunicorn HUP",
+    "fields_commit": "100,000 live instances gain a field: how long calls are held back",
+    "fields_read_after": "… and what reading it costs afterwards, against an instance of the new version",
+    "rollback_vs_commit": "A warm rollback, against the commit",
+    "many_upgrades_call": "A call after 2,000 upgrades in a row, against before",
+    "many_upgrades_bytes": "… and the memory that each has kept",
+    "journal_vs_sqlite": "Upgrades a second in the journal, against raw SQLite of the same durability",
+    "plan_10k": "A plan over 10,000 components with dependencies",
+    "help_cpu": "`noodle --help`, CPU time",
+    "startup_500": "Start with 500 plugins installed and 5 enabled, against 5 installed",
+}
+_BARS = (
+    ("upgrade_vs_jurigged", "value", "Noodle Upgrade", "blue"),
+    ("upgrade_vs_reload", "reference", "importlib.reload", "grey"),
+    ("upgrade_vs_jurigged", "reference", "jurigged", "grey"),
+    ("first_answer_vs_hup", "value", "Noodle Upgrade", "blue"),
+    ("first_answer_vs_hup", "reference", "gunicorn HUP", "grey"),
+)
+
+
+def main() -> int:
+    """Write the page and the picture; says what is not there."""
+    bench = _read("bench.json")
+    if not bench:
+        sys.stderr.write("There is no build/bench.json: run nox -s bench first.\n")
+        return 1
+    about: dict[str, Any] = _read("bench-machine.json") or {}
+    fidelity, crash = _read("fidelity.json") or [], _read("crash.json")
+    PICTURE.write_text(str(picture(bench)))
+    PAGE.write_text(page(bench, about, fidelity, crash))
+    return 0
+
+
+def _read(name: str) -> Any:
+    path = BUILD / name
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def page(
+    bench: Sequence[dict[str, Any]],
+    about: dict[str, Any],
+    fidelity: Sequence[dict[str, Any]],
+    crash: dict[str, Any] | None,
+) -> str:
+    """Return the page."""
+    packages = ", ".join(f"{name} {version}" for name, version in about.get("packages", {}).items())
+    parts = [
+        "# Measured",
+        "",
+        "Written by `nox -s bench -- --page` from what was measured last; nothing here is typed by hand. Ratios are medians of"
+        " interleaved rounds in one run on one machine: read them, and not the times.",
+        "",
+        f"Measured at {about.get('at', '?')} on {about.get('processor', '?')}, {about.get('cores', '?')} cores,"
+        f" {about.get('system', '?')}; {packages}.",
+        "",
+        "![How long a change takes](../pictures/measured.svg)",
+        "",
+        "## Speed",
+        "",
+        *_speed(bench),
+        "",
+        *_fidelity(fidelity),
+        *_crash(crash),
+    ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _speed(bench: Sequence[dict[str, Any]]) -> list[str]:
+    pythons = sorted({row["python"] for row in bench}, key=lambda one: [int(p) for p in one.split(".") if p.isdigit()])
+    lines = [
+        f"| row | what | target | {' | '.join(pythons)} |",
+        f"|---|---|---|{'---|' * len(pythons)}",
+    ]
+    cells = {(row["name"], row["python"]): row for row in bench}
+    for name in dict.fromkeys(row["name"] for row in bench):
+        row = ROWS[name]
+        target = f"{'≥' if row.least else '≤'} {row.target:g}{'x' if row.of == 'ratio' else f' {row.unit}'}"
+        shown = [_cell(cells.get((name, python)), row.of) for python in pythons]
+        lines.append(f"| `{name}` | {WHAT.get(name, '')} | {target} | {' | '.join(shown)} |")
+    return lines
+
+
+def _cell(row: dict[str, Any] | None, of: str) -> str:
+    if row is None or row["ok"] is None:
+        return ""
+    text = f"{row['ratio']:.3g}x" if of == "ratio" else f"{row['value']:,.3g} {row['unit']}"
+    return text if row["ok"] else f"**{text}** (missed)"
+
+
+def _fidelity(rows: Sequence[dict[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    live = [row for row in rows if row["verdict"] == "live"]
+    refused = [row for row in rows if row["verdict"].startswith("refused")]
+    head = "| package | Python | new suite | old suite after going back | references | state | undo |"
+    lines = [
+        "## Published packages",
+        "",
+        f"`nox -s fidelity`: {len(rows)} upgrades of published packages inside a process that uses them, {len(live)} live and"
+        f" {len(refused)} refused before the commit. Each suite passes so many tests of those that pass in a fresh process.",
+        "",
+        head,
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        name = f"{row['package']} {row['from']} → {row['to']}"
+        if row["verdict"] != "live":
+            lines.append(f"| {name} | {row['python']} | {_sentence(row['verdict'])} | | | | |")
+            continue
+        lines.append(
+            f"| {name} | {row['python']} | {_of(row['live_passed'], row['fresh_passed'])}"
+            f" | {_of(row['rollback_live_passed'], row['rollback_fresh_passed'])}"
+            f" | {_right(row['held_right'], row['held_wrong'])} | {_right(row['state_kept'], row['state_lost'])}"
+            f" | {_differences(row['undo_differences'])} |"
+        )
+    return [*lines, ""]
+
+
+def _sentence(verdict: str) -> str:
+    short = verdict if len(verdict) <= 160 else f"{verdict[:160].rsplit(' ', 1)[0]} …"
+    return short.replace("|", "\\|").replace("_", "\\_")
+
+
+def _of(live: int | None, fresh: int | None) -> str:
+    return "" if live is None else f"{live:,} of {fresh:,}"
+
+
+def _right(right: int | None, wrong: int | None) -> str:
+    return "" if right is None else f"{right:,} right" + (f", **{wrong:,} wrong**" if wrong else "")
+
+
+def _differences(count: int | None) -> str:
+    return "" if count is None else "no difference" if not count else f"**{count} differences**"
+
+
+def _crash(found: dict[str, Any] | None) -> list[str]:
+    if not found:
+        return []
+    return [
+        "## Killed",
+        "",
+        f"`nox -s crash`: {found['kills']:,} processes killed with `kill -9` at every write of the journal and the store, and again"
+        f" while they recovered: {found['violations']} violations of an invariant. Of {found['planted']} bugs that were planted to"
+        f" see whether it would notice, it caught {found['caught']}.",
+        "",
+    ]
+
+
+# --- the picture -----------------------------------------------------------------------------------------------------
+
+
+def picture(bench: Sequence[dict[str, Any]]) -> Drawing:
+    """Draw how long the same change takes with others, on a logarithmic scale."""
+    first = bench[0]["python"]
+    rows = {row["name"]: row for row in bench if row["python"] == first}
+    bars = [
+        (label, fill, rows[name][part], name)
+        for name, part, label, fill in _BARS
+        if name in rows and rows[name].get(part)
+    ]
+    height = 92 + 34 * len(bars) + 28
+    made = Drawing(
+        760, height, "How long a change takes",
+        "Milliseconds on a logarithmic scale, shorter is better: "
+        + "; ".join(f"{label} {value:.3g}" for label, _, value, _ in bars),
+    )  # fmt: skip
+    made.words(24, 26, "How long a change takes, in milliseconds", size=15, strong=True, anchor="start")
+    made.words(24, 48, f"Python {first}, logarithmic scale, shorter is better", size=12, anchor="start")
+    y, before = 78.0, ""
+    low = min((value for _, _, value, _ in bars), default=1.0)
+    high = max((value for _, _, value, _ in bars), default=10.0)
+    span = max(math.log10(high / low), 0.1)
+    for label, fill, value, name in bars:
+        group = "a module with 200 functions" if name.startswith("upgrade") else "a service: the first new answer"
+        if group != before:
+            made.words(24, y, group, size=12, strong=True, anchor="start")
+            y, before = y + 22, group
+        width = 40 + 420 * math.log10(value / low) / span
+        made.words(170, y, label, size=12, anchor="end")
+        made.area(180, y - 10, width, 20, fill)
+        made.words(188 + width, y, f"{value:,.3g} ms", size=12, anchor="start", code=True)
+        y += 30
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())
