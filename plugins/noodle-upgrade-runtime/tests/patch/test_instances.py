@@ -480,3 +480,34 @@ def test_a_field_that_a_base_gives_in_both_versions_is_not_made_anew(package):
     held = module.A(3)
     package.upgrade()
     assert (held.w, module.A(3).w) == (3, 4)
+
+
+def test_what_was_an_attribute_of_the_class_and_is_one_of_each_instance_is_there_as_well(package):
+    module = package.load("class A:\n    limit = 5\n", "class A:\n    def __init__(self): self.limit = [7]\n")
+
+    class Mine(module.A):
+        limit = 9
+
+    held, mine = module.A(), Mine()
+    package.upgrade()
+    assert (held.limit, mine.limit) == ([7], 9)
+    package.rollback()
+    assert package.prepared.went_back() == ()
+    assert (held.limit, vars(held)) == (5, {})
+
+
+def test_what_was_a_property_and_is_a_field_is_there_as_well_in_both_directions(package):
+    field = "class A:\n    def __init__(self): self.size = 'field'\n"
+    prop = (
+        "class A:\n    def __init__(self): self._size = 'kept'\n"
+        "    @property\n    def size(self): return self._size\n"
+        "    @size.setter\n    def size(self, value): self._size = value\n"
+    )
+    module = package.load(field, prop)
+    held = module.A()
+    package.upgrade()
+    since = module.A()
+    assert (held.size, since.size) == ("kept", "kept")
+    package.rollback()
+    assert package.prepared.went_back() == ()
+    assert (held.size, since.size) == ("field", "field")

@@ -54,7 +54,8 @@ def added_fields(old: type, new: type, namespace: dict[str, Any]) -> tuple[Added
     """
     found = _declared(old, new)
     bound = {name for cls in new.__mro__ for name in vars(cls)}
-    known = {*always_given(old)} | {name for cls in old.__mro__ for name in vars(cls)} | {f.name for f in found}
+    # What the old class binds itself counts only while the new one does: else it goes, and instances have nothing.
+    known = {*always_given(old)} | {f.name for f in found}
     # What other methods assign an instance may have or not: whoever lacks it can be given it, where it can be derived.
     perhaps = {name for cls in _own_mro(old) for name in assigned_anywhere(cls)} - known
     there = known | perhaps | bound  # what an expression may read, with what is found as we go

@@ -154,6 +154,10 @@ class Living:
         """Whether a plan must look at every object: it is about what instances hold, or about each of them."""
         return bool(self._copied or any(self._added.values())) or any(self._problem(one) for one in self._growing())
 
+    def grows(self) -> bool:
+        """Whether instances of some class would be given more."""
+        return bool(self._growing())
+
     def present(self, heap: Sequence[Any]) -> frozenset[type]:
         """Return the growing classes that have instances, other than those that are cared for by name."""
         growing = {one.live for one in self._growing()}

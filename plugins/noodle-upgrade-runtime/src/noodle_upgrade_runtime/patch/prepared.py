@@ -72,9 +72,14 @@ class Worlds:
 class Looked:
     """What was found by a look at every object: functions that calls made, and the classes that have instances."""
 
-    since: Since
-    functions: list[Any]
-    present: frozenset[type]
+    since: Since | None = None
+    functions: Sequence[Any] = ()
+    present: frozenset[type] = frozenset()
+
+    def heap(self) -> list[Any] | None:
+        """Return the objects that matter now, None when all have to be looked at again."""
+        young = self.since.young() if self.since is not None else []
+        return None if young is None else [*self.functions, *young]
 
 
 class PatchPrepared:
@@ -184,14 +189,18 @@ class PatchPrepared:
         if not self._plan or matching.retired or matching.parted or self.living.needs_all():
             yield
             return
-        with Since.now() as since:
-            heap = tracked()
-            self._looked = Looked(since, self._planner.closures.among(heap), self.living.present(heap))
-            del heap
-            try:
+        try:
+            if not self._planner.closures.parts and not self.living.grows():
+                self._looked = Looked()  # there is nothing to look for
                 yield
-            finally:
-                self._looked = None
+                return
+            with Since.now() as since:
+                heap = tracked()
+                self._looked = Looked(since, self._planner.closures.among(heap), self.living.present(heap))
+                del heap
+                yield
+        finally:
+            self._looked = None
 
     def _operations(self, heap: Sequence[Any], present: frozenset[type] = frozenset()) -> list[Operation]:
         """Plan everything anew against the process as it is now; `heap` are its objects.
@@ -274,9 +283,9 @@ class PatchPrepared:
 
     def _seen(self) -> tuple[Sequence[Any], frozenset[type]]:
         """Return the objects that a plan must know of, and the classes that have instances for certain."""
-        young = self._looked.since.young() if self._looked is not None else None
-        if self._looked is not None and young is not None:
-            return [*self._looked.functions, *young], self._looked.present
+        heap = self._looked.heap() if self._looked is not None else None
+        if self._looked is not None and heap is not None:
+            return heap, self._looked.present
         with_tuples = self._matching.retired or self._matching.parted
         return tracked_with_tuples() if with_tuples else tracked(), frozenset()
 
