@@ -193,3 +193,32 @@ def test_a_class_that_is_replaced_is_of_the_metaclass_that_lives(package):
     assert ("new", "B") in module.MADE
     package.rollback()
     assert type(module.A) is meta
+
+
+FALLBACK = "class Group(Exception):\n    def __init__(self, text): self.text = text\n"
+
+
+def test_who_holds_a_class_that_becomes_one_of_the_language_holds_that(package):
+    module = package.load(FALLBACK, "Group = TimeoutError\ndef fail(): raise Group('x')\n")
+    taken, table = module.Group, {"a": [module.Group]}
+    holder = type("Holder", (), {"kind": taken})
+    package.upgrade()
+    assert (table["a"], holder.kind) == ([TimeoutError], TimeoutError)
+    package.rollback()
+    assert (table["a"], holder.kind) == ([taken], taken)
+
+
+def test_what_the_program_has_set_on_such_a_class_is_refused_by_name(package):
+    module = package.load(FALLBACK, "Group = TimeoutError\n")
+    module.Group.mine = 1
+    with pytest.raises(SwapRefusedError, match=r"Group\.mine"):
+        package.upgrade()
+    assert not hasattr(TimeoutError, "mine")
+
+
+def test_instances_of_such_a_class_are_told_of(package):
+    module = package.load(FALLBACK, "Group = TimeoutError\n")
+    held = module.Group("x")
+    package.upgrade()
+    assert held.text == "x"
+    assert any("Group" in one and "stay what they are" in one for one in package.prepared.warnings)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 from noodle_upgrade_runtime.heap import tracked_with_tuples
+from noodle_upgrade_runtime.patch.classes import HEAP_TYPE
 
 __all__ = ["Inventory"]
 
@@ -27,6 +28,8 @@ class Inventory:
 
     def made(self, value: Any) -> bool:
         """Return whether an object was made by a private load."""
+        if isinstance(value, type) and not value.__flags__ & HEAP_TYPE:
+            return False  # the interpreter's own, which the collector does not track either
         if self._depth:
             return id(value) not in self._before or id(value) in self._made
         return id(value) in self._made or not gc.is_tracked(value)

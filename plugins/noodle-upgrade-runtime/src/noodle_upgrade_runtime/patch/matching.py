@@ -162,7 +162,9 @@ def _part(matching: Matching, paired: set[int], problems: Mapping[int, str]) -> 
             live, new = mine[name], theirs[name]
             # The program may have bound something of its own.
             ours = gives_way(live) and id(live) in twins and base.get(name, live) is twins[id(live)]
-            if not ours or id(live) in paired or links.alike(live, new) or is_redefined(live, new):
+            if not ours or id(live) in paired or links.alike(live, new):
+                continue
+            if is_redefined(live, new) and not _is_of_another(live, new):
                 continue
             where = f"{owner.__module__}.{owner.__qualname__}" if isinstance(owner, type) else owner.__name__
             reason = problems.get(id(live), f"it becomes {type(new).__qualname__}")
@@ -173,6 +175,12 @@ def _part(matching: Matching, paired: set[int], problems: Mapping[int, str]) -> 
                     matching.split.append(f"{found[id(live)].name} and {where}.{name} are not one any more.")
                 found[id(live)] = Parted(live, new, f"{where}.{name}", reason)
     matching.parted += found.values()
+
+
+def _is_of_another(live: Any, new: Any) -> bool:
+    """Whether a class of the package gives way to one of another package, or of the language."""
+    both = isinstance(live, type) and isinstance(new, type)
+    return both and live.__module__.partition(".")[0] != new.__module__.partition(".")[0]
 
 
 def _opener(retired: frozenset[int]) -> Callable[[type], bool]:

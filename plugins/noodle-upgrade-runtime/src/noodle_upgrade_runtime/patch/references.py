@@ -82,6 +82,7 @@ class Holders:
         wanted = set(self._new)
         seen: set[int] = set()
         undo = held_for_undo(heap)
+        classes = _classes_by_namespace(heap) if wanted else {}
         while wanted:
             rebuilt: set[int] = set()
             for holder in list(holders_of(wanted, heap)):
@@ -89,6 +90,11 @@ class Holders:
                     continue
                 if id(holder) in undo or self._skip(holder):
                     continue
+                if (cls := classes.get(id(holder))) is not None:
+                    # Told as a class: the interpreter keeps in a cache what it has found in one.
+                    holder = cls  # noqa: PLW2901 - it stands for its namespace
+                    if self._skip(cls):
+                        continue
                 made = self._rebuild(holder)
                 if made is not None and id(holder) not in self._new:
                     self._causes[id(holder)] = self._cause(holder)
@@ -163,6 +169,16 @@ class Holders:
             done = True
         if must and not done and self.new(type(holder)) is type(holder):
             self.refuse(holder)
+
+
+def _classes_by_namespace(heap: Sequence[Any]) -> dict[int, type]:
+    """Return the classes by the id of the dict that they bind their names in."""
+    found = {}
+    for cls in heap:
+        if isinstance(cls, type):
+            namespace = gc.get_referents(type.__getattribute__(cls, "__dict__"))
+            found.update({id(namespace[0]): cls} if namespace else {})
+    return found
 
 
 def _where(holder: Any, name: Any) -> str:

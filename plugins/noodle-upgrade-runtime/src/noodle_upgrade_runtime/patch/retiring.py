@@ -15,7 +15,7 @@ from noodle_upgrade_runtime.heap import untracked_in
 from noodle_upgrade_runtime.operations import Operation, Script
 from noodle_upgrade_runtime.patch.census import of_instances
 from noodle_upgrade_runtime.patch.classes import HEAP_TYPE, own_slots
-from noodle_upgrade_runtime.patch.matching import Matching, Retired
+from noodle_upgrade_runtime.patch.matching import Matching, Parted, Retired
 from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.references import Holders
 from noodle_upgrade_runtime.patch.weak import caches_of_abstract_classes
@@ -49,6 +49,9 @@ def retire(matching: Matching, heap: Sequence[Any], skip: Callable[[Any], bool])
         else:
             _instances_stay(matching, entry, len(instances), problem)
     for parted in matching.parted:
+        if isinstance(parted.live, type):
+            own |= own_parts(parted.live)
+            _check_given_up(matching, parted, sum(type(value) is parted.live for value in heap))
         replacements[id(parted.live)] = (parted.live, matching.translator.image(parted.staged))
         reasons[id(parted.live)] = f"{parted.name}, which is another object in the new version ({parted.reason})"
     matching.moving = frozenset(moving)
@@ -102,6 +105,18 @@ def _carry_over(matching: Matching, entry: Retired, new: type) -> None:
             matching.blockers.append(f"The program and the new version both changed {cls}.{name}.")
             continue
         type.__setattr__(new, name, value)
+
+
+def _check_given_up(matching: Matching, parted: Parted, instances: int) -> None:
+    """Note what is lost of a class that gives way to something that is not the package's: it must not be changed."""
+    cls, twin = parted.live, matching.pristine.get(id(parted.live))
+    base = own_items(twin) if isinstance(twin, type) else {}
+    mine = {name: value for name, value in own_items(cls).items() if name not in _CLASS_OWN | own_slots(cls)}
+    for name, value in mine.items():
+        if name not in base or not matching.links.alike(value, base[name]):
+            matching.blockers.append(f"The program has set {parted.name}.{name}, and {parted.reason}.")
+    if instances:
+        matching.warnings.append(of_instances(cls, instances, f"stay what they are: {parted.reason}."))
 
 
 def moving_problem(old: type, new: type, instances: Sequence[Any]) -> str:
