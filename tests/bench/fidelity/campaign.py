@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from fidelity.cases import Case
 from fidelity.downloads import FetchError
 from fidelity.environments import Environment, prepare
 from fidelity.holds import compare_held
-from fidelity.outcomes import Parity, by_file, compared
+from fidelity.outcomes import PASSED, Parity, by_file, compared
 from fidelity.processes import Answer, Launcher
 from fidelity.rows import Row
 from fidelity.suites import SuiteError, lay_out, outside_of_package
@@ -46,7 +48,9 @@ class Wanted:
         return self.mechanism != "patch"
 
 
-_PYTESTS = ("pytest", "pytest<9", "pytest<8")
+# What a suite that does not run is tried with in turn: the latest pytest, what it says itself that it needs, and the
+# pytests of its time.
+_ATTEMPTS = (("pytest", False), ("pytest", True), ("pytest<9", True), ("pytest<8", True))
 
 
 class CaseError(RuntimeError):
@@ -74,6 +78,7 @@ class Campaign:
     version: str
     wanted: Wanted
     details: dict[str, Any] = field(factory=dict)
+    made: list[Path] = field(factory=list)
 
     def run(self) -> Row:
         """Do all of it, and return the row; the details go to a file beside the table."""
@@ -94,33 +99,47 @@ class Campaign:
                 self._canary(row, launcher)
         except (FetchError, SuiteError, CaseError) as error:
             row.verdict = f"error: {error}"
+        finally:
+            self._clear()
         self.details["missed"] = row.missed()
         name = f"{self.case.name}-{self.version}.json"
         text = json.dumps({"row": row.to_json(), **self.details}, indent=1)
         (self.wanted.root / name).write_text(text + "\n")
         return row
 
+    def _clear(self) -> None:
+        """Remove what this run made, and nothing else: another one may be at work in the same environment."""
+        for folder in self.made:
+            if self.wanted.keep:
+                self._say(f"kept {folder}")
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+
     def _say(self, word: str) -> None:
         self.wanted.say(f"{self.case.name} on {self.version}: {word}")
 
     def _begun(self) -> tuple[Launcher, Controls]:
-        """Install the case and run its controls, with an earlier pytest where a suite was not written for the latest."""
+        """Install the case and run its controls, in the first environment in which its suites run."""
         first: SuiteNotRunError | None = None
-        for pytest in _PYTESTS:
-            self._say(f"installing with {pytest}")
+        for pytest, tools in _ATTEMPTS:
+            self._say(f"installing with {pytest}{' and its own requirements' if tools else ''}")
             try:
-                launcher = self._launcher(prepare(self.case, self.python, self.wanted.root, pytest=pytest))
+                environment = prepare(self.case, self.python, self.wanted.root, pytest=pytest, with_its_tools=tools)
+                launcher = self._launcher(environment)
                 return launcher, self._controls(launcher)
             except SuiteNotRunError as error:
                 first = first or error
             except FetchError as error:
-                raise first or error from error
+                if first is None:
+                    raise
+                self._say(str(error))
         raise first or CaseError("there is no pytest")
 
     # --- getting ready -------------------------------------------------------------------------------------------
 
     def _launcher(self, environment: Environment) -> Launcher:
-        work = environment.folder / "work"
+        work = environment.folder / f"work-{os.getpid()}"
+        self.made.append(work)
         facts = Launcher(environment=environment, ours=self.wanted.ours, work=work, limit=120.0).run(
             "facts", mode="facts", package=self.case.package, import_name=self.case.import_name,
             tree=str(environment.tree), site=str(environment.site), tops=[], versions=[self.case.old, self.case.new],
@@ -134,7 +153,7 @@ class Campaign:
             ("new", environment.sdists[1], environment.tree),
         ):
             suite = lay_out(
-                sdist, environment.folder / f"suite-{name}",
+                sdist, work / f"suite-{name}",
                 import_name=self.case.import_name, tree=tree, tops=[top.partition(".")[0] for top in tops],
             )  # fmt: skip
             suites[name] = {
@@ -150,6 +169,7 @@ class Campaign:
                 "package": self.case.package, "versions": [self.case.old, self.case.new], "version": "old",
                 "tree": str(environment.tree), "site": str(environment.site), "tops": tops,
                 "imports": list(dict.fromkeys([self.case.import_name, *tops])), "suites": suites,
+                "without_instances": list(self.case.without_instances),
             },
         )  # fmt: skip
 
@@ -165,9 +185,11 @@ class Campaign:
                 answers.append(answer)
             found[version] = tuple(answers)
             if not any(outcome == "passed" for outcome in answers[0].outcomes.get(version, {}).values()):
-                raise SuiteNotRunError(
-                    f"no test of the {version} suite passes in a fresh process {answers[0].trouble}".strip()
-                )
+                why = answers[0].trouble or answers[0].error or "it has none"
+                raise SuiteNotRunError(f"no test of the {version} suite passes in a fresh process: {why}")
+        unknown = set.intersection(*(set(side[0].report["unknown"]) for side in found.values()))
+        if unknown:
+            raise CaseError(f"without_instances: neither version has {', '.join(sorted(unknown))}")
         self.details["not_imported"] = found["old"][0].report.get("not_imported", {})
         return Controls(old=found["old"], new=found["new"])
 
@@ -189,7 +211,7 @@ class Campaign:
         row.rollback_fresh_passed, row.rollback_live_passed = back.fresh, back.live
         self.details.update(new_suite=_told(forth), old_suite=_told(back))
         if back.lost:
-            self._explain(launcher, controls, without)
+            self._explain(row, launcher, controls, without)
         self._probe(row, launcher, controls, without)
         self._state(row, launcher, controls)
         self._conflict(row, launcher, controls)
@@ -199,15 +221,16 @@ class Campaign:
 
         Returns the answer, and the classes of which no instances were held.
         """
-        without: list[str] = []
+        without = list(self.case.without_instances)
         symbols = {key.partition("|")[0].replace(":", ".") for key in controls.old[0].report["held"]}
         while True:
-            self._say("live: upgrade, new suite, rollback, old suite" + (" (fewer instances)" if without else ""))
+            fewer = " (fewer instances)" if row.verdict != "live" else ""
+            self._say(f"live: upgrade, new suite, rollback, old suite{fewer}")
             live = launcher.run("live", mode="live", run=["new", "old"], without_instances=without)
             refused = live.report.get("refused")
             if not refused or refused["stage"] == "revert":
                 return live, without
-            if not without:
+            if row.verdict == "live":
                 row.verdict = f"refused: {refused['reason']}"
                 self.details["refused"] = refused
             words = set(re.findall(r"[\w.]+", " ".join(refused["blockers"])))
@@ -216,22 +239,35 @@ class Campaign:
                 return live, without
             without += named
 
-    def _explain(self, launcher: Launcher, controls: Controls, without: Sequence[str]) -> None:
-        """Tell what the new suite has left behind from what the rollback did: once more, without the new suite."""
+    def _explain(self, row: Row, launcher: Launcher, controls: Controls, without: Sequence[str]) -> None:
+        """Tell what the new suite has left behind from what the rollback did.
+
+        What passes after a rollback without the new suite before, and fails after the new suite in a process that was
+        never upgraded, is not the rollback's: it counts for nobody.
+        """
         self._say("live once more: upgrade, rollback, old suite")
         alone = launcher.run("live-old-suite-only", mode="live", run=["old"], without_instances=without)
         again = compared([a.outcomes["old"] for a in controls.old], alone.outcomes.get("old", {}))
-        self.details["old_suite"]["lost_without_the_new_suite_before"] = dict(again.lost)
+        told = self.details["old_suite"]
+        told["lost_without_the_new_suite_before"] = dict(again.lost)
+        fine = set(told["lost"]) - set(again.lost)
+        if not fine:
+            return
+        self._say("the old suite after the new one, without an upgrade")
+        never = launcher.run("fresh-old-after-new", mode="fresh", version="old", run=["new", "old"])
+        outcomes = never.outcomes.get("old", {})
+        told["lost_without_an_upgrade_too"] = [name for name in sorted(fine) if outcomes.get(name, PASSED) != PASSED]
+        row.rollback_fresh_passed = told["fresh"] - len(told["lost_without_an_upgrade_too"])
 
     def _probe(self, row: Row, launcher: Launcher, controls: Controls, bare: Sequence[str]) -> None:
         """Measure what every reference leads to, in a process that has changed nothing, and what an undo leaves."""
         self._say("references and undo")
         answer = launcher.run("held", mode="held", without_instances=bare)
-        if self._said_no("held", answer):
-            return
-        self._held(row, answer.report, controls)
-        row.undo_differences = len(answer.report["differences"])
-        self.details["differences"] = answer.report["differences"][:500]
+        told = answer.report.get("differences")
+        row.undo_differences = None if told is None else len(told)
+        self.details.update(differences=(told or [])[:500], restless=answer.report.get("restless", []))
+        if not self._said_no("held", answer):
+            self._held(row, answer.report, controls)
 
     def _said_no(self, name: str, answer: Answer) -> bool:
         """Note why there is nothing to measure, if so."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,16 @@ from fidelity.outcomes import read_outcomes
 
 __all__ = ["Answer", "Launcher"]
 
+# As pytest shows them: in a test or module, of its command line, or of its own making.
+_ERROR = re.compile(r"^(?:E  |.*: error: |INTERNALERROR> |ERROR: |(?=\S*Error: ))(.*\w.*)$", re.MULTILINE)
 BENCH = Path(__file__).resolve().parents[1]
-# The folder is on the path only while our own modules are imported: a suite may have modules of the same names. The
-# version of the process comes before them, because they import packages themselves (packaging, attrs) that may be it.
+# A process of the new version has it before anything is imported: the engine itself uses some packages (attrs,
+# packaging), and would bring the old version in. The folder of the harness is on the path only while its own modules
+# are imported: a suite may have modules of the same names.
 _START = """
 import sys
-sys.path[:0] = [{bench!r}, *{first!r}]
+sys.path[:0] = {first!r}
+sys.path[:0] = [{bench!r}]
 sys.path.append({ours!r})
 from fidelity.inside import driver
 sys.path.remove({bench!r})
@@ -33,11 +38,15 @@ driver.main({job!r})
 
 @frozen(kw_only=True)
 class Answer:
-    """What a process has left: its report, and the outcomes of the suites that it ran, as far as it came."""
+    """What a process has left: its report, and the outcomes of the suites that it ran, as far as it came.
+
+    `error` is the last error that its output shows, for whoever wonders why nothing came out.
+    """
 
     report: Mapping[str, Any]
     outcomes: Mapping[str, Mapping[str, str]]
     trouble: str = ""
+    error: str = ""
 
 
 @frozen(kw_only=True)
@@ -57,16 +66,22 @@ class Launcher:
         for old in folder.iterdir():
             if old.is_file():
                 old.unlink()
-        path = folder / "job.json"
-        job = {**self.base, **job, "answers": str(folder)}
-        path.write_text(json.dumps(job))
-        trouble = self._wait(path, folder, [job["tree"]] if job.get("version") == "new" else [])
+        path, told = folder / "job.json", {**self.base, **job, "answers": str(folder)}
+        path.write_text(json.dumps(told))
+        first = [str(self.environment.tree)] if told.get("version") == "new" else []
+        trouble = self._wait(path, folder, first)
         report = json.loads((folder / "report.json").read_text()) if (folder / "report.json").is_file() else {}
         outcomes = {one.stem: read_outcomes(one) for one in folder.glob("*.jsonl")}
-        return Answer(report=report, outcomes=outcomes, trouble=report.get("trouble", "") or trouble)
+        shown = _ERROR.findall((folder / "output.txt").read_text(errors="replace"))
+        return Answer(
+            report=report,
+            outcomes=outcomes,
+            trouble=report.get("trouble", "") or trouble,
+            error=shown[-1].strip()[:300] if shown else "",
+        )
 
-    def _wait(self, job: Path, folder: Path, first: Sequence[str]) -> str:
-        script = _START.format(bench=str(BENCH), ours=str(self.ours), job=str(job), first=list(first))
+    def _wait(self, job: Path, folder: Path, first: list[str]) -> str:
+        script = _START.format(first=first, bench=str(BENCH), ours=str(self.ours), job=str(job))
         (folder / "home").mkdir(exist_ok=True)
         with (folder / "output.txt").open("wb") as output:
             process = subprocess.Popen(

@@ -7,6 +7,7 @@ import collections
 import contextvars
 import enum
 import functools
+import itertools
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 
 from fidelity.inside.modules import home_of, imported, is_ours
 
-__all__ = ["Place", "Registration", "UsersChanges", "places", "registrations", "survey"]
+__all__ = ["Place", "Registration", "UsersChanges", "contexts", "places", "registrations", "survey"]
 
 SIMPLE = (bool, int, float, str)
 TABLES = (dict, collections.OrderedDict, collections.defaultdict)
@@ -46,6 +47,15 @@ class Registration:
 
 class UsersMark:
     """Something of the user's that was put somewhere."""
+
+
+class UsersContext(UsersMark):
+    """Something of the user's in a context variable, where proxies of the package ask it for what they stand for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
 
 
 def users_function(*args: Any, **kwargs: Any) -> Any:
@@ -83,13 +93,18 @@ def places(tops: Sequence[str]) -> Iterator[Place]:
                 is_ours(getattr(type(value), "__module__", None), tops)
                 and isinstance(getattr(value, "__dict__", None), dict)
             ):
-                yield from _inside(f"{module_name}:{name}", value)
+                yield from _inside(f"{module_name}:{name}", value, seen)
 
 
-def _inside(path: str, owner: Any) -> Iterator[Place]:
-    for name in list(vars(owner)):
-        if isinstance(name, str) and not _is_of_the_language(name):
-            yield Place(f"{path}.{name}", owner, name)
+def _inside(path: str, owner: Any, seen: set[int]) -> Iterator[Place]:
+    for name, value in list(vars(owner).items()):
+        if not isinstance(name, str) or _is_of_the_language(name):
+            continue
+        if type(value) in (*TABLES, *ROWS, set):
+            if id(value) in seen:
+                continue  # a module has a name for it too: one change of it is enough
+            seen.add(id(value))
+        yield Place(f"{path}.{name}", owner, name)
 
 
 def _is_of_the_language(name: str) -> bool:
@@ -123,10 +138,12 @@ class UsersChanges:
         for place in self._places:
             if place.path in new and place.path not in left_out:
                 self._change(place)
-        for registration in registrations(tops):
+        for registration in itertools.chain(registrations(tops), contexts(tops)):
             # What the new version does not have any more cannot keep anything.
             if registration.path not in left_out and registration.path.partition(" ")[0] in new:
                 self.made.append(registration)
+        # What a later change has undone is gone before anything happens.
+        self.made = [one for one in self.made if _holds(one)]
 
     def lost(self) -> list[str]:
         """Return the changes that are not in effect any more."""
@@ -239,10 +256,16 @@ def registrations(tops: Sequence[str]) -> Iterator[Registration]:
                 yield from _with_class(path, value)
             elif isinstance(value, types.FunctionType) and home_of(value) == module_name:
                 yield from _with_dispatcher(path, value)
-            elif isinstance(value, contextvars.ContextVar) and value.get(None) is None:
-                yield from _with_variable(path, value)
         vars(module)["noodle_users_name"] = mark = UsersMark()
         yield Registration(f"{module_name}: + a name of the user's", _is_named(module_name, mark))
+
+
+def contexts(tops: Sequence[str]) -> Iterator[Registration]:
+    """Set every context variable that nobody has set: not where a suite runs, which would find a stranger in it."""
+    found = {id(v): (f"{m}:{n}", v) for m, module in imported(tops).items() for n, v in list(vars(module).items())}
+    for path, value in found.values():
+        if isinstance(value, contextvars.ContextVar) and value.get(None) is None:
+            yield from _with_variable(path, value)
 
 
 def _is_named(module_name: str, mark: Any) -> Callable[[], bool]:
@@ -286,7 +309,7 @@ def _with_dispatcher(path: str, function: Any) -> Iterator[Registration]:
 
 
 def _with_variable(path: str, variable: contextvars.ContextVar[Any]) -> Iterator[Registration]:
-    mark = UsersMark()
+    mark = UsersContext()
     variable.set(mark)
     yield Registration(f"{path} + a context", functools.partial(_has_context, path, mark))
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import importlib.metadata
+import importlib.util
 import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +54,83 @@ def run_suite(folder: Path, arguments: Sequence[str], notes: Path, tree: Path) -
     import pytest
 
     _forget_modules_of_suites()
-    before, path = Path.cwd(), list(sys.path)
-    os.chdir(folder)
-    os.environ["PYTHONPATH"] = str(tree)
-    sys.argv = ["pytest"]
-    words = ["-q", "--tb=short", *(word for name in OFF for word in ("-p", f"no:{name}")), *arguments]
+    words = ["-q", "--tb=short", *(word for name in OFF for word in ("-p", f"no:{name}")), *_that_fit(arguments)]
     noted = Notes(notes)
     try:
-        return int(pytest.main(words, plugins=[noted]))
+        with _put_back():
+            os.chdir(folder)
+            os.environ["PYTHONPATH"] = str(tree)
+            sys.argv = ["pytest"]
+            return int(pytest.main(words, plugins=[noted]))
     finally:
         noted.close()
-        os.chdir(before)
+        # As the modules have it in the end: pytest follows links. Tests may lie in the package, and be told by a path.
+        _suites.extend(str(place.resolve()) for place in (folder, *map(Path, arguments)) if place.is_absolute())
+
+
+@contextlib.contextmanager
+def _put_back() -> Iterator[None]:
+    """Put back what a suite leaves of itself in the process: a second one was not written to come after it."""
+    folder, path, environ = Path.cwd(), list(sys.path), dict(os.environ)
+    policy = _event_loops().get("_event_loop_policy")
+    try:
+        yield
+    finally:
+        os.chdir(folder)
         sys.path[:] = [entry for entry in sys.path if entry in path]
-        # As the modules have it in the end: pytest follows links.
-        _suites.append(str(folder.resolve()))
+        os.environ.clear()
+        os.environ.update(environ)
+        # asyncio.run leaves its own policy so that it makes no loop any more for those who only ask for one.
+        is_usual = type(policy).__module__.partition(".")[0] == "asyncio"
+        _event_loops()["_event_loop_policy"] = None if is_usual else policy
+
+
+def _event_loops() -> dict[str, Any]:
+    return vars(sys.modules["asyncio.events"]) if "asyncio.events" in sys.modules else {}
+
+
+def _that_fit(words: Sequence[str]) -> Iterator[str]:
+    """Yield the words, without what a suite asks for and is off, or not here: pytest would give up."""
+    waiting = iter(words)
+    for word in waiting:
+        if word.startswith(_FILTERS):
+            lines = word.removeprefix(_FILTERS).splitlines()
+            yield _FILTERS + "\n".join(line for line in lines if _has_category(line))
+            continue
+        if not word.startswith("-p"):
+            yield word
+            continue
+        name = word.removeprefix("-p").strip() or next(waiting, "")
+        if name.startswith("no:") or _is_here(name):
+            yield from ("-p", name)
+
+
+_FILTERS = "filterwarnings="
+
+
+def _has_category(line: str) -> bool:
+    """Return whether the class that a filter of warnings names can be imported."""
+    home, _, name = line.split(":")[2].strip().rpartition(".") if line.count(":") > 1 else ("", "", "")
+    if not home:
+        return True
+    try:
+        return hasattr(importlib.import_module(home), name)
+    except Exception:
+        return False
+
+
+def _is_here(name: str) -> bool:
+    if name in OFF:
+        return False
+    if any(one.name == name for one in importlib.metadata.entry_points(group="pytest11")):
+        return True
+    for place in (f"_pytest.{name}", name):
+        try:
+            if importlib.util.find_spec(place) is not None:
+                return True
+        except (ImportError, ValueError):
+            continue
+    return False
 
 
 _suites: list[str] = []
@@ -73,7 +140,6 @@ def _forget_modules_of_suites() -> None:
     """Drop the modules of a suite that ran before: both have a `conftest`, and mostly the same names of files."""
     for name, module in list(sys.modules.items()):
         origin = str(getattr(module, "__file__", "") or "")
-        # Tests that lie inside the package are imported from there, under names of their own.
         is_test = bool(_suites) and "." not in name and re.fullmatch(r"conftest|test_.*|.*_test", Path(origin).stem)
-        if is_test or any(origin.startswith(folder + os.sep) for folder in _suites):
+        if is_test or any(origin == place or origin.startswith(place + os.sep) for place in _suites):
             del sys.modules[name]
