@@ -13,10 +13,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from pythons import at_hand
+
 from fidelity.campaign import Campaign, Wanted
 from fidelity.cases import Case, CaseError, canonical, read_cases
 from fidelity.downloads import FetchError
-from fidelity.environments import default_pythons, put_ours, version_of
+from fidelity.environments import put_ours, version_of
 from fidelity.rows import MOST_REFUSED, Row, as_table
 
 BENCH = Path(__file__).resolve().parents[1]
@@ -49,7 +51,7 @@ def main() -> int:
     arguments = parsed()
     try:
         cases = chosen(arguments)
-        pythons = {python: version_of(python) for python in arguments.python or default_pythons()}
+        pythons = {python: version_of(python) for python in arguments.python or at_hand()}
     except (CaseError, FetchError) as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from attrs import frozen
 from fidelity.cases import Case
 from fidelity.downloads import FetchError, pip, requirements_of, sdist_of, tools_of, wheel_of
 
-__all__ = ["Environment", "default_pythons", "prepare", "put_ours", "version_of"]
+__all__ = ["Environment", "prepare", "put_ours", "version_of"]
 
 # What our packages need; they themselves lie in a folder of their own, so that a change of them rebuilds nothing.
 NEEDED = ("pluggy>=1.5,<2", "stevedore>=5.2", "packaging>=23.2", "attrs>=23.2", "cattrs>=23.2")
@@ -131,17 +130,3 @@ def _install(python: str, venv: Path, tree: Path, wheels: Sequence[Path], wanted
     old, new = (str(wheel) for wheel in wheels)
     pip("install", "--prefer-binary", old, *wanted, python=inner)
     pip("install", "--no-deps", "--target", str(tree), new, python=inner)
-
-
-def default_pythons() -> list[str]:
-    """Return the interpreters at hand that the engine supports: the one that runs, and what the path leads to."""
-    found = {".".join(map(str, sys.version_info[:2])): sys.executable}
-    for short in ("3.11", "3.12", "3.13"):
-        path = shutil.which(f"python{short}")
-        if path is not None and short not in found:
-            try:
-                version_of(path)
-            except FetchError:
-                continue
-            found[short] = path
-    return [found[short] for short in sorted(found)]
