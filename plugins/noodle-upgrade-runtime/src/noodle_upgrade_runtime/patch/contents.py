@@ -55,6 +55,8 @@ def _cell(planner: Planner, live: types.CellType, staged: types.CellType) -> Non
 
 def _dict(planner: Planner, live: dict[Any, Any], staged: dict[Any, Any]) -> None:
     links = planner.links
+    if isinstance(live, collections.defaultdict) and isinstance(staged, collections.defaultdict):
+        _factory(planner, live, staged)
     base, now, new = ({key_of(links, k): v for k, v in dict.items(d)} for d in (planner.twin(live), live, staged))
     takes = planner.merge(live, now, new, base, "a mapping").takes
     if not takes:
@@ -77,6 +79,17 @@ def _dict(planner: Planner, live: dict[Any, Any], staged: dict[Any, Any]) -> Non
     kind = collections.OrderedDict if isinstance(live, collections.OrderedDict) else dict
     do: list[Call] = [(kind.clear, live), (kind.update, live, made)]
     planner.operations += paired_calls(do, _dict_undo(live, made, kind), "a mapping")
+
+
+def _factory(planner: Planner, live: Any, staged: Any) -> None:
+    now, base = live.default_factory, planner.twin(live)
+    name = "a mapping's default_factory"
+    had = {"default_factory": base.default_factory} if isinstance(base, collections.defaultdict) else {}
+    for take in planner.merge(
+        live, {"default_factory": now}, {"default_factory": staged.default_factory}, had, name
+    ).takes:
+        setter = vars(collections.defaultdict)["default_factory"].__set__
+        planner.add((setter, live, planner.image(take.value)), (setter, live, now), name)
 
 
 def _dict_undo(live: dict[Any, Any], new: dict[Any, Any], kind: Any) -> list[Call]:

@@ -215,6 +215,8 @@ def _named(live: dict[Any, Any], private: dict[Any, Any]) -> Iterator[Pair]:
 
 def _mapping(live: Any, private: Any) -> Iterator[Pair]:
     yield from _named(live, private)
+    if isinstance(live, collections.defaultdict) and isinstance(private, collections.defaultdict):
+        yield live.default_factory, private.default_factory
     # By classes of others, as what dispatches on types does.
     for key, value in dict.items(private):
         if isinstance(key, type) and key in live:
