@@ -127,7 +127,7 @@ class Pairing:
         fit = isinstance(private, type) or self._same_kind(live, private)
         if not fit and named and self._becomes is not None:
             fit = self._becomes(live, private)
-        return fit and self._accepts(live, private)
+        return fit and not _is_another_value(live, private) and self._accepts(live, private)
 
     def _views_one(self, live: Any, private: Any) -> bool:
         # The mapping of a class pairs with it, never by itself: to write to it would go past the interpreter's caches.
@@ -182,6 +182,25 @@ def _can_pair(value: Any) -> bool:
     if isinstance(value, tuple | frozenset):
         return False
     return bool(slot_values(value)) or getattr(type(value), "__eq__", None) is getattr(object, "__eq__", None)
+
+
+_FIXED = (str, bytes, int, float, complex, tuple, frozenset)
+
+
+def _is_another_value(live: Any, private: Any) -> bool:
+    """Return whether two objects, whatever else they have, are values of which neither can become the other."""
+    kind = next((kind for kind in _FIXED if isinstance(private, kind)), None)
+    if kind is None:
+        return False
+    if kind in {tuple, frozenset}:
+        mine, theirs = list(kind.__iter__(live)), list(kind.__iter__(private))
+        same = len(mine) == len(theirs) and all(a is b or _same_atom(a, b) for a, b in zip(mine, theirs, strict=True))
+        return not same
+    return bool(kind.__repr__(live) != kind.__repr__(private))
+
+
+def _same_atom(left: Any, right: Any) -> bool:
+    return type(left) is type(right) and type(left) in ATOMS and bool(left == right)
 
 
 def own_items(value: Any) -> dict[str, Any]:
