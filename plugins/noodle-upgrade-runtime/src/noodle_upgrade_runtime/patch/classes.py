@@ -108,7 +108,7 @@ def _calls(cls: type, name: str, value: Any, missing: Any) -> list[Call]:
     if name == "__new__" and value is missing and effective_new(cls.__mro__[1:]) is object.__new__:
         value = plain_new(cls)
     if value is not missing:
-        return [(type.__setattr__, cls, name, value)]
+        return [(type.__setattr__, cls, name, value), *(_line_calls(cls) if name == "__module__" else [])]
     # Bound first, so that taking it away cannot fail when the program has done so already.
     bound: Any = frozenset() if name == "__abstractmethods__" else None
     return [(type.__setattr__, cls, name, bound), (type.__delattr__, cls, name)]
@@ -152,7 +152,13 @@ def _dict_calls(cls: type, name: str, value: Any, missing: Any) -> list[Call]:
     store: Call = (dict.pop, namespace, name, None) if value is missing else (dict.__setitem__, namespace, name, value)
     # Storing an attribute that is there already tells the interpreter that the class has changed.
     touch: Call = (type.__setattr__, cls, "__module__", cls.__module__)
-    return [store, touch]
+    return [store, touch, *_line_calls(cls)]
+
+
+def _line_calls(cls: type) -> list[Call]:
+    """Return what brings back the line of a class: from 3.13 on it is lost when its module is stored."""
+    line = type.__getattribute__(cls, "__dict__").get("__firstlineno__")
+    return [] if line is None else [(type.__setattr__, cls, "__firstlineno__", line)]
 
 
 def own_slots(cls: type) -> set[str]:
