@@ -278,7 +278,9 @@ _CONTAINERS: dict[type, _Compare] = {
     frozenset: _sets,
 }
 
+_GETTER: type = type(collections.namedtuple("_GETTER", "field").field)  # type: ignore[attr-defined]  # noqa: PYI024 - for the type of what reads a field
 _COMPARE: dict[type, _Compare] = {
+    _GETTER: lambda links, a, b, seen: _alike(links, a.__reduce__()[1], b.__reduce__()[1], seen),
     tuple: _sequences,
     list: _sequences,
     dict: _mappings,

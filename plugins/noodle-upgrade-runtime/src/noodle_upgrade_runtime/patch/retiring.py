@@ -14,7 +14,7 @@ from typing import Any
 from noodle_upgrade_runtime.heap import untracked_in
 from noodle_upgrade_runtime.operations import Operation, Script
 from noodle_upgrade_runtime.patch.census import of_instances
-from noodle_upgrade_runtime.patch.classes import HEAP_TYPE, own_slots
+from noodle_upgrade_runtime.patch.classes import HEAP_TYPE, fields_problem, own_slots
 from noodle_upgrade_runtime.patch.matching import Matching, Retired
 from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.references import Holders
@@ -106,6 +106,8 @@ def _carry_over(matching: Matching, entry: Retired, new: type) -> None:
 def _moving_problem(old: type, new: type, instances: Sequence[Any]) -> str:
     if not instances:
         return "there are none"
+    if problem := fields_problem(old, new):
+        return problem
     first = instances[0]
     move = Operation((object.__setattr__, first, "__class__", new), (object.__setattr__, first, "__class__", old))
     try:
