@@ -60,7 +60,8 @@ class Returning:
 class Bindings:
     """What the names of modules were bound to before the change: functions and classes.
 
-    A program may have reloaded a module since, which binds them to new ones, and no inverse knows of those.
+    A program may have reloaded a module since, which binds them to new ones, and no inverse knows of those; nor of a
+    module that it has imported for the first time from the version that was left.
     """
 
     def __init__(self, modules: Iterable[types.ModuleType], trees: Sequence[str]) -> None:
@@ -75,10 +76,20 @@ class Bindings:
 
     def bring_back(self) -> None:
         """Bind again what the version that was left has bound; what the program has put there itself stays."""
+        for name in [name for name, module in list(sys.modules.items()) if self._came_from_new(module)]:
+            module = sys.modules.pop(name)
+            parent, _, child = name.rpartition(".")
+            namespace = vars(sys.modules[parent]) if parent in sys.modules else {}
+            if namespace.get(child) is module:
+                del namespace[child]
         for namespace, name, value in self._bound:
             found = namespace.get(name)
             if found is not value and found is not None and self._is_of_new(found):
                 namespace[name] = value
+
+    def _came_from_new(self, module: Any) -> bool:
+        path = vars(module).get("__file__") if isinstance(module, types.ModuleType) else None
+        return isinstance(path, str) and path.startswith(self._trees)
 
     def _is_of_new(self, value: Any) -> bool:
         if isinstance(value, types.FunctionType):
