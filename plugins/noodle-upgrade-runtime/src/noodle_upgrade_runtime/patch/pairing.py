@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from noodle_upgrade_runtime.patch.becoming import is_plain
-from noodle_upgrade_runtime.patch.correspondence import ATOMS, Correspondence, instance_dict, slot_values
+from noodle_upgrade_runtime.patch.correspondence import ATOMS, FIELD_GETTER, Correspondence, instance_dict, slot_values
 from noodle_upgrade_runtime.patch.keys import is_plain_key
 from noodle_upgrade_runtime.patch.weak import WEAK
 
@@ -26,7 +26,7 @@ MODULE_PLUMBING = frozenset({"__builtins__", "__spec__", "__loader__", "__cached
 """Names that the import system puts into a module; they never pair."""
 
 _CLASS_PLUMBING = frozenset({"__dict__", "__weakref__", "_abc_impl"})
-_VALUES = (tuple, frozenset, types.GenericAlias, types.UnionType, re.Match)
+_VALUES = (tuple, frozenset, types.GenericAlias, types.UnionType, re.Match, FIELD_GETTER)
 
 Pair = tuple[Any, Any]
 
