@@ -139,7 +139,7 @@ def _(m):
     "a class attribute that the user and the new version have both set",
     old="class A:\n    limit = 1\n",
     new="class A:\n    limit = 2\n",
-    refused="PKG.A.limit",
+    refused="The program and the new version both changed PKG.A.limit",
     let_go=False,
 )
 def _(m):
@@ -150,7 +150,7 @@ def _(m):
 @GROUP.probe(
     "a method that a user has put in the place of one that changes",
     **A,
-    refused="PKG.A.m",
+    refused="The program and the new version both changed PKG.A.m",
     let_go=False,
 )
 def _(m):
@@ -208,3 +208,27 @@ def _(m):
 def _(m):
     held = m.A
     return lambda: (getattr(sys.modules[held.__module__], held.__qualname__) is held, held.kind)
+
+
+@GROUP.probe(
+    "a function of the module that a class has as a method",
+    **both("def g(self): return ('@@', self.n)\nclass A:\n    n = 1\n    h = g\n"),
+    before=("old", 1),
+    after=("new", 1),
+    sees="runs the new code",
+)
+def _(m):
+    return m.A().h
+
+
+@GROUP.probe(
+    "a method that a base class gets",
+    old="class B: pass\nclass A(B): pass\n",
+    new="class B:\n    def hi(self): return 'new'\nclass A(B): pass\n",
+    before=None,
+    after="new",
+    sees="is inherited",
+)
+def _(m):
+    one = m.A()
+    return lambda: one.hi() if hasattr(one, "hi") else None

@@ -41,7 +41,7 @@ def _(m):
     "a dataclass that gets a field without a default",
     old="from dataclasses import dataclass\n@dataclass\nclass D:\n    a: int\n",
     new="from dataclasses import dataclass\n@dataclass\nclass D:\n    a: int\n    b: int\n",
-    refused="of PKG.D would lack b",
+    refused="1 live instance(s) of PKG.D would lack b (it has no default)",
 )
 def _(m):
     one = m.D(2)
@@ -107,7 +107,7 @@ def _(m):
     "a dataclass with slots that gets a field, with instances that live",
     old="from dataclasses import dataclass\n@dataclass(slots=True)\nclass D:\n    a: int\n",
     new="from dataclasses import dataclass\n@dataclass(slots=True)\nclass D:\n    a: int\n    b: int = 5\n",
-    refused="PKG.D",
+    refused="1 live instance(s) of PKG.D cannot become instances of the new class (it gains the slots b and its layout is fixed",
 )
 def _(m):
     one = m.D(2)
@@ -237,7 +237,7 @@ def _(m):
     "an attrs class with slots that gets a field, with instances that live",
     old="import attrs\n@attrs.define\nclass D:\n    a = attrs.field(default=1)\n",
     new="import attrs\n@attrs.define\nclass D:\n    a = attrs.field(default=1)\n    b = attrs.field(default=2)\n",
-    refused="PKG.D",
+    refused="1 live instance(s) of PKG.D cannot become instances of the new class (it gains the slots b and its layout is fixed",
 )
 def _(m):
     one = m.D(2)
@@ -276,7 +276,7 @@ def _(m):
     "a `NamedTuple` that gets a field, with instances that live",
     old="from typing import NamedTuple\nclass N(NamedTuple):\n    a: int = 1\n",
     new="from typing import NamedTuple\nclass N(NamedTuple):\n    a: int = 1\n    b: int = 2\n",
-    refused="PKG.N",
+    refused="1 live instance(s) of PKG.N cannot become instances of the new class (its instances are tuples, whose fields go by their places",
 )
 def _(m):
     one = m.N()

@@ -167,7 +167,7 @@ def _(m):
     "a field that only a new argument of the constructor gives",
     old="class A:\n    def __init__(self, name): self.name = name\n    def m(self): return self.name\n",
     new="class A:\n    def __init__(self, name, unit):\n        self.name = name\n        self.unit = unit\n    def m(self): return self.unit\n",
-    refused="of PKG.A would lack unit",
+    refused="1 live instance(s) of PKG.A would lack unit (it needs the argument unit)",
 )
 def _(m):
     return m.A("ann").m

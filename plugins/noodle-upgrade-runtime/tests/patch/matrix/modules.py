@@ -67,9 +67,8 @@ def _(m):
     "an entry of a dict that the user and the new version have both changed",
     old="D = {'a': 1}\n",
     new="D = {'a': 2}\n",
-    refused="PKG.D",
+    refused="The program and the new version both changed PKG.D.a",
     let_go=False,
-    wrong="it is refused as `a mapping.a`, not by its name",
 )
 def _(m):
     m.D["a"] = 9
@@ -378,7 +377,7 @@ def _(m):
     "a container that becomes another kind, and that the user has put something into",
     old="R = {}\n",
     new="class Registry: pass\nR = Registry()\n",
-    refused="PKG.R",
+    refused="The program and the new version both changed PKG.R",
     let_go=False,
 )
 def _(m):

@@ -30,7 +30,7 @@ def _(m):
     "a slot that comes, with instances that live",
     old="class S:\n    __slots__ = ('a',)\n    def __init__(self): self.a = 1\n",
     new="class S:\n    __slots__ = ('a', 'b')\n    def __init__(self): self.a, self.b = 1, 2\n",
-    refused="PKG.S",
+    refused="1 live instance(s) of PKG.S cannot become instances of the new class (it gains the slots b and its layout is fixed",
 )
 def _(m):
     one = m.S()
@@ -92,7 +92,7 @@ def _(m):
     "a class that loses its slots, with instances that live",
     old="class S:\n    __slots__ = ('a',)\n    def __init__(self): self.a = 1\n",
     new="class S:\n    def __init__(self): self.a = 1\n",
-    refused="gain a __dict__",
+    refused="1 live instance(s) of PKG.S cannot become instances of the new class (its instances gain a __dict__ and their layout is fixed",
 )
 def _(m):
     one = m.S()
@@ -103,7 +103,7 @@ def _(m):
     "a user's subclass of a class that gets a slot",
     old="class S:\n    __slots__ = ('a',)\n",
     new="class S:\n    __slots__ = ('a', 'b')\n",
-    refused="PKG.S",
+    refused="holds a class that cannot change in place: PKG.S (it gains the slots b and its layout is fixed)",
 )
 def _(m):
     mine = type("Mine", (m.S,), {})

@@ -149,7 +149,7 @@ def _(m):
     "a class that derives from a built-in type in the new version",
     old="class A: pass\n",
     new="class A(dict): pass\n",
-    refused="PKG.A",
+    refused="1 live instance(s) of PKG.A cannot become instances of the new class",
 )
 def _(m):
     held = m.A()
@@ -160,7 +160,7 @@ def _(m):
     "a user's subclass of a class that cannot change in place",
     old="class A: pass\n",
     new="class A(dict): pass\n",
-    refused="Mine",
+    refused="holds a class that cannot change in place: PKG.A",
     let_go=True,
 )
 def _(m):
