@@ -87,13 +87,14 @@ def _dict(planner: Planner, live: dict[Any, Any], staged: dict[Any, Any]) -> Non
 
 def _name_of(planner: Planner, value: Any) -> str:
     """Return the name that a module of the component, or a class of it, has for an object; "" when none does."""
-    ours = [module for module in list(sys.modules.values()) if planner.twin(module) is not module]
-    for module in ours:
-        for owner in (module, *(one for one in own_items(module).values() if isinstance(one, type))):
-            for name, held in own_items(owner).items():
-                if held is value:
-                    where = owner.__name__ if owner is module else f"{owner.__module__}.{owner.__qualname__}"
-                    return f"{where}.{name}"
+    for module in list(sys.modules.values()):
+        if planner.twin(module) is not module:
+            classes = [one for one in own_items(module).values() if isinstance(one, type)]
+            owners = {module.__name__: module} | {f"{one.__module__}.{one.__qualname__}": one for one in classes}
+            for where, owner in owners.items():
+                for name, held in own_items(owner).items():
+                    if held is value:
+                        return f"{where}.{name}"
     return ""
 
 
