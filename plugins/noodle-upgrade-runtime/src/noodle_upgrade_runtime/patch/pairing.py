@@ -7,6 +7,7 @@ that are only compared (numbers, tuples, patterns) are not paired.
 from __future__ import annotations
 
 import collections
+import enum
 import functools
 import gc
 import re
@@ -127,7 +128,8 @@ class Pairing:
         fit = isinstance(private, type) or self._same_kind(live, private)
         if not fit and named and self._becomes is not None:
             fit = self._becomes(live, private)
-        return fit and not _is_another_value(live, private) and self._accepts(live, private)
+        other = _is_another_value(live, private) or _is_another_member(live, private)
+        return fit and not other and self._accepts(live, private)
 
     def _views_one(self, live: Any, private: Any) -> bool:
         # The mapping of a class pairs with it, never by itself: to write to it would go past the interpreter's caches.
@@ -192,11 +194,25 @@ def _is_another_value(live: Any, private: Any) -> bool:
     kind = next((kind for kind in _FIXED if isinstance(private, kind)), None)
     if kind is None:
         return False
+    if not isinstance(live, kind):
+        return True
     if kind in {tuple, frozenset}:
         mine, theirs = list(kind.__iter__(live)), list(kind.__iter__(private))
         same = len(mine) == len(theirs) and all(a is b or _same_atom(a, b) for a, b in zip(mine, theirs, strict=True))
         return not same
     return bool(kind.__repr__(live) != kind.__repr__(private))
+
+
+def _is_another_member(live: Any, private: Any) -> bool:
+    """Return whether a member of an enumeration is not the one that its class has by the name of the live one.
+
+    Any name may be bound to another member in the new version: a default, an entry of a table.
+    """
+    if not (isinstance(live, enum.Enum) and isinstance(private, enum.Enum)):
+        return False
+    members = type.__getattribute__(type(private), "__dict__").get("_member_map_", {})
+    name = (instance_dict(live) or {}).get("_name_")
+    return members.get(name, private) is not private
 
 
 def _same_atom(left: Any, right: Any) -> bool:

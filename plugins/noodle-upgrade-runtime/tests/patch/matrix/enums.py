@@ -229,10 +229,11 @@ def _(m):
     "a global that is a member's alias",
     old="import enum\nclass E(enum.Enum):\n    A = 1\n    B = 2\nDEFAULT = E.A\ndef f(x=DEFAULT): return x.name\n",
     new="import enum\nclass E(enum.Enum):\n    A = 1\n    B = 2\nDEFAULT = E.B\ndef f(x=DEFAULT): return x.name\n",
-    before=("A", "A", True),
-    after=("B", "B", True),
-    sees="is the other member, of the same class",
+    before=("A", "A", True, ("A", 1), True),
+    after=("B", "B", True, ("A", 1), True),
+    sees="is the other member; who has a member has the same one",
 )
 def _(m):
-    kind = m.E
-    return lambda: (m.DEFAULT.name, m.f(), isinstance(m.DEFAULT, kind))
+    held, kind = m.E.A, m.E
+    now = lambda: kind["A" if m.f() == "A" else "B"]  # noqa: E731
+    return lambda: (m.DEFAULT.name, m.f(), m.DEFAULT is now(), (held.name, held.value), held is m.E.A is kind(1))
