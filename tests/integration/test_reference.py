@@ -54,6 +54,12 @@ def test_the_pages_are_what_the_code_says():
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+def test_the_page_of_references_is_what_the_probes_say():
+    writer = ROOT / "plugins" / "noodle-upgrade-runtime" / "tests" / "patch" / "matrix" / "page.py"
+    ran = subprocess.run([sys.executable, str(writer), "--check"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 HOOKS = [name for name, value in vars(UpgradeHooks).items() if inspect.isfunction(value)]
 
 

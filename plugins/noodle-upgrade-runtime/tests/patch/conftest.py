@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import importlib
 import itertools
 import sys
@@ -76,12 +77,24 @@ class Package:
         self.script.revert()
 
 
-@pytest.fixture
-def package(tmp_path):
+@contextlib.contextmanager
+def imports_undone():
     path, modules = list(sys.path), set(sys.modules)
-    made = Package(tmp_path)
-    yield made
+    yield
     sys.path[:] = path
     for name in set(sys.modules) - modules:
-        if name.partition(".")[0] == made.name:
+        if name.startswith("changeling"):
             del sys.modules[name]
+
+
+@pytest.fixture
+def package(tmp_path):
+    with imports_undone():
+        yield Package(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    """Make packages that live as long as the tests of a module."""
+    with imports_undone():
+        yield lambda: Package(tmp_path_factory.mktemp("package"))

@@ -57,7 +57,7 @@ def test_keys_that_are_tuples_of_definitions_are_found(package):
 def test_a_conflict_under_such_a_key_is_one(package):
     module = package.load(OLD, NEW)
     module.TABLE[module.Symbol("a")] = "mine"
-    with pytest.raises(StateConflictError, match="a mapping"):
+    with pytest.raises(StateConflictError, match=rf"{package.name}\.TABLE"):
         package.stage()
 
 

@@ -95,7 +95,7 @@ def test_nested_registries_merge_too(package):
 def test_a_list_that_both_sides_reordered_is_a_conflict(package):
     module = package.load("L = [1, 2, 3]\n", "L = [3, 2, 1]\n")
     module.L[:] = [2, 1, 3]
-    with pytest.raises(StateConflictError):
+    with pytest.raises(StateConflictError, match=rf"{package.name}\.L\b"):
         package.stage()
     assert module.L == [2, 1, 3]
 

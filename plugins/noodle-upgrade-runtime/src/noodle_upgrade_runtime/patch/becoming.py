@@ -18,6 +18,7 @@ __all__ = [
 
 _DEFINED = (types.FunctionType, type)
 _CALLED = (*_DEFINED, types.MethodType, functools.partial, functools._lru_cache_wrapper)  # noqa: SLF001 - it has no public name
+_WRAPPERS = (staticmethod, classmethod, property)
 _set_class = vars(object)["__class__"].__set__
 
 
@@ -56,7 +57,7 @@ def becoming_problem(live: Any, staged: Any, image: Callable[[Any], Any]) -> str
 
 def gives_way(value: Any) -> bool:
     """Return whether an object that a name binds is one of its kind, so that its holders mean what the name means."""
-    return is_plain(value) or isinstance(value, _DEFINED)
+    return is_plain(value) or isinstance(value, (*_DEFINED, *_WRAPPERS, enum.Enum))
 
 
 def is_redefined(live: Any, staged: Any) -> bool:
@@ -66,7 +67,7 @@ def is_redefined(live: Any, staged: Any) -> bool:
 
 def stands_for_itself(live: Any, staged: Any) -> bool:
     """Return whether a new object surely means what the old one did: both are objects of their own, or mere signs."""
-    if is_plain(staged):
+    if is_plain(staged) or (isinstance(live, enum.Enum) and isinstance(staged, enum.Enum)):
         return True
     if isinstance(live, _DEFINED):
         # A function that becomes a class, a wrapper or a partial is called as before.

@@ -15,6 +15,7 @@ __all__ = [
     "attribute_calls",
     "bases_problem",
     "effective_new",
+    "fields_problem",
     "generic_getitem",
     "in_place_problem",
     "is_plain_new",
@@ -188,6 +189,12 @@ def generic_getitem() -> Any:
     return vars(typing.Generic)["__class_getitem__"] if inner is None else classmethod(inner)
 
 
+def fields_problem(live: type, staged: type) -> str:
+    """Say why instances of a named tuple cannot be what those of the staged one are, "" when they can."""
+    fields = [getattr(cls, "_fields", None) if issubclass(cls, tuple) else None for cls in (live, staged)]
+    return "its instances are tuples, whose fields go by their places" if fields[0] != fields[1] else ""
+
+
 def in_place_problem(live: type, staged: type, image: Callable[[Any], Any]) -> str:
     """Say why the live class cannot become what the staged one is, "" when it can."""
     if image(type(staged)) is not type(live):
@@ -195,6 +202,8 @@ def in_place_problem(live: type, staged: type, image: Callable[[Any], Any]) -> s
     for offset, what in (("__dictoffset__", "a __dict__"), ("__weakrefoffset__", "room for weak references")):
         if getattr(staged, offset) and not getattr(live, offset):
             return f"its instances gain {what} and their layout is fixed"
+    if problem := fields_problem(live, staged):
+        return problem
     added = own_slots(staged) - own_slots(live)
     if added and not live.__dictoffset__:
         return f"it gains the slots {', '.join(sorted(added))} and its layout is fixed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextvars
 import functools
+import sys
 import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -56,8 +57,13 @@ def _cell(planner: Planner, live: types.CellType, staged: types.CellType) -> Non
 
 def _dict(planner: Planner, live: dict[Any, Any], staged: dict[Any, Any]) -> None:
     links = planner.links
+    if isinstance(live, collections.defaultdict) and isinstance(staged, collections.defaultdict):
+        _factory(planner, live, staged)
     base, now, new = ({key_of(links, k): v for k, v in dict.items(d)} for d in (planner.twin(live), live, staged))
+    known = len(planner.conflicts)
     takes = planner.merge(live, now, new, base, "a mapping").takes
+    if len(planner.conflicts) > known and (name := _name_of(planner, live)):
+        planner.conflicts[known:] = [what.replace("a mapping", name, 1) for what in planner.conflicts[known:]]
     if not takes:
         return
     keys = {key_of(links, key): planner.image(key) for key in staged} | {key_of(links, key): key for key in live}
@@ -78,6 +84,30 @@ def _dict(planner: Planner, live: dict[Any, Any], staged: dict[Any, Any]) -> Non
     kind = collections.OrderedDict if isinstance(live, collections.OrderedDict) else dict
     do: list[Call] = [(kind.clear, live), (kind.update, live, made)]
     planner.operations += paired_calls(do, _dict_undo(live, made, kind), "a mapping")
+
+
+def _name_of(planner: Planner, value: Any) -> str:
+    """Return the name that a module of the component, or a class of it, has for an object; "" when none does."""
+    for module in list(sys.modules.values()):
+        if planner.twin(module) is not module:
+            classes = [one for one in own_items(module).values() if isinstance(one, type)]
+            owners = {module.__name__: module} | {f"{one.__module__}.{one.__qualname__}": one for one in classes}
+            for where, owner in owners.items():
+                for name, held in own_items(owner).items():
+                    if held is value:
+                        return f"{where}.{name}"
+    return ""
+
+
+def _factory(planner: Planner, live: Any, staged: Any) -> None:
+    now, base = live.default_factory, planner.twin(live)
+    name = "a mapping's default_factory"
+    had = {"default_factory": base.default_factory} if isinstance(base, collections.defaultdict) else {}
+    for take in planner.merge(
+        live, {"default_factory": now}, {"default_factory": staged.default_factory}, had, name
+    ).takes:
+        setter = vars(collections.defaultdict)["default_factory"].__set__
+        planner.add((setter, live, planner.image(take.value)), (setter, live, now), name)
 
 
 def _dict_undo(live: dict[Any, Any], new: dict[Any, Any], kind: Any) -> list[Call]:
@@ -105,7 +135,7 @@ def _in_order_of(result: dict[Any, Any], order: Sequence[Any]) -> dict[Any, Any]
 def _list(planner: Planner, live: list[Any], staged: list[Any]) -> None:
     merged = merge_lists(planner.links, list(planner.twin(live)), list(live), list(staged))
     if merged is None:
-        planner.conflict(live, f"a list ({live!r:.60})")
+        planner.conflict(live, _name_of(planner, live) or f"a list ({live!r:.60})")
         return
     new, old = [planner.image(item) for item in merged], list(live)
     if not planner.links.alike(old, new):
@@ -117,7 +147,7 @@ def _list(planner: Planner, live: list[Any], staged: list[Any]) -> None:
 def _deque(planner: Planner, live: collections.deque[Any], staged: collections.deque[Any]) -> None:
     merged = merge_lists(planner.links, list(planner.twin(live)), list(live), list(staged))
     if merged is None:
-        planner.conflict(live, "a queue")
+        planner.conflict(live, _name_of(planner, live) or "a queue")
         return
     new, old = [planner.image(item) for item in merged], list(live)
     if not planner.links.alike(old, new):

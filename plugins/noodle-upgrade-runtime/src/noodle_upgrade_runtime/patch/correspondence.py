@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["ATOMS", "STANDARD", "Correspondence", "instance_dict", "slot_values"]
+__all__ = ["ATOMS", "FIELD_GETTER", "STANDARD", "Correspondence", "instance_dict", "slot_values"]
 
 ATOMS: frozenset[type] = frozenset(
     {
@@ -49,6 +49,10 @@ def slot_values(value: Any) -> dict[str, Any]:
                 except AttributeError:
                     continue
     return found
+
+
+FIELD_GETTER: type = type(vars(collections.namedtuple("Any", "field"))["field"])  # noqa: PYI024 - nothing else has one
+"""What reads a field of a named tuple: nothing but its place."""
 
 
 class Correspondence:
@@ -279,6 +283,7 @@ _CONTAINERS: dict[type, _Compare] = {
 }
 
 _COMPARE: dict[type, _Compare] = {
+    FIELD_GETTER: lambda links, a, b, seen: _alike(links, a.__reduce__()[1], b.__reduce__()[1], seen),
     tuple: _sequences,
     list: _sequences,
     dict: _mappings,

@@ -27,7 +27,7 @@ from noodle_upgrade_runtime.patch.correspondence import instance_dict
 from noodle_upgrade_runtime.patch.functions import forwarding_code, is_dispatcher
 from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.state import MISSING
-from noodle_upgrade_runtime.patch.weakly import registered
+from noodle_upgrade_runtime.patch.weakly import forgotten, registered
 
 if TYPE_CHECKING:
     from noodle_upgrade_runtime.patch.planner import Planner
@@ -72,6 +72,7 @@ def _class(planner: Planner, live: type, staged: type) -> None:
         _bind(planner, live, "__abstractmethods__", new=abstract[1], old=abstract[0])
     if isinstance(live, abc.ABCMeta) and isinstance(staged, abc.ABCMeta):
         registered(planner, live, staged)
+        forgotten(planner, live)
 
 
 def _bind(planner: Planner, cls: type, key: str, *, new: Any, old: Any) -> None:

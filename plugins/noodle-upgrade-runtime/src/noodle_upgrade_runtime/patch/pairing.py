@@ -7,6 +7,7 @@ that are only compared (numbers, tuples, patterns) are not paired.
 from __future__ import annotations
 
 import collections
+import enum
 import functools
 import gc
 import re
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from noodle_upgrade_runtime.patch.becoming import is_plain
-from noodle_upgrade_runtime.patch.correspondence import ATOMS, Correspondence, instance_dict, slot_values
+from noodle_upgrade_runtime.patch.correspondence import ATOMS, FIELD_GETTER, Correspondence, instance_dict, slot_values
 from noodle_upgrade_runtime.patch.keys import is_plain_key
 from noodle_upgrade_runtime.patch.weak import WEAK
 
@@ -26,7 +27,7 @@ MODULE_PLUMBING = frozenset({"__builtins__", "__spec__", "__loader__", "__cached
 """Names that the import system puts into a module; they never pair."""
 
 _CLASS_PLUMBING = frozenset({"__dict__", "__weakref__", "_abc_impl"})
-_VALUES = (tuple, frozenset, types.GenericAlias, types.UnionType, re.Match)
+_VALUES = (tuple, frozenset, types.GenericAlias, types.UnionType, re.Match, FIELD_GETTER)
 
 Pair = tuple[Any, Any]
 
@@ -127,7 +128,8 @@ class Pairing:
         fit = isinstance(private, type) or self._same_kind(live, private)
         if not fit and named and self._becomes is not None:
             fit = self._becomes(live, private)
-        return fit and self._accepts(live, private)
+        other = _is_another_value(live, private) or _is_another_member(live, private)
+        return fit and not other and self._accepts(live, private)
 
     def _views_one(self, live: Any, private: Any) -> bool:
         # The mapping of a class pairs with it, never by itself: to write to it would go past the interpreter's caches.
@@ -184,6 +186,40 @@ def _can_pair(value: Any) -> bool:
     return bool(slot_values(value)) or getattr(type(value), "__eq__", None) is getattr(object, "__eq__", None)
 
 
+_FIXED = (str, bytes, int, float, complex, tuple, frozenset)
+
+
+def _is_another_value(live: Any, private: Any) -> bool:
+    """Return whether two objects, whatever else they have, are values of which neither can become the other."""
+    kind = next((kind for kind in _FIXED if isinstance(private, kind)), None)
+    if kind is None:
+        return False
+    if not isinstance(live, kind):
+        return True
+    if kind is tuple or kind is frozenset:
+        each: Any = kind.__iter__
+        mine, theirs = list(each(live)), list(each(private))
+        same = len(mine) == len(theirs) and all(a is b or _same_atom(a, b) for a, b in zip(mine, theirs, strict=True))
+        return not same
+    return bool(kind.__repr__(live) != kind.__repr__(private))
+
+
+def _is_another_member(live: Any, private: Any) -> bool:
+    """Return whether a member of an enumeration is not the one that its class has by the name of the live one.
+
+    Any name may be bound to another member in the new version: a default, an entry of a table.
+    """
+    if not (isinstance(live, enum.Enum) and isinstance(private, enum.Enum)):
+        return False
+    members = type.__getattribute__(type(private), "__dict__").get("_member_map_", {})
+    name = (instance_dict(live) or {}).get("_name_")
+    return members.get(name, private) is not private
+
+
+def _same_atom(left: Any, right: Any) -> bool:
+    return type(left) is type(right) and type(left) in ATOMS and bool(left == right)
+
+
 def own_items(value: Any) -> dict[str, Any]:
     """Return the names that a module or a class binds itself, without the plumbing."""
     if isinstance(value, type):
@@ -215,6 +251,8 @@ def _named(live: dict[Any, Any], private: dict[Any, Any]) -> Iterator[Pair]:
 
 def _mapping(live: Any, private: Any) -> Iterator[Pair]:
     yield from _named(live, private)
+    if isinstance(live, collections.defaultdict) and isinstance(private, collections.defaultdict):
+        yield live.default_factory, private.default_factory
     # By classes of others, as what dispatches on types does.
     for key, value in dict.items(private):
         if isinstance(key, type) and key in live:

@@ -14,7 +14,7 @@ from typing import Any
 from noodle_upgrade_runtime.heap import untracked_in
 from noodle_upgrade_runtime.operations import Operation, Script
 from noodle_upgrade_runtime.patch.census import of_instances
-from noodle_upgrade_runtime.patch.classes import HEAP_TYPE, own_slots
+from noodle_upgrade_runtime.patch.classes import HEAP_TYPE, fields_problem, own_slots
 from noodle_upgrade_runtime.patch.matching import Matching, Parted, Retired
 from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.references import Holders
@@ -123,6 +123,8 @@ def moving_problem(old: type, new: type, instances: Sequence[Any]) -> str:
     """Say why instances of a class cannot become instances of another one, "" when they can."""
     if not instances:
         return "there are none"
+    if problem := fields_problem(old, new):
+        return problem
     first = instances[0]
     move = Operation((object.__setattr__, first, "__class__", new), (object.__setattr__, first, "__class__", old))
     try:

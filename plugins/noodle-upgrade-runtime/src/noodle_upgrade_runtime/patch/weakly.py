@@ -75,6 +75,12 @@ def registered(planner: Planner, live: abc.ABCMeta, staged: abc.ABCMeta) -> None
     )
 
 
+def forgotten(planner: Planner, live: abc.ABCMeta) -> None:
+    """Plan that an abstract class forgets its answers: `__subclasshook__` may be another, or a protocol ask more."""
+    call: Call = (_abc["_reset_caches"], live)
+    planner.add(call, call, f"what {live.__qualname__} remembers")
+
+
 def _registry(cls: abc.ABCMeta) -> list[Any]:
     return [found for reference in registry_of(cls) if (found := reference()) is not None]
 
