@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from fidelity.cases import Case
 from fidelity.downloads import FetchError
@@ -196,6 +196,7 @@ class Campaign:
     # --- patch ---------------------------------------------------------------------------------------------------
 
     def _patch(self, row: Row, launcher: Launcher, controls: Controls) -> None:
+        launcher = evolve(launcher, base={**launcher.base, "survey": controls.new[0].report["survey"]})
         live, without = self._live(row, launcher, controls)
         self.details["live"] = {key: live.report.get(key) for key in ("evidence", "warnings", "refused")}
         self.details["trouble"] = live.trouble

@@ -116,7 +116,8 @@ def survey(tops: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for place in places(tops):
         value = place.value()
-        found[place.path] = [type(value).__name__, repr(value) if type(value) in SIMPLE else None]
+        told = home_of(value) if isinstance(value, type) else repr(value) if type(value) in SIMPLE else None
+        found[place.path] = [type(value).__name__, told]
     return found | {f"{name}:": ["module", None] for name in imported(tops)}
 
 
@@ -138,7 +139,7 @@ class UsersChanges:
         for place in self._places:
             if place.path in new and place.path not in left_out:
                 self._change(place)
-        for registration in itertools.chain(registrations(tops), contexts(tops)):
+        for registration in itertools.chain(registrations(tops, new), contexts(tops)):
             # What the new version does not have any more cannot keep anything.
             if registration.path not in left_out and registration.path.partition(" ")[0] in new:
                 self.made.append(registration)
@@ -243,8 +244,11 @@ def _like(value: Any) -> Any:
 # --- registrations that harm no suite --------------------------------------------------------------------------------
 
 
-def registrations(tops: Sequence[str]) -> Iterator[Registration]:
-    """Register a class with every abstract class and every dispatching function, and add a name to every class."""
+def registrations(tops: Sequence[str], new: Mapping[str, Any] | None = None) -> Iterator[Registration]:
+    """Register a class with every abstract class and every dispatching function, and add a name to every class.
+
+    `new` is the survey of the new version: what this has from another package is not there to be changed.
+    """
     seen: set[int] = set()
     for module_name, module in imported(tops).items():
         for name, value in list(vars(module).items()):
@@ -253,7 +257,8 @@ def registrations(tops: Sequence[str]) -> Iterator[Registration]:
                 continue
             seen.add(id(value))
             if isinstance(value, type) and home_of(value) == module_name:
-                yield from _with_class(path, value)
+                if new is None or not _is_given_up(new.get(path), tops):
+                    yield from _with_class(path, value)
             elif isinstance(value, types.FunctionType) and home_of(value) == module_name:
                 yield from _with_dispatcher(path, value)
         vars(module)["noodle_users_name"] = mark = UsersMark()
@@ -266,6 +271,11 @@ def contexts(tops: Sequence[str]) -> Iterator[Registration]:
     for path, value in found.values():
         if isinstance(value, contextvars.ContextVar) and value.get(None) is None:
             yield from _with_variable(path, value)
+
+
+def _is_given_up(told: Any, tops: Sequence[str]) -> bool:
+    is_class = told is not None and told[1] is not None and told[0] not in {kind.__name__ for kind in SIMPLE}
+    return is_class and not is_ours(told[1], tops)
 
 
 def _is_named(module_name: str, mark: Any) -> Callable[[], bool]:

@@ -77,7 +77,7 @@ class Side:
     def hold(self) -> None:
         """Hold what users hold, and register what does no harm to a suite."""
         self.held = Held(self.tops, self.job.get("without_instances", ()))
-        self.changes = list(registrations(self.tops))
+        self.changes = list(registrations(self.tops, self.job.get("survey")))
 
     def suite(self, name: str) -> None:
         """Run the suite of the old or the new version here."""
