@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from fidelity.campaign import Campaign, Wanted
-from fidelity.cases import Case, CaseError, read_cases
+from fidelity.cases import Case, CaseError, canonical, read_cases
 from fidelity.downloads import FetchError
 from fidelity.environments import default_pythons, put_ours, version_of
 from fidelity.rows import MOST_REFUSED, Row, as_table
@@ -39,7 +38,7 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
 def chosen(arguments: argparse.Namespace) -> list[Case]:
     """Return the cases that were asked for."""
     cases = read_cases(arguments.cases)
-    only = {name.lower().replace("_", "-") for name in arguments.only}
+    only = {canonical(name) for name in arguments.only}
     if unknown := only - {case.name for case in cases}:
         raise CaseError(f"no case of {', '.join(sorted(unknown))} in {arguments.cases}")
     return [case for case in cases if not only or case.name in only]
@@ -73,9 +72,6 @@ def main() -> int:
             say(f"{case.name} on {version}: {row.verdict if row.verdict != 'live' else row.missed() or 'ok'}")
             # After every row: a long run that is ended early has still told what it found.
             (BUILD / "fidelity.json").write_text(json.dumps([one.to_json() for one in rows], indent=2) + "\n")
-    if not arguments.keep:
-        for folder in root.glob("installed/*/work"):
-            shutil.rmtree(folder, ignore_errors=True)
     return told(rows)
 
 

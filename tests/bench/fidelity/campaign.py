@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,7 @@ class Campaign:
     version: str
     wanted: Wanted
     details: dict[str, Any] = field(factory=dict)
+    made: list[Path] = field(factory=list)
 
     def run(self) -> Row:
         """Do all of it, and return the row; the details go to a file beside the table."""
@@ -94,11 +97,21 @@ class Campaign:
                 self._canary(row, launcher)
         except (FetchError, SuiteError, CaseError) as error:
             row.verdict = f"error: {error}"
+        finally:
+            self._clear()
         self.details["missed"] = row.missed()
         name = f"{self.case.name}-{self.version}.json"
         text = json.dumps({"row": row.to_json(), **self.details}, indent=1)
         (self.wanted.root / name).write_text(text + "\n")
         return row
+
+    def _clear(self) -> None:
+        """Remove what this run made, and nothing else: another one may be at work in the same environment."""
+        for folder in self.made:
+            if self.wanted.keep:
+                self._say(f"kept {folder}")
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _say(self, word: str) -> None:
         self.wanted.say(f"{self.case.name} on {self.version}: {word}")
@@ -120,7 +133,8 @@ class Campaign:
     # --- getting ready -------------------------------------------------------------------------------------------
 
     def _launcher(self, environment: Environment) -> Launcher:
-        work = environment.folder / "work"
+        work = environment.folder / f"work-{os.getpid()}"
+        self.made.append(work)
         facts = Launcher(environment=environment, ours=self.wanted.ours, work=work, limit=120.0).run(
             "facts", mode="facts", package=self.case.package, import_name=self.case.import_name,
             tree=str(environment.tree), site=str(environment.site), tops=[], versions=[self.case.old, self.case.new],
@@ -134,7 +148,7 @@ class Campaign:
             ("new", environment.sdists[1], environment.tree),
         ):
             suite = lay_out(
-                sdist, environment.folder / f"suite-{name}",
+                sdist, work / f"suite-{name}",
                 import_name=self.case.import_name, tree=tree, tops=[top.partition(".")[0] for top in tops],
             )  # fmt: skip
             suites[name] = {
@@ -150,6 +164,7 @@ class Campaign:
                 "package": self.case.package, "versions": [self.case.old, self.case.new], "version": "old",
                 "tree": str(environment.tree), "site": str(environment.site), "tops": tops,
                 "imports": list(dict.fromkeys([self.case.import_name, *tops])), "suites": suites,
+                "without_instances": list(self.case.without_instances),
             },
         )  # fmt: skip
 
@@ -168,6 +183,9 @@ class Campaign:
                 raise SuiteNotRunError(
                     f"no test of the {version} suite passes in a fresh process {answers[0].trouble}".strip()
                 )
+        unknown = set.intersection(*(set(side[0].report["unknown"]) for side in found.values()))
+        if unknown:
+            raise CaseError(f"without_instances: neither version has {', '.join(sorted(unknown))}")
         self.details["not_imported"] = found["old"][0].report.get("not_imported", {})
         return Controls(old=found["old"], new=found["new"])
 
@@ -199,15 +217,16 @@ class Campaign:
 
         Returns the answer, and the classes of which no instances were held.
         """
-        without: list[str] = []
+        without = list(self.case.without_instances)
         symbols = {key.partition("|")[0].replace(":", ".") for key in controls.old[0].report["held"]}
         while True:
-            self._say("live: upgrade, new suite, rollback, old suite" + (" (fewer instances)" if without else ""))
+            fewer = " (fewer instances)" if row.verdict != "live" else ""
+            self._say(f"live: upgrade, new suite, rollback, old suite{fewer}")
             live = launcher.run("live", mode="live", run=["new", "old"], without_instances=without)
             refused = live.report.get("refused")
             if not refused or refused["stage"] == "revert":
                 return live, without
-            if not without:
+            if row.verdict == "live":
                 row.verdict = f"refused: {refused['reason']}"
                 self.details["refused"] = refused
             words = set(re.findall(r"[\w.]+", " ".join(refused["blockers"])))

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from attrs import fields, frozen
 
-__all__ = ["Case", "CaseError", "read_cases"]
+__all__ = ["Case", "CaseError", "canonical", "read_cases"]
 
 
 class CaseError(ValueError):
     """A file of cases that says something else than cases do."""
+
+
+def canonical(name: str) -> str:
+    """Return the one spelling of a distribution's name, as PEP 503 has it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @frozen(kw_only=True)
@@ -22,6 +28,7 @@ class Case:
     """One package, and what its suites need besides it.
 
     `import_name` may have dots: then it lies in a namespace that others share. `pytest_args` go to both suites.
+    `without_instances` names classes, `module.Class`, of which programs keep no instances between requests.
     """
 
     package: str
@@ -30,11 +37,12 @@ class Case:
     new: str
     test_requirements: tuple[str, ...] = ()
     pytest_args: tuple[str, ...] = ()
+    without_instances: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """What `--only` takes, and folders are called."""
-        return re.sub(r"[-_.]+", "-", self.package).lower()
+        return canonical(self.package)
 
     @property
     def key(self) -> str:
@@ -44,7 +52,7 @@ class Case:
 
 # `from` is a keyword of the language, so that a field cannot be called like the key in the file.
 _KEYS = {{"old": "from", "new": "to"}.get(one.name, one.name): one.name for one in fields(Case)}
-_LISTS = frozenset({"test_requirements", "pytest_args"})
+_LISTS = frozenset({"test_requirements", "pytest_args", "without_instances"})
 
 
 def read_cases(path: Path) -> tuple[Case, ...]:
@@ -56,9 +64,9 @@ def read_cases(path: Path) -> tuple[Case, ...]:
     except tomllib.TOMLDecodeError as error:
         raise CaseError(f"{path}: {error}") from error
     if unknown := sorted(set(told) - {"case"}):
-        raise CaseError(f"{path}: unknown {', '.join(unknown)}: a file of cases has tables [[case]] only")
+        raise CaseError(f"{path}: unknown {_named(unknown, ['case'])}: a file of cases has tables [[case]] only")
     entries = told.get("case", [])
-    if not isinstance(entries, list) or not entries:
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise CaseError(f"{path}: no [[case]] in it")
     return tuple(_case(entry, f"{path}, case {number}") for number, entry in enumerate(entries, 1))
 
@@ -66,7 +74,7 @@ def read_cases(path: Path) -> tuple[Case, ...]:
 def _case(entry: Mapping[str, Any], where: str) -> Case:
     where = f"{where} ({entry.get('package', 'without a package')})"
     if unknown := sorted(set(entry) - set(_KEYS)):
-        raise CaseError(f"{where}: unknown {', '.join(unknown)}; there are {', '.join(_KEYS)}")
+        raise CaseError(f"{where}: unknown {_named(unknown, _KEYS)}; there are {', '.join(_KEYS)}")
     if missing := [key for key in _KEYS if key not in entry and key not in _LISTS]:
         raise CaseError(f"{where}: {', '.join(missing)} is missing")
     values: dict[str, Any] = {}
@@ -77,3 +85,9 @@ def _case(entry: Mapping[str, Any], where: str) -> Case:
             raise CaseError(f"{where}: {key} must be {'a list of strings' if is_list else 'a string'}")
         values[_KEYS[key]] = tuple(items) if is_list else value
     return Case(**values)
+
+
+def _named(unknown: Iterable[str], known: Iterable[str]) -> str:
+    """Return keys that nobody knows, each with the one that was meant, where that can be guessed."""
+    meant = {key: difflib.get_close_matches(key, list(known), n=1) for key in unknown}
+    return ", ".join(f"{key} (did you mean {guess[0]}?)" if guess else key for key, guess in meant.items())

@@ -19,9 +19,12 @@ from fidelity.outcomes import read_outcomes
 __all__ = ["Answer", "Launcher"]
 
 BENCH = Path(__file__).resolve().parents[1]
-# The folder is on the path only while our own modules are imported: a suite may have modules of the same names.
+# A process of the new version has it before anything is imported: the engine itself uses some packages (attrs,
+# packaging), and would bring the old version in. The folder of the harness is on the path only while its own modules
+# are imported: a suite may have modules of the same names.
 _START = """
 import sys
+sys.path[:0] = {first!r}
 sys.path[:0] = [{bench!r}]
 sys.path.append({ours!r})
 from fidelity.inside import driver
@@ -56,15 +59,16 @@ class Launcher:
         for old in folder.iterdir():
             if old.is_file():
                 old.unlink()
-        path = folder / "job.json"
-        path.write_text(json.dumps({**self.base, **job, "answers": str(folder)}))
-        trouble = self._wait(path, folder)
+        path, told = folder / "job.json", {**self.base, **job, "answers": str(folder)}
+        path.write_text(json.dumps(told))
+        first = [str(self.environment.tree)] if told.get("version") == "new" else []
+        trouble = self._wait(path, folder, first)
         report = json.loads((folder / "report.json").read_text()) if (folder / "report.json").is_file() else {}
         outcomes = {one.stem: read_outcomes(one) for one in folder.glob("*.jsonl")}
         return Answer(report=report, outcomes=outcomes, trouble=report.get("trouble", "") or trouble)
 
-    def _wait(self, job: Path, folder: Path) -> str:
-        script = _START.format(bench=str(BENCH), ours=str(self.ours), job=str(job))
+    def _wait(self, job: Path, folder: Path, first: list[str]) -> str:
+        script = _START.format(first=first, bench=str(BENCH), ours=str(self.ours), job=str(job))
         (folder / "home").mkdir(exist_ok=True)
         with (folder / "output.txt").open("wb") as output:
             process = subprocess.Popen(

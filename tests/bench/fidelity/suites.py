@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,20 @@ from attrs import frozen
 __all__ = ["Suite", "SuiteError", "lay_out", "outside_of_package"]
 
 TESTS = ("tests", "test", "testing", "t")
-LIKE_TESTS = ("test_*.py", "*_test.py", "tests.py", "test.py")
+# What pytest takes for tests by itself, and what it has to be told of.
+USUAL = ("test_*.py", "*_test.py")
+LIKE_TESTS = (*USUAL, "tests.py", "test.py")
 CONFIGURATION = ("pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 # Building, and what would be imported in the place of what is installed.
 NOT_FOR_TESTS = ("build", "dist", ".git", "*.egg-info", "PKG-INFO", "setup.py", "noxfile.py", "__pycache__", "*.pyc")
-# A suite that turns warnings into errors was not written for those of a later pytest; one file that cannot be collected
-# is one failure.
-TOLERANT = ("-W", "ignore::pytest.PytestDeprecationWarning", "--continue-on-collection-errors")
+# A suite that turns warnings into errors was not written for those of a later pytest, nor to be run without the plugins
+# that its own settings name; one file that cannot be collected is one failure.
+NO_ERRORS = ("Deprecation", "UnknownMark", "Config", "Collection", "AssertRewrite")
+TOLERANT = (
+    *(word for kind in NO_ERRORS for word in ("-W", f"ignore::pytest.Pytest{kind}Warning")),
+    "--continue-on-collection-errors",
+)
+STRICT = ("strict", "strict_config", "strict_markers")
 # Options of a suite's own that change what is found and how; all others are for people, or for plugins.
 KEPT_OPTIONS = ("--import-mode", "--doctest-glob", "--doctest-modules")
 
@@ -51,8 +58,10 @@ def lay_out(sdist: Path, folder: Path, *, import_name: str, tree: Path, tops: Se
     shutil.copytree(sdist, folder, ignore=_without_package(homes, tops), symlinks=True)
     found = [str(path.relative_to(folder)) for path in _tests_outside(folder)]
     if not found and not inside:
+        found = [str(path.relative_to(folder)) for path in _tests_anywhere(folder)]
+    if not found and not inside:
         raise SuiteError(f"no tests in {sdist.name}")
-    words = _configured(folder)
+    words = _configured(folder, inside if not found else [folder / name for name in found])
     if not found:
         for path in inside:
             placed = tree / path.relative_to(_home_of(path, homes))
@@ -88,7 +97,7 @@ def _tests_inside(homes: Sequence[Path], import_name: str) -> list[Path]:
     return []
 
 
-def _without_package(homes: Sequence[Path], tops: Sequence[str]) -> object:
+def _without_package(homes: Sequence[Path], tops: Sequence[str]) -> Callable[[str, list[str]], set[str]]:
     """Return what `copytree` asks: everything may be read by a test, but for the package, wherever it lies."""
     usual = shutil.ignore_patterns(*NOT_FOR_TESTS)
     places = {str(home) for home in homes}
@@ -108,6 +117,12 @@ def _tests_outside(folder: Path) -> list[Path]:
         return configured
     named = [folder / name for name in TESTS if _has_tests(folder / name)]
     return named or [path for pattern in LIKE_TESTS for path in sorted(folder.glob(pattern))]
+
+
+def _tests_anywhere(folder: Path) -> list[Path]:
+    """Return the folders with tests that lie deeper, where nobody has said that they are tests."""
+    folders = {path.parent for pattern in USUAL for path in folder.rglob(pattern)}
+    return sorted(one for one in folders if not any(other in one.parents for other in folders))
 
 
 def _has_tests(path: Path) -> bool:
@@ -170,7 +185,7 @@ def _testpaths(folder: Path) -> list[str]:
     return next((_words(told["testpaths"]) for _, told in _settings(folder) if "testpaths" in told), [])
 
 
-def _configured(folder: Path) -> list[str]:
+def _configured(folder: Path, tests: Sequence[Path]) -> list[str]:
     """Return the words that make pytest read this suite's settings, and no other, without what needs a plugin."""
     path, told = next(_settings(folder), (folder / "noodle-fidelity.ini", {}))
     if not path.exists():
@@ -185,4 +200,14 @@ def _configured(folder: Path) -> list[str]:
             kept += [word, words[number + 1]]
         elif re.fullmatch(r"-p\S+", word):
             kept.append(word)
-    return ["-c", path.name, "--rootdir", ".", "-o", "addopts=", "-o", "required_plugins=", *TOLERANT, *kept]
+    changed = ["addopts=", "required_plugins=", *(f"{name}=false" for name in STRICT if name in told)]
+    if "python_files" not in told and not any(_is_usual(path) for path in tests):
+        changed.append(f"python_files={' '.join(LIKE_TESTS)}")
+    return ["-c", path.name, "--rootdir", ".", *(w for one in changed for w in ("-o", one)), *TOLERANT, *kept]
+
+
+def _is_usual(path: Path) -> bool:
+    """Return whether pytest finds tests there without being told how their files are called."""
+    if path.is_file():
+        return True
+    return any(True for pattern in USUAL for _ in path.rglob(pattern))

@@ -17,7 +17,7 @@ from fidelity.inside.changes import UsersChanges, registrations, survey
 from fidelity.inside.generations import given_to_suite, load_beside
 from fidelity.inside.holding import Held
 from fidelity.inside.modules import import_all, imported, public_symbols
-from fidelity.inside.snapshot import differences, take
+from fidelity.inside.snapshot import changed, differences, take
 from fidelity.inside.testing import run_suite
 from fidelity.inside.upgrade import Refused, Upgrade, import_names
 
@@ -57,16 +57,19 @@ class Side:
         self.answers = Path(job["answers"])
         self.tree, self.site = Path(job["tree"]), Path(job["site"])
         self.tops: list[str] = job["tops"]
-        self.upgrade = Upgrade(job["package"], tuple(job["versions"]), self.site, self.tree, self.tops)
+        self.upgrade = self.another_upgrade()
+
+    def another_upgrade(self) -> Upgrade:
+        """Return the change that this process is about."""
+        versions: tuple[str, str] = tuple(self.job["versions"])
+        return Upgrade(self.job["package"], versions, self.site, self.tree, self.tops)
 
     def write(self) -> None:
         """Leave the report where it is looked for."""
         (self.answers / "report.json").write_text(json.dumps(self.report))
 
     def begin(self) -> None:
-        """Start as a program on this job's version, with everything imported that a suite needs anyway."""
-        if self.job["version"] == "new":
-            sys.path.insert(0, str(self.tree))
+        """Start as a program on its version, with everything imported that a suite needs anyway."""
         import pytest  # noqa: F401 - it may hold the package, in every process alike
 
         self.report["not_imported"] = import_all(self.job["imports"])
@@ -104,7 +107,7 @@ def fresh(side: Side) -> None:
     side.begin()
     side.report["survey"] = survey(side.tops)
     side.hold()
-    side.report["held"] = side.held.look()
+    side.report |= {"held": side.held.look(), "unknown": side.held.unknown()}
     side.write()
     for name in side.job["run"]:
         side.suite(name)
@@ -127,19 +130,34 @@ def live(side: Side) -> None:
 
 
 def held(side: Side) -> None:
-    """Be upgraded and taken back, and say what every reference leads to, and what differs in the end."""
+    """Be upgraded and taken back, and say what every reference leads to, and what differs in the end.
+
+    Twice: looking at a reference runs the package's code, which counts and caches. What an undo leaves is first asked
+    without a look in between, of everything; then with one, but for those places that looks change by themselves.
+    """
     side.begin()
     side.hold()
     roots = [side.held.looks, side.changes]
     side.report["held_before"] = side.held.look()
+    settled = take(side.tops, roots)
+    side.held.look()
     before = take(side.tops, roots)
+    restless = set(changed(settled, before))
     side.upgrade.forth()
     side.told_of_upgrade()
-    side.report["held_after"] = side.held.look()
     side.write()
     side.upgrade.back()
     side.upgrade.let_go()
-    side.report["differences"] = differences(before, take(side.tops, roots))
+    found = changed(before, take(side.tops, roots))
+    again = side.another_upgrade()
+    again.forth()
+    side.report["held_after"] = side.held.look()
+    side.write()
+    again.back()
+    again.let_go()
+    late = changed(before, take(side.tops, roots))
+    found |= {place: told for place, told in late.items() if place not in restless}
+    side.report |= {"differences": list(found.values()), "restless": [late[one] for one in restless if one in late]}
     side.report["held_back"] = side.held.look()
 
 

@@ -7,6 +7,7 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
+from fidelity.inside.building import indoors
 from fidelity.inside.kinds import CLASS_KINDS, FUNCTION_KINDS, INSTANCE_KIND, LOOSE_CLASS_KINDS, OBJECT_KINDS, Look
 from fidelity.inside.modules import Symbol, imported, public_symbols
 from fidelity.inside.prints import lead
@@ -25,8 +26,9 @@ class Held:
         modules = imported(tops)
         self.symbols = public_symbols(modules, tops)
         self.looks: dict[str, Look] = {}
-        for symbol in self.symbols:
-            self._hold(symbol)
+        with indoors():
+            for symbol in self.symbols:
+                self._hold(symbol)
         for name, module in modules.items():
             self.looks[f"{name}|module"] = _module_look(name, module)
 
@@ -48,19 +50,30 @@ class Held:
     def _kinds_of(self, value: Any) -> tuple[Any, ...]:
         if not isinstance(value, type):
             return FUNCTION_KINDS if isinstance(value, types.FunctionType) else OBJECT_KINDS
-        if any(f"{cls.__module__}.{cls.__qualname__}" in self._without for cls in value.__mro__):
+        if not self._without.isdisjoint(_named(value)):
             return LOOSE_CLASS_KINDS
         return (*CLASS_KINDS, INSTANCE_KIND)
+
+    def unknown(self) -> list[str]:
+        """Return the names that were to be left out, and that nothing here has."""
+        classes = (symbol.value for symbol in self.symbols if isinstance(symbol.value, type))
+        return sorted(self._without.difference(*(_named(cls) for cls in classes)))
 
     def look(self) -> dict[str, Any]:
         """Return what every reference leads to now; what raises when it is looked at says so."""
         found: dict[str, Any] = {}
-        for key, look in self.looks.items():
-            try:
-                found[key] = look()
-            except Exception as error:
-                found[key] = ["raises", type(error).__name__]
+        with indoors():
+            for key, look in self.looks.items():
+                try:
+                    found[key] = look()
+                except Exception as error:
+                    found[key] = ["raises", type(error).__name__]
         return found
+
+
+def _named(cls: type) -> set[str]:
+    """Return what a class and those that it is made from are called."""
+    return {f"{one.__module__}.{one.__qualname__}" for one in cls.__mro__}
 
 
 def _now(symbol: Symbol) -> Any:

@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from fidelity.inside.building import instance_of
 from fidelity.inside.prints import bases_of, current, lead, shape
 
 __all__ = ["CLASS_KINDS", "FUNCTION_KINDS", "INSTANCE_KIND", "LOOSE_CLASS_KINDS", "OBJECT_KINDS", "Look"]
@@ -61,7 +62,7 @@ def _holding(thing: Any) -> dict[str, Look]:
 
     generator = waiting()
     next(generator)
-    named = collections.namedtuple("named", "held")(thing)  # noqa: PYI024 - the untyped one is what is held here
+    named: Any = collections.namedtuple("named", "held")(thing)  # noqa: PYI024 - the untyped one is what is held here
     return {
         "list": lambda: lead(a_list[0]),
         "dict value": lambda: lead(a_dict["k"]),
@@ -147,7 +148,7 @@ def _in_a_class(function: Any) -> dict[str, Look]:
     class Uses:
         method = function
         static = staticmethod(function)
-        of_class = classmethod(function)
+        of_class: Any = classmethod(function)
         prop = property(function)
         part = functools.partialmethod(function, 1)
         lazy = functools.cached_property(function)
@@ -190,7 +191,7 @@ def _subclass(cls: Any) -> dict[str, Look]:
     return looks
 
 
-def _super_look(made: type, name: str) -> Look:
+def _super_look(made: Any, name: str) -> Look:
     def look() -> Any:
         found: Any = next((vars(c)[name] for c in made.__mro__[1:] if name in vars(c)), None)
         through = getattr(super(made, object.__new__(made)), name, None) if made.__new__ is object.__new__ else found
@@ -274,7 +275,7 @@ def _member_look(cls: Any, name: str, one: Any) -> Look:
 
 def _instances(cls: Any) -> dict[str, Look]:
     """Return looks through an instance: one that was built, where that takes nothing, or else a bare one."""
-    made, built = _instance(cls)
+    made, built = instance_of(cls)
     where = (cls.__module__, cls.__qualname__)
     looks: dict[str, Look] = {
         "instance": lambda: lead(made),
@@ -306,7 +307,7 @@ def _fields(cls: type, made: Any) -> list[str]:
     """Return the names of what an instance that is built now has, the one that is held not asked."""
     try:
         names = set(vars(cls())) | set(getattr(made, "__dict__", {}))
-    except Exception:
+    except (Exception, SystemExit):
         return []
     return sorted(name for name in names if isinstance(name, str))
 
@@ -317,14 +318,6 @@ def _has(made: Any, name: str) -> bool:
     except AttributeError:
         return False
     return True
-
-
-def _instance(cls: Any) -> tuple[Any, bool]:
-    try:
-        inspect.signature(cls).bind()
-        return cls(), True
-    except Exception:
-        return cls.__new__(cls), False
 
 
 def _signature(value: Any) -> str:

@@ -51,7 +51,10 @@ def _import(name: str, failed: dict[str, str]) -> None:
         warnings.simplefilter("ignore")
         try:
             importlib.import_module(name)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            # Whatever a module says when it is not meant to be imported, also what no program is meant to catch.
             failed[name] = f"{type(error).__name__}: {error}"
 
 

@@ -53,7 +53,7 @@ def lead(value: Any, depth: int = 0) -> Any:
         return ["deep"]
     if isinstance(value, types.FunctionType):
         return _function(value, depth)
-    if isinstance(value, type) and not isinstance(value, types.GenericAlias):
+    if isinstance(value, type):
         return ["class", value.__module__, value.__qualname__, is_current(value)]
     parts = _parts(value)
     if parts is not None:

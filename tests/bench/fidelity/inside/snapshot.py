@@ -14,7 +14,7 @@ from typing import Any
 
 from fidelity.inside.modules import imported, is_ours
 
-__all__ = ["Snapshot", "differences", "take"]
+__all__ = ["Snapshot", "changed", "differences", "take"]
 
 ATOMS = (type(None), bool, int, float, complex, str, bytes, type(...), types.CodeType)
 CONTAINERS = (list, tuple, set, frozenset, dict, collections.OrderedDict, collections.defaultdict, collections.deque)
@@ -83,7 +83,7 @@ def _parts(value: Any, tops: Sequence[str]) -> Iterator[tuple[str, Any]]:
     kind = type(value)
     if kind is types.ModuleType:
         if is_ours(vars(value).get("__name__"), tops):
-            yield from ((str(name), part) for name, part in list(vars(value).items()) if name != "__builtins__")
+            yield from ((str(name), part) for name, part in list(vars(value).items()) if name not in _NOT_THE_MODULES)
     elif kind is types.CellType:
         yield from _contents(value)
     elif kind in PARTS:
@@ -102,6 +102,10 @@ def _parts(value: Any, tops: Sequence[str]) -> Iterator[tuple[str, Any]]:
         yield from ((f".{name}", part) for name, part in _attributes(value))
         if isinstance(value, CONTAINERS):
             yield from _of_container(value)
+
+
+# What the interpreter notes there by itself: the builtins, and which warnings it has given already.
+_NOT_THE_MODULES = frozenset({"__builtins__", "__warningregistry__"})
 
 
 def _own(value: Any) -> dict[str, Any]:
@@ -147,7 +151,7 @@ def _of_container(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, set | frozenset):
         yield "size", _Order(str(len(value)))
         for part in sorted(value, key=id):
-            yield f"member {part if isinstance(part, ATOMS) else id(part)}", part
+            yield f"member {part!r}" if isinstance(part, ATOMS) else f"member {id(part)}", part
     else:
         yield from ((str(number), part) for number, part in enumerate(list(value)))
 
@@ -166,9 +170,12 @@ def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
                     yield name, _Order("(not set)")
 
 
-def differences(before: Snapshot, after: Snapshot) -> list[str]:
-    """Return what is not as it was, a line each."""
-    found = [f"{name} changed" for name in before.process if before.process[name] != after.process[name]]
+def changed(before: Snapshot, after: Snapshot) -> dict[tuple[int, str], str]:
+    """Return what is not as it was: the object and its part, each with a line that says so.
+
+    The keys are good for as long as both snapshots live, which keep the objects alive.
+    """
+    found = {(0, name): f"{name} changed" for name in before.process if before.process[name] != after.process[name]}
     for key, (value, parts) in before.seen.items():
         now = after.seen.get(key)
         if now is None:
@@ -176,14 +183,23 @@ def differences(before: Snapshot, after: Snapshot) -> list[str]:
         for name in [*parts, *(name for name in now[1] if name not in parts)]:
             old, new = parts.get(name, "(absent)"), now[1].get(name, "(absent)")
             if old != new:
-                found.append(f"{_told(value)} / {name}: {_named(old, before)} became {_named(new, after)}")
+                found[key, name] = f"{_told(value)} / {name}: {_named(old, before)} became {_named(new, after)}"
     return found
 
 
+def differences(before: Snapshot, after: Snapshot) -> list[str]:
+    """Return what is not as it was, a line each."""
+    return list(changed(before, after).values())
+
+
 def _told(value: Any) -> str:
-    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
-    home = getattr(value, "__module__", "") if name else ""
-    return f"{type(value).__name__} {home}.{name}" if isinstance(name, str) and name else f"{type(value).__name__}"
+    # Only what has a name of its own is asked for it: an instance may pass every question on, to nobody or to itself.
+    if not isinstance(value, type | types.ModuleType | types.FunctionType):
+        return type(value).__name__
+    told = type.__getattribute__ if isinstance(value, type) else object.__getattribute__
+    name = told(value, "__name__" if isinstance(value, types.ModuleType) else "__qualname__")
+    home = "" if isinstance(value, types.ModuleType) else f"{told(value, '__module__')}."
+    return f"{type(value).__name__} {home}{name}"
 
 
 def _named(token: Any, shot: Snapshot) -> str:

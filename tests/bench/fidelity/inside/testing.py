@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,7 @@ def run_suite(folder: Path, arguments: Sequence[str], notes: Path, tree: Path) -
     os.chdir(folder)
     os.environ["PYTHONPATH"] = str(tree)
     sys.argv = ["pytest"]
-    words = ["-q", "--tb=short", *(word for name in OFF for word in ("-p", f"no:{name}")), *arguments]
+    words = ["-q", "--tb=short", *(word for name in OFF for word in ("-p", f"no:{name}")), *_with_plugins(arguments)]
     noted = Notes(notes)
     try:
         return int(pytest.main(words, plugins=[noted]))
@@ -64,6 +66,32 @@ def run_suite(folder: Path, arguments: Sequence[str], notes: Path, tree: Path) -
         sys.path[:] = [entry for entry in sys.path if entry in path]
         # As the modules have it in the end: pytest follows links.
         _suites.append(str(folder.resolve()))
+
+
+def _with_plugins(words: Sequence[str]) -> Iterator[str]:
+    """Yield the words, without the plugins that a suite asks for and that are off, or not here: pytest would give up."""
+    waiting = iter(words)
+    for word in waiting:
+        if not word.startswith("-p"):
+            yield word
+            continue
+        name = word.removeprefix("-p").strip() or next(waiting, "")
+        if name.startswith("no:") or _is_here(name):
+            yield from ("-p", name)
+
+
+def _is_here(name: str) -> bool:
+    if name in OFF:
+        return False
+    if any(one.name == name for one in importlib.metadata.entry_points(group="pytest11")):
+        return True
+    for place in (f"_pytest.{name}", name):
+        try:
+            if importlib.util.find_spec(place) is not None:
+                return True
+        except (ImportError, ValueError):
+            continue
+    return False
 
 
 _suites: list[str] = []
