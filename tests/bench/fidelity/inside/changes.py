@@ -83,13 +83,18 @@ def places(tops: Sequence[str]) -> Iterator[Place]:
                 is_ours(getattr(type(value), "__module__", None), tops)
                 and isinstance(getattr(value, "__dict__", None), dict)
             ):
-                yield from _inside(f"{module_name}:{name}", value)
+                yield from _inside(f"{module_name}:{name}", value, seen)
 
 
-def _inside(path: str, owner: Any) -> Iterator[Place]:
-    for name in list(vars(owner)):
-        if isinstance(name, str) and not _is_of_the_language(name):
-            yield Place(f"{path}.{name}", owner, name)
+def _inside(path: str, owner: Any, seen: set[int]) -> Iterator[Place]:
+    for name, value in list(vars(owner).items()):
+        if not isinstance(name, str) or _is_of_the_language(name):
+            continue
+        if type(value) in (*TABLES, *ROWS, set):
+            if id(value) in seen:
+                continue  # a module has a name for it too: one change of it is enough
+            seen.add(id(value))
+        yield Place(f"{path}.{name}", owner, name)
 
 
 def _is_of_the_language(name: str) -> bool:
@@ -127,6 +132,8 @@ class UsersChanges:
             # What the new version does not have any more cannot keep anything.
             if registration.path not in left_out and registration.path.partition(" ")[0] in new:
                 self.made.append(registration)
+        # What a later change has undone is gone before anything happens.
+        self.made = [one for one in self.made if _holds(one)]
 
     def lost(self) -> list[str]:
         """Return the changes that are not in effect any more."""

@@ -64,8 +64,8 @@ def run_suite(folder: Path, arguments: Sequence[str], notes: Path, tree: Path) -
         noted.close()
         os.chdir(before)
         sys.path[:] = [entry for entry in sys.path if entry in path]
-        # As the modules have it in the end: pytest follows links.
-        _suites.append(str(folder.resolve()))
+        # As the modules have it in the end: pytest follows links. Tests may lie in the package, and be told by a path.
+        _suites.extend(str(place.resolve()) for place in (folder, *map(Path, arguments)) if place.is_absolute())
 
 
 def _with_plugins(words: Sequence[str]) -> Iterator[str]:
@@ -101,7 +101,6 @@ def _forget_modules_of_suites() -> None:
     """Drop the modules of a suite that ran before: both have a `conftest`, and mostly the same names of files."""
     for name, module in list(sys.modules.items()):
         origin = str(getattr(module, "__file__", "") or "")
-        # Tests that lie inside the package are imported from there, under names of their own.
         is_test = bool(_suites) and "." not in name and re.fullmatch(r"conftest|test_.*|.*_test", Path(origin).stem)
-        if is_test or any(origin.startswith(folder + os.sep) for folder in _suites):
+        if is_test or any(origin == place or origin.startswith(place + os.sep) for place in _suites):
             del sys.modules[name]
