@@ -246,11 +246,11 @@ class Campaign:
         """Measure what every reference leads to, in a process that has changed nothing, and what an undo leaves."""
         self._say("references and undo")
         answer = launcher.run("held", mode="held", without_instances=bare)
-        if self._said_no("held", answer):
-            return
-        self._held(row, answer.report, controls)
-        row.undo_differences = len(answer.report["differences"])
-        self.details["differences"] = answer.report["differences"][:500]
+        told = answer.report.get("differences")
+        row.undo_differences = None if told is None else len(told)
+        self.details.update(differences=(told or [])[:500], restless=answer.report.get("restless", []))
+        if not self._said_no("held", answer):
+            self._held(row, answer.report, controls)
 
     def _said_no(self, name: str, answer: Answer) -> bool:
         """Note why there is nothing to measure, if so."""

@@ -32,6 +32,7 @@ TOLERANT = (
 STRICT = ("strict", "strict_config", "strict_markers")
 # Options of a suite's own that change what is found and how; all others are for people, or for plugins.
 KEPT_OPTIONS = ("--import-mode", "--doctest-glob", "--doctest-modules")
+WITH_A_WORD = ("-p", "--import-mode", "--doctest-glob")
 
 
 class SuiteError(RuntimeError):
@@ -194,11 +195,9 @@ def _configured(folder: Path, tests: Sequence[Path]) -> list[str]:
     words = _words(told.get("addopts", ""))
     kept = []
     for number, word in enumerate(words):
-        if word.startswith(KEPT_OPTIONS):
-            kept.append(word)
-        elif word == "-p" and number + 1 < len(words):
-            kept += [word, words[number + 1]]
-        elif re.fullmatch(r"-p\S+", word):
+        if word in WITH_A_WORD:
+            kept += words[number : number + 2]
+        elif word.startswith(KEPT_OPTIONS) or re.fullmatch(r"-p\S+", word):
             kept.append(word)
     changed = ["addopts=", "required_plugins=", *(f"{name}=false" for name in STRICT if name in told)]
     if "python_files" not in told and not any(_is_usual(path) for path in tests):

@@ -7,6 +7,7 @@ import collections
 import contextvars
 import enum
 import functools
+import itertools
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 
 from fidelity.inside.modules import home_of, imported, is_ours
 
-__all__ = ["Place", "Registration", "UsersChanges", "places", "registrations", "survey"]
+__all__ = ["Place", "Registration", "UsersChanges", "contexts", "places", "registrations", "survey"]
 
 SIMPLE = (bool, int, float, str)
 TABLES = (dict, collections.OrderedDict, collections.defaultdict)
@@ -128,7 +129,7 @@ class UsersChanges:
         for place in self._places:
             if place.path in new and place.path not in left_out:
                 self._change(place)
-        for registration in registrations(tops):
+        for registration in itertools.chain(registrations(tops), contexts(tops)):
             # What the new version does not have any more cannot keep anything.
             if registration.path not in left_out and registration.path.partition(" ")[0] in new:
                 self.made.append(registration)
@@ -246,10 +247,16 @@ def registrations(tops: Sequence[str]) -> Iterator[Registration]:
                 yield from _with_class(path, value)
             elif isinstance(value, types.FunctionType) and home_of(value) == module_name:
                 yield from _with_dispatcher(path, value)
-            elif isinstance(value, contextvars.ContextVar) and value.get(None) is None:
-                yield from _with_variable(path, value)
         vars(module)["noodle_users_name"] = mark = UsersMark()
         yield Registration(f"{module_name}: + a name of the user's", _is_named(module_name, mark))
+
+
+def contexts(tops: Sequence[str]) -> Iterator[Registration]:
+    """Set every context variable that nobody has set: not where a suite runs, which would find a stranger in it."""
+    found = {id(v): (f"{m}:{n}", v) for m, module in imported(tops).items() for n, v in list(vars(module).items())}
+    for path, value in found.values():
+        if isinstance(value, contextvars.ContextVar) and value.get(None) is None:
+            yield from _with_variable(path, value)
 
 
 def _is_named(module_name: str, mark: Any) -> Callable[[], bool]:

@@ -149,6 +149,7 @@ def held(side: Side) -> None:
     side.upgrade.back()
     side.upgrade.let_go()
     found = changed(before, take(side.tops, roots))
+    side.report["differences"] = list(found.values())
     again = side.another_upgrade()
     again.forth()
     side.report["held_after"] = side.held.look()

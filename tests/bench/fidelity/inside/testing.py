@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
@@ -52,20 +53,39 @@ def run_suite(folder: Path, arguments: Sequence[str], notes: Path, tree: Path) -
     import pytest
 
     _forget_modules_of_suites()
-    before, path = Path.cwd(), list(sys.path)
-    os.chdir(folder)
-    os.environ["PYTHONPATH"] = str(tree)
-    sys.argv = ["pytest"]
     words = ["-q", "--tb=short", *(word for name in OFF for word in ("-p", f"no:{name}")), *_with_plugins(arguments)]
     noted = Notes(notes)
     try:
-        return int(pytest.main(words, plugins=[noted]))
+        with _put_back():
+            os.chdir(folder)
+            os.environ["PYTHONPATH"] = str(tree)
+            sys.argv = ["pytest"]
+            return int(pytest.main(words, plugins=[noted]))
     finally:
         noted.close()
-        os.chdir(before)
-        sys.path[:] = [entry for entry in sys.path if entry in path]
         # As the modules have it in the end: pytest follows links. Tests may lie in the package, and be told by a path.
         _suites.extend(str(place.resolve()) for place in (folder, *map(Path, arguments)) if place.is_absolute())
+
+
+@contextlib.contextmanager
+def _put_back() -> Iterator[None]:
+    """Put back what a suite leaves of itself in the process: a second one was not written to come after it."""
+    folder, path, environ = Path.cwd(), list(sys.path), dict(os.environ)
+    policy = _event_loops().get("_event_loop_policy")
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+        sys.path[:] = [entry for entry in sys.path if entry in path]
+        os.environ.clear()
+        os.environ.update(environ)
+        # asyncio.run leaves its own policy so that it makes no loop any more for those who only ask for one.
+        is_usual = type(policy).__module__.partition(".")[0] == "asyncio"
+        _event_loops()["_event_loop_policy"] = None if is_usual else policy
+
+
+def _event_loops() -> dict[str, Any]:
+    return vars(sys.modules["asyncio.events"]) if "asyncio.events" in sys.modules else {}
 
 
 def _with_plugins(words: Sequence[str]) -> Iterator[str]:
