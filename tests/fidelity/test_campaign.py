@@ -238,3 +238,8 @@ def test_a_class_that_neither_version_has_is_an_error(run: Run) -> None:
     case = Case(package="Gizmo", import_name="gizmo", old="1.0", new="2.0", without_instances=("gizmo.Rwo",))
     row, _ = run(case=case)
     assert row.verdict == "error: without_instances: neither version has gizmo.Rwo"
+
+
+def test_a_package_that_the_engine_uses_itself_is_the_new_one_in_the_control(run: Run) -> None:
+    row, details = run(broken="\nimport gizmo\n")
+    assert (row.verdict, row.missed()) == ("live", []), details

@@ -48,7 +48,9 @@ class Wanted:
         return self.mechanism != "patch"
 
 
-_PYTESTS = ("pytest", "pytest<9", "pytest<8")
+# What a suite that does not run is tried with in turn: the latest pytest, what it says itself that it needs, and the
+# pytests of its time.
+_ATTEMPTS = (("pytest", False), ("pytest", True), ("pytest<9", True), ("pytest<8", True))
 
 
 class CaseError(RuntimeError):
@@ -117,17 +119,20 @@ class Campaign:
         self.wanted.say(f"{self.case.name} on {self.version}: {word}")
 
     def _begun(self) -> tuple[Launcher, Controls]:
-        """Install the case and run its controls, with an earlier pytest where a suite was not written for the latest."""
+        """Install the case and run its controls, in the first environment in which its suites run."""
         first: SuiteNotRunError | None = None
-        for pytest in _PYTESTS:
-            self._say(f"installing with {pytest}")
+        for pytest, tools in _ATTEMPTS:
+            self._say(f"installing with {pytest}{' and its own requirements' if tools else ''}")
             try:
-                launcher = self._launcher(prepare(self.case, self.python, self.wanted.root, pytest=pytest))
+                environment = prepare(self.case, self.python, self.wanted.root, pytest=pytest, with_its_tools=tools)
+                launcher = self._launcher(environment)
                 return launcher, self._controls(launcher)
             except SuiteNotRunError as error:
                 first = first or error
             except FetchError as error:
-                raise first or error from error
+                if first is None:
+                    raise
+                self._say(str(error))
         raise first or CaseError("there is no pytest")
 
     # --- getting ready -------------------------------------------------------------------------------------------

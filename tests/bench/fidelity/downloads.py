@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["FetchError", "pip", "requirements_of", "sdist_of", "wheel_of"]
+__all__ = ["FetchError", "pip", "requirements_of", "sdist_of", "tools_of", "wheel_of"]
 
 LIMIT_SECONDS = 600
 
@@ -80,8 +82,33 @@ def _archives(folder: Path) -> list[Path]:
 
 def requirements_of(wheel: Path) -> Sequence[str]:
     """Return what a wheel requires without any extra: its Requires-Dist lines."""
+    return [line for line in _requires(wheel) if not re.search(r";.*\bextra\s*==", line)]
+
+
+TEST_EXTRAS = ("test", "tests", "testing")
+# Plugins that look at style, add options of their own, or run the tests in another way.
+NOT_TOOLS = re.compile(
+    r"pytest-(cov|mypy|ruff|black|flake8|enabler|checkdocs|xdist|randomly|rerunfailures|sugar)|coverage"
+)
+
+
+def tools_of(wheel: Path, sdist: Path) -> Sequence[str]:
+    """Return what a version itself says that its tests need: an extra or a dependency group with such a name."""
+    wanted = []
+    for line in _requires(wheel):
+        requirement, _, marker = line.partition(";")
+        extra = re.search(r"""\bextra\s*==\s*['"]([\w.-]+)['"]""", marker)
+        if extra and extra[1].lower() in TEST_EXTRAS:
+            rest = re.sub(r"\s*(\band\b)?\s*" + re.escape(extra[0]), "", marker).strip(" ()")
+            wanted.append(f"{requirement.strip()} ; {rest}" if rest else requirement.strip())
+    with contextlib.suppress(OSError, tomllib.TOMLDecodeError):
+        groups = tomllib.loads((sdist / "pyproject.toml").read_text(encoding="utf-8")).get("dependency-groups", {})
+        wanted += [line for name in TEST_EXTRAS for line in groups.get(name, ()) if isinstance(line, str)]
+    return [line for line in wanted if not NOT_TOOLS.match(line.lower().replace("_", "-"))]
+
+
+def _requires(wheel: Path) -> list[str]:
     with zipfile.ZipFile(wheel) as file:
         name = next(one for one in file.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", one))
         head = file.read(name).decode("utf-8", "replace").partition("\n\n")[0]
-    lines = re.findall(r"^Requires-Dist:\s*(.+?)\s*$", head, re.MULTILINE | re.IGNORECASE)
-    return [line for line in lines if not re.search(r";.*\bextra\s*==", line)]
+    return re.findall(r"^Requires-Dist:\s*(.+?)\s*$", head, re.MULTILINE | re.IGNORECASE)

@@ -15,7 +15,7 @@ from pathlib import Path
 from attrs import frozen
 
 from fidelity.cases import Case
-from fidelity.downloads import FetchError, pip, requirements_of, sdist_of, wheel_of
+from fidelity.downloads import FetchError, pip, requirements_of, sdist_of, tools_of, wheel_of
 
 __all__ = ["Environment", "default_pythons", "prepare", "put_ours", "version_of"]
 
@@ -74,8 +74,13 @@ def _source_of(name: str) -> Path:
     return Path(spec.origin).parent
 
 
-def prepare(case: Case, python: str, root: Path, *, pytest: str = "pytest") -> Environment:
-    """Install a case for an interpreter with such a pytest, or find it installed; raises `FetchError`."""
+def prepare(
+    case: Case, python: str, root: Path, *, pytest: str = "pytest", with_its_tools: bool = False
+) -> Environment:
+    """Install a case for an interpreter with such a pytest, or find it installed; raises `FetchError`.
+
+    `with_its_tools` adds what the new version says itself that its tests need.
+    """
     version = version_of(python)
     fetched = root / "fetched" / case.name
     sdists = (
@@ -87,6 +92,8 @@ def prepare(case: Case, python: str, root: Path, *, pytest: str = "pytest") -> E
         wheel_of(case.package, one, fetched / f"{one}-wheel-{short}", python) for one in (case.old, case.new)
     )
     wanted = [*requirements_of(wheels[1]), *case.test_requirements, pytest, *NEEDED]
+    if with_its_tools:
+        wanted += tools_of(wheels[1], sdists[1])
     stamp = hashlib.sha256(json.dumps([[wheel.name for wheel in wheels], version, wanted]).encode()).hexdigest()[:10]
     folder = root / "installed" / f"{case.key}-{version}-{stamp}"
     venv, tree = folder / "venv", folder / "new"

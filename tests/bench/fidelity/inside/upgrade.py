@@ -53,7 +53,9 @@ class Upgrade:
             component=ComponentDescriptor(name=self.package, version=old),
             from_version=old,
             to_version=new,
-            top_levels=tuple(self.tops),
+            top_levels=tuple(dict.fromkeys(top.partition(".")[0] for top in self.tops)),
+            # As the product has it: only what lies in a namespace that others share is named in full.
+            import_names=tuple(self.tops) if any("." in top for top in self.tops) else (),
             new_tree=self.new_tree,
             old_tree=self.old_tree,
             path=(old, new),
@@ -105,16 +107,16 @@ class Upgrade:
 
 
 def import_names(package: str, import_name: str, site: Path, tree: Path) -> tuple[str, ...]:
-    """Return the top-level names of both versions, as the product finds them."""
+    """Return the top-level names of both versions, as the product finds them; with dots where others share the top."""
     key = canonicalize_name(package)
     found = {
         top
         for root in (site, tree)
         for one in Distributions().along([str(root)])
         if canonicalize_name(one.name) == key
-        for top in one.top_levels
+        for top in (one.import_names if "." in import_name else one.top_levels)
     }
-    return tuple(sorted(found | {import_name.partition(".")[0]}))
+    return tuple(sorted(found | {import_name}))
 
 
 def _as_error(blockers: Sequence[str]) -> UpgradeError:
