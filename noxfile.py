@@ -67,10 +67,15 @@ def _closure(names: list[str]) -> list[str]:
 
 
 @nox.session
-@nox.parametrize("distribution", [*DISTRIBUTIONS, "integration"])
+@nox.parametrize("distribution", [*DISTRIBUTIONS, "integration", "fidelity"])
 def tests(session: nox.Session, distribution: str) -> None:
-    """Run the tests of each distribution against its wheel, and those of the whole stack against all of them."""
+    """Run the tests of each distribution against its wheel, those of the whole stack against all, and the harness's."""
     build_wheels(session)
+    if distribution == "fidelity":
+        install_wheels(session, "noodle-upgrade-core", "noodle-upgrade-runtime")
+        session.install(*TEST_TOOLS)
+        session.run("pytest", str(ROOT / "tests" / "fidelity"), *session.posargs)
+        return
     if distribution == "integration":
         install_wheels(session, *DISTRIBUTIONS)
         session.install(*TEST_TOOLS, "httpx", "build", "hatchling", "markdown-it-py==2.2.0")
@@ -95,7 +100,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """Check types, strictly, of everything that is shipped."""
+    """Check types, strictly, of everything that is shipped, and of the harness of the published packages."""
     build_wheels(session)
     install_wheels(session, *DISTRIBUTIONS)
     session.install("mypy==2.4.1", *TEST_TOOLS)
@@ -103,6 +108,8 @@ def typing(session: nox.Session) -> None:
         package = distribution.replace("-", "_")
         base = source_of(distribution)
         session.run("mypy", str(base / package if base == ROOT else base / "src" / package))
+    # Its own package, found by its own name.
+    session.run("mypy", "-p", "fidelity", env={"MYPYPATH": str(ROOT / "tests" / "bench")})
 
 
 @nox.session

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import threading
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 from fidelity import campaign as campaigns
+from fidelity import environments
 from fidelity.campaign import Campaign, Controls, SuiteNotRunError, Wanted
 from fidelity.cases import Case
 from fidelity.downloads import FetchError, requirements_of, tools_of
@@ -133,3 +136,22 @@ def test_of_many_failures_the_first_is_told(tmp_path: Path, monkeypatch: pytest.
     verdict, _ = tried(tmp_path, monkeypatch, SuiteNotRunError("first"), *[SuiteNotRunError("later")] * 3)
     assert verdict == "error: first"
     assert tried(tmp_path, monkeypatch, FetchError("no such version"))[0] == "error: no such version"
+
+
+def test_two_runs_do_not_prepare_one_case_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case, inside, most = Case(package="gizmo", import_name="gizmo", old="1", new="2"), 0, 0
+
+    def prepared(*_: object, **__: object) -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.05)
+        inside -= 1
+
+    monkeypatch.setattr(environments, "_prepared", prepared)
+    threads = [threading.Thread(target=environments.prepare, args=(case, "python", tmp_path)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1

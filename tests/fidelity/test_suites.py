@@ -122,6 +122,7 @@ def test_plugins_that_are_off_or_not_here_are_not_asked_for() -> None:
 def test_what_a_suite_leaves_in_the_process_is_put_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GIZMO", "1")
     was, path = Path.cwd(), list(sys.path)
+    asyncio.get_event_loop_policy()
     with contextlib.suppress(KeyError), testing._put_back():
         os.chdir(tmp_path)
         os.environ["GIZMO"] = "2"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import importlib.util
 import json
@@ -9,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from attrs import frozen
@@ -81,6 +83,20 @@ def prepare(
 
     `with_its_tools` adds what the new version says itself that its tests need.
     """
+    with _alone(root / "fetched" / f"{case.name}.lock"):
+        return _prepared(case, python, root, pytest, with_its_tools=with_its_tools)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Wait until no other run is at it: two of them would install into one folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _prepared(case: Case, python: str, root: Path, pytest: str, *, with_its_tools: bool) -> Environment:
     version = version_of(python)
     fetched = root / "fetched" / case.name
     sdists = (
