@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fidelity.inside.changes import UsersChanges, registrations, survey
 from fidelity.inside.modules import import_all
+from fidelity.inside.snapshot import differences, take
 
 Package = Callable[..., types.ModuleType]
 TOPS = ["gizmo"]
@@ -129,3 +130,28 @@ def test_a_module_that_will_not_be_imported_is_noted_whatever_it_raises(package:
     assert set(failed) == {"gizmo.bad", "gizmo.ends"}
     assert failed["gizmo.bad"] == "BaseException: no"
     assert "gizmo.good" in sys.modules
+
+
+def test_a_proxy_of_a_context_that_the_user_has_set_can_be_looked_at(package: Package) -> None:
+    gizmo: Any = package(
+        __init__="""
+        import contextvars
+
+        current = contextvars.ContextVar("current")
+
+        class Proxy:
+            @property
+            def __class__(self):
+                set_by = current.get(None)
+                return Proxy if set_by is None else type(set_by.app.thing)
+
+        proxy = Proxy()
+        """
+    )
+    changes = UsersChanges(TOPS, survey(TOPS))
+    assert "gizmo:current + a context" in {one.path for one in changes.made}
+    before = take(TOPS, [changes.made])
+    assert differences(before, take(TOPS, [changes.made])) == []
+    assert changes.lost() == []
+    gizmo.current.set(None)
+    assert changes.lost() == ["gizmo:current + a context"]

@@ -49,6 +49,15 @@ class UsersMark:
     """Something of the user's that was put somewhere."""
 
 
+class UsersContext(UsersMark):
+    """Something of the user's in a context variable, where proxies of the package ask it for what they stand for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+
 def users_function(*args: Any, **kwargs: Any) -> Any:
     """Do what the user wants."""
     return (args, kwargs)
@@ -300,7 +309,7 @@ def _with_dispatcher(path: str, function: Any) -> Iterator[Registration]:
 
 
 def _with_variable(path: str, variable: contextvars.ContextVar[Any]) -> Iterator[Registration]:
-    mark = UsersMark()
+    mark = UsersContext()
     variable.set(mark)
     yield Registration(f"{path} + a context", functools.partial(_has_context, path, mark))
 
