@@ -150,6 +150,7 @@ def test_a_proxy_of_a_context_that_the_user_has_set_can_be_looked_at(package: Pa
     )
     changes = UsersChanges(TOPS, survey(TOPS))
     assert "gizmo:current + a context" in {one.path for one in changes.made}
+    assert gizmo.proxy.__class__.__name__ == "UsersContext"
     before = take(TOPS, [changes.made])
     assert differences(before, take(TOPS, [changes.made])) == []
     assert changes.lost() == []
