@@ -54,8 +54,12 @@ def greet(name="you"):
     return "{word} " + name
 """
 TESTS = """
+import sys
 import pytest
 import gizmo
+
+def test_alone():
+    {alone}
 
 def test_greet():
     assert gizmo.greet() == "{word} you"
@@ -79,8 +83,8 @@ addopts = -p no_such_plugin_anywhere --strict-markers --no-such-option
 filterwarnings = error
 """
 VERSIONS = {
-    "1.0": {"word": "hello", "mark": ", ", "only": "earlier"},
-    "2.0": {"word": "good day", "mark": "; ", "only": "later"},
+    "1.0": {"word": "hello", "mark": ", ", "only": "earlier", "alone": "assert not hasattr(sys, 'gizmo_was_here')"},
+    "2.0": {"word": "good day", "mark": "; ", "only": "later", "alone": "sys.gizmo_was_here = True"},
 }
 CASE = Case(package="Gizmo", import_name="gizmo", old="1.0", new="2.0")
 Run = Callable[..., tuple[Row, dict[str, Any]]]
@@ -142,10 +146,12 @@ def test_a_case_that_goes_well_is_whole(run: Run, tmp_path: Path) -> None:
     others = written(tmp_path / "installed" / "work-of-another-run", {"job.json": "{}"})
     row, details = run()
     assert (row.verdict, row.missed()) == ("live", []), details
-    assert (row.fresh_passed, row.live_passed, row.rollback_fresh_passed, row.rollback_live_passed) == (4, 4, 4, 4)
+    assert (row.fresh_passed, row.live_passed, row.rollback_fresh_passed, row.rollback_live_passed) == (5, 5, 4, 4)
     assert row.held_right > 300
     assert row.state_kept == 8
     assert details["new_suite"]["failing_fresh_too"] == 1
+    # A test of the old suite that cannot come after the new one, with or without an upgrade, is nobody's.
+    assert details["old_suite"]["lost_without_an_upgrade_too"] == ["tests/test_gizmo.py::test_alone"]
     # What looks count by themselves is told, and is no difference.
     assert [word.partition(":")[0] for word in details["restless"]] == ["type gizmo.Counting / made"]
     assert {one.name for one in (tmp_path / "installed").iterdir()} == {"venv", "new", "work-of-another-run"}
@@ -201,8 +207,10 @@ RuntimeSwap.revert = revert
 
 def test_an_undo_that_does_wrong_is_found_out(run: Run) -> None:
     row, details = run(broken=LEAVES)
-    assert details["old_suite"]["lost"] == {"tests/test_gizmo.py::test_greet": "failed"}
-    assert details["old_suite"]["lost_without_the_new_suite_before"] == details["old_suite"]["lost"]
+    greet, alone = ({f"tests/test_gizmo.py::test_{name}": "failed"} for name in ("greet", "alone"))
+    assert details["old_suite"]["lost"] == greet | alone
+    assert details["old_suite"]["lost_without_the_new_suite_before"] == greet
+    assert details["old_suite"]["lost_without_an_upgrade_too"] == list(alone)
     told = " ".join(details["differences"])
     assert "type gizmo.Counting / made" in told, "a counter that looks count up can still be lost by an undo"
     assert "module gizmo / late: (absent)" in told
@@ -231,7 +239,7 @@ def test_such_a_class_is_named_in_the_case(run: Run) -> None:
     case = Case(package="Gizmo", import_name="gizmo", old="1.0", new="2.0", without_instances=("gizmo.Row",))
     row, details = run(new=SLOTS, case=case)
     assert row.verdict == "live", details
-    assert row.live_passed == row.fresh_passed == 4
+    assert row.live_passed == row.fresh_passed == 5
 
 
 def test_a_class_that_neither_version_has_is_an_error(run: Run) -> None:

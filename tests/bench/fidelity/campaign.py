@@ -16,7 +16,7 @@ from fidelity.cases import Case
 from fidelity.downloads import FetchError
 from fidelity.environments import Environment, prepare
 from fidelity.holds import compare_held
-from fidelity.outcomes import Parity, by_file, compared
+from fidelity.outcomes import PASSED, Parity, by_file, compared
 from fidelity.processes import Answer, Launcher
 from fidelity.rows import Row
 from fidelity.suites import SuiteError, lay_out, outside_of_package
@@ -212,7 +212,7 @@ class Campaign:
         row.rollback_fresh_passed, row.rollback_live_passed = back.fresh, back.live
         self.details.update(new_suite=_told(forth), old_suite=_told(back))
         if back.lost:
-            self._explain(launcher, controls, without)
+            self._explain(row, launcher, controls, without)
         self._probe(row, launcher, controls, without)
         self._state(row, launcher, controls)
         self._conflict(row, launcher, controls)
@@ -240,12 +240,25 @@ class Campaign:
                 return live, without
             without += named
 
-    def _explain(self, launcher: Launcher, controls: Controls, without: Sequence[str]) -> None:
-        """Tell what the new suite has left behind from what the rollback did: once more, without the new suite."""
+    def _explain(self, row: Row, launcher: Launcher, controls: Controls, without: Sequence[str]) -> None:
+        """Tell what the new suite has left behind from what the rollback did.
+
+        What passes after a rollback without the new suite before, and fails after the new suite in a process that was
+        never upgraded, is not the rollback's: it counts for nobody.
+        """
         self._say("live once more: upgrade, rollback, old suite")
         alone = launcher.run("live-old-suite-only", mode="live", run=["old"], without_instances=without)
         again = compared([a.outcomes["old"] for a in controls.old], alone.outcomes.get("old", {}))
-        self.details["old_suite"]["lost_without_the_new_suite_before"] = dict(again.lost)
+        told = self.details["old_suite"]
+        told["lost_without_the_new_suite_before"] = dict(again.lost)
+        fine = set(told["lost"]) - set(again.lost)
+        if not fine:
+            return
+        self._say("the old suite after the new one, without an upgrade")
+        never = launcher.run("fresh-old-after-new", mode="fresh", version="old", run=["new", "old"])
+        outcomes = never.outcomes.get("old", {})
+        told["lost_without_an_upgrade_too"] = [name for name in sorted(fine) if outcomes.get(name, PASSED) != PASSED]
+        row.rollback_fresh_passed = told["fresh"] - len(told["lost_without_an_upgrade_too"])
 
     def _probe(self, row: Row, launcher: Launcher, controls: Controls, bare: Sequence[str]) -> None:
         """Measure what every reference leads to, in a process that has changed nothing, and what an undo leaves."""

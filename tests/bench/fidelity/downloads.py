@@ -61,7 +61,8 @@ def sdist_of(package: str, version: str, folder: Path) -> Path:
     if not unpacked.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         if not _archives(folder):
-            pip("download", "--no-deps", "--no-binary=:all:", "--dest", str(folder), f"{package}=={version}")
+            # Of this package alone: pip asks its backend for metadata, which need not be built from its sources too.
+            pip("download", "--no-deps", f"--no-binary={package}", "--dest", str(folder), f"{package}=={version}")
         (archive,) = _archives(folder)[:1]
         beside = folder / "unpacking"
         shutil.rmtree(beside, ignore_errors=True)

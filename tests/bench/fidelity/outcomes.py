@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-__all__ = ["Parity", "by_file", "compared", "masked", "read_outcomes"]
+__all__ = ["PASSED", "Parity", "by_file", "compared", "masked", "read_outcomes"]
 
 PASSED = "passed"
 _VOLATILE = (
