@@ -52,6 +52,13 @@ def test_tests_inside_the_package_are_put_where_it_is_installed(tmp_path: Path) 
     assert (suite.folder / moved["arguments"][-2] / "test_a.py").is_file()
 
 
+@pytest.mark.parametrize("file", ["src/gizmo/tests.py", "gizmo/deep/test_a.py"])
+def test_a_file_of_tests_inside_the_package_is_enough(tmp_path: Path, file: str) -> None:
+    suite = laid(tmp_path, {f"{file.partition('gizmo')[0]}gizmo/__init__.py": "", file: PASSES})
+    assert suite.arguments[-1] == str(tmp_path / "tree" / file.removeprefix("src/"))
+    assert Path(suite.arguments[-1]).is_file()
+
+
 @pytest.mark.parametrize("file", ["tests/tests.py", "gizmo/tests/tests.py"])
 def test_files_that_pytest_would_not_look_into_are_named(tmp_path: Path, file: str) -> None:
     suite = laid(tmp_path, {"gizmo/__init__.py": "", file: PASSES})
@@ -116,7 +123,26 @@ def test_plugins_that_are_off_or_not_here_are_not_asked_for() -> None:
         "json",
         "tests",
     ]
-    assert list(testing._with_plugins(words)) == ["-p", "no:doctest", "-p", "doctest", "-p", "json", "tests"]
+    assert list(testing._that_fit(words)) == ["-p", "no:doctest", "-p", "doctest", "-p", "json", "tests"]
+
+
+def test_filters_of_warnings_that_are_not_here_are_left_out(tmp_path: Path) -> None:
+    lines = [
+        "error",
+        "ignore:a word",
+        "ignore::no_such_package.Gone",
+        "ignore:x:pytest.PytestWarning",
+        "ignore::json.No",
+    ]
+    files = {"tests/test_a.py": PASSES}
+    for number, (file, text) in enumerate({
+        "pytest.ini": "[pytest]\nfilterwarnings =\n" + "".join(f"    {line}\n" for line in lines),
+        "pyproject.toml": f"[tool.pytest.ini_options]\nfilterwarnings = {lines}\n",
+    }.items()):  # fmt: skip
+        (word,) = [w for w in options(laid(tmp_path / str(number), {**files, file: text})) if "filter" in w]
+        assert word == "filterwarnings=" + "\n".join(lines)
+        wanted = "\n".join(line for line in lines if "no_such" not in line and "json" not in line)
+        assert list(testing._that_fit(["-o", word])) == ["-o", f"filterwarnings={wanted}"]
 
 
 def test_what_a_suite_leaves_in_the_process_is_put_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

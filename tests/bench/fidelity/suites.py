@@ -73,6 +73,7 @@ def lay_out(sdist: Path, folder: Path, *, import_name: str, tree: Path, tops: Se
 
 
 def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
     else:
@@ -95,6 +96,9 @@ def _tests_inside(homes: Sequence[Path], import_name: str) -> list[Path]:
             folders = [path for name in TESTS for path in sorted(package.rglob(name)) if _has_tests(path)]
             if folders:
                 return [path for path in folders if not any(other in path.parents for other in folders)]
+            files = [path for pattern in LIKE_TESTS for path in sorted(package.rglob(pattern))]
+            if files:
+                return files
     return []
 
 
@@ -182,6 +186,11 @@ def _words(value: object) -> list[str]:
     return [str(one) for one in value] if isinstance(value, list) else shlex.split(str(value), comments=True)
 
 
+def _lines(value: object) -> list[str]:
+    lines = value if isinstance(value, list) else str(value).splitlines()
+    return [str(line).strip() for line in lines if str(line).strip()]
+
+
 def _testpaths(folder: Path) -> list[str]:
     return next((_words(told["testpaths"]) for _, told in _settings(folder) if "testpaths" in told), [])
 
@@ -200,6 +209,9 @@ def _configured(folder: Path, tests: Sequence[Path]) -> list[str]:
         elif word.startswith(KEPT_OPTIONS) or re.fullmatch(r"-p\S+", word):
             kept.append(word)
     changed = ["addopts=", "required_plugins=", *(f"{name}=false" for name in STRICT if name in told)]
+    if filters := _lines(told.get("filterwarnings", "")):
+        # Said again, so that those of a package that is not here can be left out where it is known.
+        changed.append("filterwarnings=" + "\n".join(filters))
     if "python_files" not in told and not any(_is_usual(path) for path in tests):
         changed.append(f"python_files={' '.join(LIKE_TESTS)}")
     return ["-c", path.name, "--rootdir", ".", *(w for one in changed for w in ("-o", one)), *TOLERANT, *kept]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.metadata
 import importlib.util
 import json
@@ -53,7 +54,7 @@ def run_suite(folder: Path, arguments: Sequence[str], notes: Path, tree: Path) -
     import pytest
 
     _forget_modules_of_suites()
-    words = ["-q", "--tb=short", *(word for name in OFF for word in ("-p", f"no:{name}")), *_with_plugins(arguments)]
+    words = ["-q", "--tb=short", *(word for name in OFF for word in ("-p", f"no:{name}")), *_that_fit(arguments)]
     noted = Notes(notes)
     try:
         with _put_back():
@@ -88,16 +89,34 @@ def _event_loops() -> dict[str, Any]:
     return vars(sys.modules["asyncio.events"]) if "asyncio.events" in sys.modules else {}
 
 
-def _with_plugins(words: Sequence[str]) -> Iterator[str]:
-    """Yield the words, without the plugins that a suite asks for and that are off, or not here: pytest would give up."""
+def _that_fit(words: Sequence[str]) -> Iterator[str]:
+    """Yield the words, without what a suite asks for and is off, or not here: pytest would give up."""
     waiting = iter(words)
     for word in waiting:
+        if word.startswith(_FILTERS):
+            lines = word.removeprefix(_FILTERS).splitlines()
+            yield _FILTERS + "\n".join(line for line in lines if _has_category(line))
+            continue
         if not word.startswith("-p"):
             yield word
             continue
         name = word.removeprefix("-p").strip() or next(waiting, "")
         if name.startswith("no:") or _is_here(name):
             yield from ("-p", name)
+
+
+_FILTERS = "filterwarnings="
+
+
+def _has_category(line: str) -> bool:
+    """Return whether the class that a filter of warnings names can be imported."""
+    home, _, name = line.split(":")[2].strip().rpartition(".") if line.count(":") > 1 else ("", "", "")
+    if not home:
+        return True
+    try:
+        return hasattr(importlib.import_module(home), name)
+    except Exception:
+        return False
 
 
 def _is_here(name: str) -> bool:
