@@ -113,7 +113,9 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: Path) -> Run:
     """Return what runs a campaign: `new` is more code of the new version, `broken` is code that the engine ends with."""
 
-    def go(*, case: Case = CASE, new: str = "", broken: str = "", keep: bool = False) -> tuple[Row, dict[str, Any]]:
+    def go(
+        *, case: Case = CASE, new: str = "", broken: str = "", tests: str = TESTS, keep: bool = False
+    ) -> tuple[Row, dict[str, Any]]:
         folder = tmp_path / "installed"
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
         site = next((folder / "venv").glob("lib/python*/site-packages"))
@@ -123,7 +125,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: Path) -> Run:
             python=folder / "venv" / "bin" / "python", version=version_of(sys.executable), folder=folder,
             site=placed(site, "1.0", ""), tree=placed(folder / "new", "2.0", new),
             sdists=tuple(
-                written(tmp_path / f"gizmo-{one}", {"tests/test_gizmo.py": TESTS.format(**VERSIONS[one]),
+                written(tmp_path / f"gizmo-{one}", {"tests/test_gizmo.py": tests.format(**VERSIONS[one]),
                                                     "setup.cfg": SETTINGS})
                 for one in ("1.0", "2.0")
             ),
@@ -253,3 +255,15 @@ def test_a_class_that_neither_version_has_is_an_error(run: Run) -> None:
 def test_a_package_that_the_engine_uses_itself_is_the_new_one_in_the_control(run: Run) -> None:
     row, details = run(broken="\nimport gizmo\n")
     assert (row.verdict, row.missed()) == ("live", []), details
+
+
+@pytest.mark.parametrize(
+    ("tests", "why"),
+    [
+        ("import no_such_module_anywhere", "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
+        ("", "it has none"),
+    ],
+)
+def test_a_suite_that_does_not_run_says_why(run: Run, tests: str, why: str) -> None:
+    row, _ = run(tests=tests)
+    assert row.verdict == f"error: no test of the new suite passes in a fresh process: {why}"

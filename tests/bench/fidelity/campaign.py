@@ -185,9 +185,8 @@ class Campaign:
                 answers.append(answer)
             found[version] = tuple(answers)
             if not any(outcome == "passed" for outcome in answers[0].outcomes.get(version, {}).values()):
-                raise SuiteNotRunError(
-                    f"no test of the {version} suite passes in a fresh process {answers[0].trouble}".strip()
-                )
+                why = answers[0].trouble or answers[0].error or "it has none"
+                raise SuiteNotRunError(f"no test of the {version} suite passes in a fresh process: {why}")
         unknown = set.intersection(*(set(side[0].report["unknown"]) for side in found.values()))
         if unknown:
             raise CaseError(f"without_instances: neither version has {', '.join(sorted(unknown))}")

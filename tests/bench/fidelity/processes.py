@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from fidelity.outcomes import read_outcomes
 
 __all__ = ["Answer", "Launcher"]
 
+# As pytest shows them: in a test or module, of its command line, or of its own making.
+_ERROR = re.compile(r"^(?:E  |.*: error: |INTERNALERROR> |ERROR: |(?=\S*Error: ))(.*\w.*)$", re.MULTILINE)
 BENCH = Path(__file__).resolve().parents[1]
 # A process of the new version has it before anything is imported: the engine itself uses some packages (attrs,
 # packaging), and would bring the old version in. The folder of the harness is on the path only while its own modules
@@ -35,11 +38,15 @@ driver.main({job!r})
 
 @frozen(kw_only=True)
 class Answer:
-    """What a process has left: its report, and the outcomes of the suites that it ran, as far as it came."""
+    """What a process has left: its report, and the outcomes of the suites that it ran, as far as it came.
+
+    `error` is the last error that its output shows, for whoever wonders why nothing came out.
+    """
 
     report: Mapping[str, Any]
     outcomes: Mapping[str, Mapping[str, str]]
     trouble: str = ""
+    error: str = ""
 
 
 @frozen(kw_only=True)
@@ -65,7 +72,13 @@ class Launcher:
         trouble = self._wait(path, folder, first)
         report = json.loads((folder / "report.json").read_text()) if (folder / "report.json").is_file() else {}
         outcomes = {one.stem: read_outcomes(one) for one in folder.glob("*.jsonl")}
-        return Answer(report=report, outcomes=outcomes, trouble=report.get("trouble", "") or trouble)
+        shown = _ERROR.findall((folder / "output.txt").read_text(errors="replace"))
+        return Answer(
+            report=report,
+            outcomes=outcomes,
+            trouble=report.get("trouble", "") or trouble,
+            error=shown[-1].strip()[:300] if shown else "",
+        )
 
     def _wait(self, job: Path, folder: Path, first: list[str]) -> str:
         script = _START.format(first=first, bench=str(BENCH), ours=str(self.ours), job=str(job))
