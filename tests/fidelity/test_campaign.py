@@ -119,8 +119,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: Path) -> Run:
         folder = tmp_path / "installed"
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
         site = next((folder / "venv").glob("lib/python*/site-packages"))
-        # In place of an index: what this interpreter has.
-        (site / "here.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+        engine = tmp_path / "broken" if broken else ours
+        # In place of an index: what this interpreter has; ours may be installed there too.
+        (site / "here.pth").write_text(f"{engine}\n{sysconfig.get_paths()['purelib']}\n")
         environment = Environment(
             python=folder / "venv" / "bin" / "python", version=version_of(sys.executable), folder=folder,
             site=placed(site, "1.0", ""), tree=placed(folder / "new", "2.0", new),
@@ -131,9 +132,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: Path) -> Run:
             ),
         )  # fmt: skip
         monkeypatch.setattr(campaigns, "prepare", lambda *_, **__: environment)
-        engine = ours
         if broken:
-            engine = tmp_path / "broken"
             subprocess.run(["cp", "-r", str(ours), str(engine)], check=True)
             with (engine / "noodle_upgrade_runtime" / "swap.py").open("a") as file:
                 file.write(broken)
