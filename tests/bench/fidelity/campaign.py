@@ -15,7 +15,7 @@ from attrs import evolve, field, frozen
 from fidelity.cases import Case
 from fidelity.downloads import FetchError
 from fidelity.environments import Environment, prepare
-from fidelity.holds import compare_held
+from fidelity.holds import Told, compare_held
 from fidelity.outcomes import PASSED, Parity, by_file, compared
 from fidelity.processes import Answer, Launcher
 from fidelity.rows import Row
@@ -307,7 +307,8 @@ class Campaign:
     def _held(self, row: Row, report: Mapping[str, Any], controls: Controls) -> None:
         new, old = (side[0].report["held"] for side in (controls.new, controls.old))
         settled = compare_held(old, report["held_before"])
-        forth, back = compare_held(new, report["held_after"]), compare_held(old, report["held_back"])
+        forth = compare_held(new, report["held_after"], old, Told.by(report.get("evidence")))
+        back = compare_held(old, report["held_back"])
         # What differs before anything has happened is not the engine's: the control cannot be believed there.
         unsettled = set(settled.wrong)
         wrong = {
@@ -316,7 +317,12 @@ class Campaign:
         }
         row.held_wrong = sum(map(len, wrong.values()))
         row.held_right = forth.right + back.right
-        self.details["held"] = {"wrong": wrong, "not comparable": sorted(unsettled), "gone": forth.gone}
+        self.details["held"] = {
+            "wrong": wrong,
+            "not comparable": sorted(unsettled),
+            "gone": forth.gone,
+            "told": forth.told,
+        }
 
     def _conflict(self, row: Row, launcher: Launcher, controls: Controls) -> None:
         """What both sides change must be refused by name, or kept: anything else is state lost without a word."""

@@ -97,3 +97,22 @@ def test_an_error_of_the_engine_is_not_told_as_one_of_the_new_version(package, m
     assert "import" not in caught.value.message
     assert "readonly attribute" in caught.value.message
     assert "merge" in caught.value.details["traceback"]
+
+
+def test_keys_that_lead_to_others_of_their_kind_are_the_same_at_every_look(package):
+    source = """
+class Kind(tuple):
+    parent = None
+kinds = [Kind()]
+for name in "abcdefg":
+    made = Kind((*kinds[-1], name))
+    made.parent = kinds[-1]
+    kinds.append(made)
+NAMES = {{kind: {} for kind in kinds}}
+"""
+    module = package.load(source.format("len(kind)"), source.format("-len(kind)"))
+    module.NAMES[module.kinds[3]] = "mine"
+    package.upgrade()
+    assert [module.NAMES[kind] for kind in module.kinds] == [0, -1, -2, "mine", -4, -5, -6, -7]
+    package.rollback()
+    assert [module.NAMES[kind] for kind in module.kinds] == [0, 1, 2, "mine", 4, 5, 6, 7]

@@ -91,6 +91,9 @@ class Upgrade:
             self.swap.commit()
         except UpgradeError as error:
             raise Refused(error, "stage") from error
+        sweeper = getattr(part, "sweeper", None)
+        if sweeper is not None:
+            sweeper.join()  # fields that instances gain are their own from then on, and no class shows them
         self.swap_ms, self.commit_us = (done - started) / 1e6, (done - planned[-1]) / 1e3
         self.evidence, self.warnings = dict(part.evidence), tuple(part.warnings)
 

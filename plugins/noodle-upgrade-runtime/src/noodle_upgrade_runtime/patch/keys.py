@@ -95,7 +95,8 @@ def _form_of_instance(links: Correspondence, value: Any, depth: int) -> Any:
     parts: list[Any] = [(name, _form(links, own[name], depth - 1)) for name in sorted(own)]
     plain = next((plain for base, plain in _PLAIN.items() if isinstance(value, base)), None)
     if plain is not None:
-        parts.append(_form(links, plain(value), depth - 1))
+        # At the same depth: what it is made into is new each time, and must not be told by what it is.
+        parts.append(_form(links, plain(value), depth))
     elif not own:
         return ("one", id(value))
     return (id(links.canonical(type(value))), tuple(parts))

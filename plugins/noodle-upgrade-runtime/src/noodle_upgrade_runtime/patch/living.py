@@ -65,6 +65,7 @@ class Living:
         self.filled = Filled()
         self.caches = caches_in(matching)
         self._emptied: dict[str, Cache] = {}
+        self._shared: dict[type, list[str]] = {}
         self._growths: dict[tuple[int, int, int], Growth] = {}
         self._copied: dict[type, tuple[Copied, ...]] = {}
         self._added: dict[type, tuple[Additions, ...]] = {}
@@ -87,6 +88,7 @@ class Living:
         return {
             "outdated": {name_of(cls): list(tables) for cls, tables in self._outdated.items()},
             "kept": {name_of(cls): list(tables) for cls, tables in self._kept.items()},
+            "shared": {name_of(cls): names for cls, names in self._shared.items() if names},
             "imported": {name_of(cls): count for cls, count in self._imported.items()},
             "caches": [cache.name for cache in self.caches],
             "copied": {name_of(cls): [one.attribute for one in copied] for cls, copied in self._copied.items()},
@@ -181,6 +183,7 @@ class Living:
         operations: list[Operation] = []
         self._emptied.clear()
         self.lazy.clear()
+        self._shared.clear()
         growing = self._growing()
         if not growing:
             return operations
@@ -278,6 +281,7 @@ class Living:
             self._matching.blockers.append(of_instances(cls, count, would_lack(problem)))
             return []
         bound = lazy_fields(growth, migration, self.filled)
+        self._shared[cls] = [n for n, value in bound.items() if not isinstance(value, LazyField)]
         self.lazy.setdefault(cls, []).extend(n for n, value in bound.items() if isinstance(value, LazyField))
         calls = []
         for name, value in bound.items():

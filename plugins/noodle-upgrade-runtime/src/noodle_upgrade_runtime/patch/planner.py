@@ -89,8 +89,10 @@ class Planner:
         return [*self._matching.translator.operations, *self.first, *self.operations]
 
     def _pair(self, live: Any, staged: Any) -> None:
+        # Not by `isinstance`, which asks a proxy for the class of what it stands for.
+        order = type.__dict__["__mro__"].__get__(type(live))
         for kind, handler in (*definitions.HANDLERS.items(), *weakly.HANDLERS.items(), *contents.HANDLERS.items()):
-            if isinstance(live, kind):
+            if kind in order:
                 handler(self, live, staged)
                 return
         contents.instance(self, live, staged)

@@ -131,6 +131,7 @@ class PatchPrepared:
             "retired": [f"{name_of(r.live)}: {r.reason}" for r in matching.retired],
             "parted": [f"{p.name}: {p.reason}" for p in matching.parted],
             "abstract": list(worlds.abstract),
+            "plain": bool(notes),
             "values": values_that_change(matching),
             **self.living.evidence(),
         }
