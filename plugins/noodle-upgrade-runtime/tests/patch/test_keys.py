@@ -111,8 +111,10 @@ for name in "abcdefg":
 NAMES = {{kind: {} for kind in kinds}}
 """
     module = package.load(source.format("len(kind)"), source.format("-len(kind)"))
-    module.NAMES[module.kinds[3]] = "mine"
+    mine = module.Kind(("mine",))
+    module.NAMES[mine] = 9
     package.upgrade()
-    assert [module.NAMES[kind] for kind in module.kinds] == [0, -1, -2, "mine", -4, -5, -6, -7]
+    assert [module.NAMES[kind] for kind in module.kinds] == [0, -1, -2, -3, -4, -5, -6, -7]
+    assert module.NAMES[mine] == 9
     package.rollback()
-    assert [module.NAMES[kind] for kind in module.kinds] == [0, 1, 2, "mine", 4, 5, 6, 7]
+    assert [module.NAMES[kind] for kind in module.kinds] == [0, 1, 2, 3, 4, 5, 6, 7]

@@ -191,7 +191,7 @@ _FIXED = (str, bytes, int, float, complex, tuple, frozenset)
 
 def _is_another_value(live: Any, private: Any) -> bool:
     """Return whether two objects, whatever else they have, are values of which neither can become the other."""
-    kind = next((kind for kind in _FIXED if isinstance(private, kind)), None)
+    kind: Any = next((kind for kind in _FIXED if isinstance(private, kind)), None)
     if kind is None:
         return False
     if not isinstance(live, kind):

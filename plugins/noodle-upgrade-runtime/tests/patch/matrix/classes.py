@@ -231,3 +231,17 @@ def _(m):
 def _(m):
     one = m.A()
     return lambda: one.hi() if hasattr(one, "hi") else None
+
+
+@GROUP.probe(
+    "an object that a class binds, when a name of the module leads to another one in the new version",
+    old="class Obj:\n    def __init__(self, n): self.n = n\nclass K:\n    X, Y = Obj('x'), Obj('y')\nDEFAULT = K.X\n",
+    new="class Obj:\n    def __init__(self, n): self.n = n\nclass K:\n    X, Y = Obj('x'), Obj('y')\nDEFAULT = K.Y\n",
+    before=("x", "x", "y"),
+    after=("y", "x", "y"),
+    sees="is the same one; the name leads to the other",
+    wrong="the module's name is believed before the class's: `X` gets what `Y` has",
+)
+def _(m):
+    one, two = m.K.X, m.K.Y
+    return lambda: (m.DEFAULT.n, one.n, two.n)
