@@ -219,6 +219,11 @@ def test_what_the_program_has_set_on_such_a_class_is_refused_by_name(package):
 def test_instances_of_such_a_class_are_told_of(package):
     module = package.load(FALLBACK, "Group = TimeoutError\n")
     held = module.Group("x")
+
+    class Mine(module.Group):
+        pass
+
     package.upgrade()
-    assert held.text == "x"
+    assert (held.text, Mine("y").text) == ("x", "y")
+    assert any("Mine" in one and "builtins.TimeoutError" in one for one in package.prepared.warnings)
     assert any("Group" in one and "stay what they are" in one for one in package.prepared.warnings)

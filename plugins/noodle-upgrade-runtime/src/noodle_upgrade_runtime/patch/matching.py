@@ -167,7 +167,8 @@ def _part(matching: Matching, paired: set[int], problems: Mapping[int, str]) -> 
             if is_redefined(live, new) and not _is_of_another(live, new):
                 continue
             where = f"{owner.__module__}.{owner.__qualname__}" if isinstance(owner, type) else owner.__name__
-            reason = problems.get(id(live), f"it becomes {type(new).__qualname__}")
+            kind = f"{new.__module__}.{new.__qualname__}" if isinstance(new, type) else type(new).__qualname__
+            reason = problems.get(id(live), f"it becomes {kind}")
             if not stands_for_itself(live, new):
                 matching.warnings.append(f"{where}.{name} is another object: who holds the old one goes on with it.")
             elif not (id(live) in found and links.alike(found[id(live)].staged, new)):

@@ -13,7 +13,7 @@ import gc
 import re
 import types
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from noodle_upgrade_runtime.patch.becoming import is_plain
@@ -67,6 +67,7 @@ class Pairing:
         self.pairs: list[Pair] = []
         self.replaced: list[Pair] = []
         self.images: dict[int, Any] = {}
+        self._first: dict[int, int] = {}
 
     def live_ids(self) -> set[int]:
         """Return the ids of all live objects that have a counterpart."""
@@ -74,6 +75,7 @@ class Pairing:
 
     def modules(self, live: dict[str, types.ModuleType], private: dict[str, types.ModuleType]) -> None:
         """Pair the modules of the same name, then everything below them."""
+        self._first |= _first_bound(private.values())
         for name, module in private.items():
             if name not in live or self._links.knows(module) or not self._made(module):
                 continue
@@ -157,7 +159,30 @@ class Pairing:
         else:
             self._links.link(private, live)
         named = isinstance(private, type | types.ModuleType)
-        self._queue.extend((mine, theirs, named) for mine, theirs in _below(live, private))
+        for mine, theirs in _below(live, private):
+            # Another name of an object says less of it than the one that it was bound to first.
+            alias = named and self._first.get(id(theirs), id(private)) != id(private)
+            (self._later if alias else self._queue).append((mine, theirs, named))
+
+
+def _first_bound(modules: Iterable[Any]) -> dict[int, int]:
+    """Return, by their ids, which module or class bound each object first, in the order of their execution."""
+    found: dict[int, int] = {}
+    pending = [module for module in modules if isinstance(module, types.ModuleType)]
+    for module in pending:
+        _bind_first(module, found, str(vars(module).get("__name__")))
+    return found
+
+
+def _bind_first(owner: Any, found: dict[int, int], module: str) -> None:
+    for value in own_items(owner).values():
+        if isinstance(value, type):
+            # The body of a class is over before its name is bound.
+            if id(value) not in found and type.__getattribute__(value, "__module__") == module:
+                found[id(value)] = id(owner)
+                _bind_first(value, found, module)
+        elif is_plain(value):
+            found.setdefault(id(value), id(owner))
 
 
 def _viewed(view: Any) -> Any:

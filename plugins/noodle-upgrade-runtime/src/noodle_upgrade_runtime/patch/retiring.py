@@ -61,7 +61,13 @@ def retire(matching: Matching, heap: Sequence[Any], skip: Callable[[Any], bool])
     holders.plan([*heap, *untracked_in(list(heap))] if hidden else heap)
     # A function passes its calls on: whoever cannot be told has what comes instead all the same.
     passed_on = {id(parted.live) for parted in matching.parted if isinstance(parted.live, types.FunctionType)}
-    matching.blockers += [f"{what} holds {reasons[cause]}." for what, cause in holders.stuck if cause not in passed_on]
+    given_up = {id(parted.live) for parted in matching.parted if isinstance(parted.live, type)}
+    for what, cause in holders.stuck:
+        if cause in given_up:
+            # The class goes on by itself: it is only no longer what the package means by its name.
+            matching.warnings.append(f"{what} goes on with {reasons[cause]}.")
+        elif cause not in passed_on:
+            matching.blockers.append(f"{what} holds {reasons[cause]}.")
     return holders
 
 

@@ -240,7 +240,6 @@ def _(m):
     before=("x", "x", "y"),
     after=("y", "x", "y"),
     sees="is the same one; the name leads to the other",
-    wrong="the module's name is believed before the class's: `X` gets what `Y` has",
 )
 def _(m):
     one, two = m.K.X, m.K.Y
