@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
+from hypothesis import Phase as HypothesisPhase
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -64,6 +65,7 @@ class UpgraderMachine(RuleBasedStateMachine):
         self.versions = dict.fromkeys(NAMES, "1.0")  # that must run
         self.grown = dict.fromkeys(NAMES, 0)  # the generation that was seen last
         self.phases = {}  # of every upgrade that was begun, by its id
+        self.plans = {}
         self.moves = {}  # what every upgrade changes: {name: (old, new)}
         self.held = {}  # which upgrade a component is held by
         self.kept = []  # plans that nobody has carried out yet, or that were carried out already
@@ -145,6 +147,7 @@ class UpgraderMachine(RuleBasedStateMachine):
 
     def note(self, upgrade_id, plan, ends, *, committed):
         self.phases[upgrade_id] = ends
+        self.plans[upgrade_id] = plan
         self.moves[upgrade_id] = {step.name: (step.from_version, step.to_version) for step in plan.steps}
         if committed:
             self.used |= {one.request_id for one in plan.requests}
@@ -226,6 +229,7 @@ class UpgraderMachine(RuleBasedStateMachine):
 
         self.do(story())
 
+    @precondition(lambda self: not self.held)
     @rule(wanted=TARGETS, moved=st.booleans())
     def upgrade_that_gets_stuck(self, wanted, moved):
         async def story():
@@ -235,6 +239,7 @@ class UpgraderMachine(RuleBasedStateMachine):
 
         self.do(story())
 
+    @precondition(lambda self: not self.held)
     @rule(wanted=TARGETS)
     def upgrade_that_soaks_on(self, wanted):
         async def story():
@@ -291,6 +296,17 @@ class UpgraderMachine(RuleBasedStateMachine):
             self.freed(chosen, Phase.ROLLED_BACK)
 
         self.do(story())
+
+    @precondition(lambda self: any(isinstance(self.way_back(name), str) for name in NAMES))
+    @rule()
+    def roll_back_and_carry_the_same_plan_out_once_more(self):
+        """Its request was carried out already, though the version that it was for runs again."""
+        name = next(name for name in NAMES if isinstance(self.way_back(name), str))
+        upgrade_id = self.way_back(name)
+        plan = self.plans.get(upgrade_id)
+        self.roll_back(name)
+        if plan is not None:
+            self.do(self.carry_out(plan, Phase.DONE))
 
     def way_back(self, name):
         """Return which upgrade a rollback takes back, or the error that says why none."""
@@ -418,9 +434,10 @@ class UpgraderMachine(RuleBasedStateMachine):
 
 class TestAnyOrder(UpgraderMachine.TestCase):
     settings = settings(
-        max_examples=25,
+        max_examples=30,
         stateful_step_count=20,
         deadline=None,
+        phases=[HypothesisPhase.generate],  # what waits for something that never comes would be tried again for minutes
         derandomize=True,
         database=None,
         suppress_health_check=list(HealthCheck),
