@@ -308,6 +308,26 @@ class UpgraderMachine(RuleBasedStateMachine):
         if plan is not None:
             self.do(self.carry_out(plan, Phase.DONE))
 
+    @precondition(lambda self: not self.held)
+    @rule(name=st.sampled_from(NAMES))
+    def come_to_a_version_by_two_ways_and_go_back_by_the_last(self, name):
+        ways = [version for version in ("0.9", "1.1", "2.0") if version != self.versions[name]]
+        for version in (ways[0], ways[1], ways[0]):
+            self.upgrade({name: version})
+        self.roll_back(name)
+        assert self.shelf.versions[name] == ways[1]
+
+    @precondition(lambda self: not self.held)
+    @rule(moved=st.sampled_from(NAMES))
+    def move_one_of_a_set_on_and_go_back_with_the_other(self, moved):
+        other = next(name for name in NAMES if name != moved)
+        new = "2.0" if "1.1" in self.versions.values() else "1.1"
+        if new not in self.versions.values():
+            self.upgrade(dict.fromkeys(NAMES, new))
+            self.upgrade({moved: "0.9"})
+            self.roll_back(other)
+            assert self.shelf.versions == {moved: "0.9", other: new}
+
     def way_back(self, name):
         """Return which upgrade a rollback takes back, or the error that says why none."""
         holder = self.held.get(name)
