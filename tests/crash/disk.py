@@ -315,7 +315,9 @@ def _agrees(upgrader: Upgrader, told: Any) -> list[str]:
 
 async def _well_again(folder: Path, told: Any) -> list[str]:
     """Start again: what was acknowledged is there, what runs is what the journal says, and life goes on."""
-    with mock.patch("noodle_upgrade_core.journal.writes._has_ended", return_value=True):  # it is another process by then
+    with mock.patch(
+        "noodle_upgrade_core.journal.writes._has_ended", return_value=True
+    ):  # it is another process by then
         return await _restarted(folder, told)
 
 
