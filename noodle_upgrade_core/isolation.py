@@ -63,6 +63,9 @@ def blame(error: BaseException, *, plugin: str, doing: str, who: str = "") -> Up
     through as it is, with `details["plugin"]` and `details["hook"]` added.
     """
     if isinstance(error, UpgradeError) and _well_formed(error):
+        if type(error) is PluginBrokenError and repr(plugin) not in error.message and not who:
+            # A wrong answer, say: what a finding or a vote shows of it are its words alone.
+            error.message = f"The plugin {plugin!r}: {error.message}"
         named = {"plugin": plugin, "hook": doing, **error.details}
         # Details cross the journal and the control API: what is no JSON value becomes its text here.
         error.details = json.loads(json.dumps(named, default=in_text, skipkeys=True))

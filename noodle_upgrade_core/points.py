@@ -10,7 +10,7 @@ from datetime import timedelta
 from attrs import frozen
 
 from noodle_upgrade_core.config.loading import Settings
-from noodle_upgrade_core.errors import ComponentUnknownError, RollbackUnavailableError, UpgradeError
+from noodle_upgrade_core.errors import ComponentUnknownError, JournalFullError, RollbackUnavailableError, UpgradeError
 from noodle_upgrade_core.journal.contract import Journal
 from noodle_upgrade_core.model import ArtifactRef, Finding, Phase, PlanStep, RollbackPoint, Severity, UpgradePlan, now
 from noodle_upgrade_core.sources.chain import Sources
@@ -64,6 +64,9 @@ class RollbackPoints:
             return captured
         try:
             return self.sources.fetch(step.component, step.from_version)
+        except JournalFullError:
+            # A source has it, and there is no room to keep it: nothing is visible yet, and making room mends it.
+            raise
         except UpgradeError:
             # No source has it: the point says so by having no artefact, and `verify` tells it as a warning.
             return None

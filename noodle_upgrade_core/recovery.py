@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from attrs import define, evolve, field
@@ -212,11 +213,11 @@ class Reversal:
             for point in self.points
             if (now_active := active[point.component_name]) is not None and now_active.version == point.to_version
         )
-        await self.ledger.write(
-            self.journal.rolled_back, moves, becomes=Phase.ROLLED_BACK, why=self.why, evidence=self.ledger.evidence
-        )
+        unwritten = await self._write_back(moves)
         if self.warm is None and staged is not None:
             await staged.commit()
+        if unwritten is not None:
+            raise unwritten
         self.ledger.operations.append(f"{'flipped' if self.warm is not None else 'swapped'} back: {self.ledger.title}")
         self.ledger.tell(EventKind.UPGRADE_ROLLED_BACK, f"{self.ledger.title}: rolled back by {self.ledger.who}")
         if failures:
@@ -225,6 +226,24 @@ class Reversal:
                 safe="The old version serves.",
                 details={"errors": failures},
             )
+
+    async def _write_back(self, moves: tuple[PointerMove, ...]) -> RollbackFailedError | None:
+        """Write that it went back; what cannot be written is written later, or by a restart, and must be told."""
+        said: dict[str, Any] = {"why": self.why, "evidence": self.ledger.evidence}
+        written = self.journal.rolled_back
+        try:
+            await self.ledger.write(written, moves, becomes=Phase.ROLLED_BACK, **said)
+        except UpgradeError as error:
+            self.services.write_later(partial(written, self.ledger.upgrade_id, moves, who=self.ledger.who, **said))
+            failed = RollbackFailedError(
+                f"The old version runs again, but that could not be written: {error.message}",
+                hint="Make room: it is written as soon as there is some. A restart comes back on the old version, too.",
+                safe="The old version serves.",
+                details={"errors": [error.message]},
+            )
+            failed.__cause__ = error
+            return failed
+        return None
 
     async def _go(self, plan: UpgradePlan, staged: Driven | None) -> Driven | None:
         """Make the change between requests, and return what made it."""

@@ -79,10 +79,7 @@ class SqliteFile:
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise _full() from error
-            raise JournalError(
-                f"The journal {self.path} cannot be opened: {error.strerror or error}.",
-                hint="Look at the permissions of the state directory.",
-            ) from error
+            raise self._unopenable(error) from error
         with self._translated():
             self._look()
             if self.refusal is None:
@@ -90,9 +87,18 @@ class SqliteFile:
             self._reader = self._open_reader()
         if self._writer is not None:
             # The log's own entry in its folder, before anything is acknowledged that lies in it.
-            _sync_folder(self.path.parent)
+            try:
+                _sync_folder(self.path.parent)
+            except OSError as error:
+                raise self._unopenable(error) from error
             if self._faults is not None:
                 self._writer.set_trace_callback(self._faults)
+
+    def _unopenable(self, error: OSError) -> JournalError:
+        return JournalError(
+            f"The journal {self.path} cannot be opened: {error.strerror or error}.",
+            hint="Look at the disk, and at the permissions of the state directory.",
+        )
 
     def _open_writer(self, *, was_dirty: bool) -> None:
         try:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 
+from . import disk
 from .bugs import BUGS, Bug, planted
 from .checks import after_recovery, before_recovery
 from .scenarios import LATE, SCENARIOS, Base, World, recover
@@ -210,14 +211,19 @@ def memory() -> str | None:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-def main(kills: int, *, seed: int, bug_kills: int, report: Path) -> int:
-    """Run a campaign and hunt every planted bug; write the report, return the exit code."""
+def main(kills: int, *, seed: int, bug_kills: int, report: Path, stride: int = 0) -> int:
+    """Run a campaign, fail at every `stride`-th operation of the disk, and hunt every planted bug.
+
+    Writes the report and returns the exit code.
+    """
 
     def progress(line: str) -> None:
         sys.stderr.write(f"\r{line:<79}")
         sys.stderr.flush()
 
     done, violations = campaign(kills, seed=seed, progress=progress)
+    faults, broken = disk.matrix(stride=stride, progress=progress) if stride else (0, [])
+    violations += broken
     caught: dict[str, str] = {}
     for number, bug in enumerate(BUGS, 1):
         progress(f"planted bug {number}/{len(BUGS)}: {bug.name}")
@@ -227,7 +233,13 @@ def main(kills: int, *, seed: int, bug_kills: int, report: Path) -> int:
     sys.stderr.write("\r")
     missed = [bug.name for bug in BUGS if bug.name not in caught]
     report.parent.mkdir(parents=True, exist_ok=True)
-    summary = {"kills": done, "violations": len(violations), "planted": len(BUGS), "caught": len(caught)}
+    summary = {
+        "kills": done,
+        "faults": faults,
+        "violations": len(violations),
+        "planted": len(BUGS),
+        "caught": len(caught),
+    }
     details = {"seed": seed, "missed": missed, "found": violations[:50], "caught_by": caught}
     report.write_text(json.dumps({**summary, **details}, indent=2) + "\n", encoding="utf-8")
     print(" ".join(f"{key}={value}" for key, value in summary.items()))  # noqa: T201 - the result of a command

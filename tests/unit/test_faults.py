@@ -778,6 +778,25 @@ def test_a_way_back_that_cannot_be_written_is_no_rollback_and_is_written_once_th
     run(story())
 
 
+def test_a_rollback_that_was_made_and_could_not_be_written_is_told_and_is_written_once_there_is_room(folder):
+    async def story():
+        disk, shelf = Disk(), Shelf(lamp="1.0", book="1.0")
+        async with opened(folder, shelf, drivers=disk.journals) as upgrader:
+            upgrade = (await upgrader.upgrade(ask())).raise_for_error()
+            disk.fills_at(shelf, "rollback")
+            result = await upgrader.rollback("lamp")
+            assert isinstance(result.error, e.RollbackFailedError)
+            assert "could not be written" in result.error.message
+            assert shelf.versions["lamp"] == "1.0"
+            shelf.wait.clear()
+            disk.full = False
+            assert (await upgrader.upgrade(ask("2.0"))).raise_for_error().success
+            assert upgrader.journal.record(upgrade.upgrade_id).phase is Phase.ROLLED_BACK
+            assert not await upgrader.doctor()
+
+    run(story())
+
+
 def test_what_could_not_be_written_is_written_with_the_lease_as_soon_as_there_is_room(folder, monkeypatch):
     monkeypatch.setattr("noodle_upgrade_core.upgrade.FIRST_LOOK_SECONDS", 0.01)
     monkeypatch.setattr("noodle_upgrade_core.upgrade.LEASE_SECONDS", 0.03)

@@ -338,6 +338,7 @@ def test_a_wrong_answer_says_what_was_due_and_what_came(hook, answer, due, came,
     reply = reply_of(hook, answering if asynchronous else lambda: answer)
     assert type(reply.error) is PluginBrokenError
     assert due in reply.error.message
+    assert repr(reply.plugin) in reply.error.message
     assert reply.error.details["came"] == came
 
 
