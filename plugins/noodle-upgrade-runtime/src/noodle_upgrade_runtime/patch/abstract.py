@@ -69,6 +69,5 @@ class ClassBuilder:
             self._kept.add(id(cls))
             names = [*vars(cls), *(name for base in cls.__bases__ for name in getattr(base, "__abstractmethods__", ()))]
             found = frozenset(n for n in names if getattr(getattr(cls, n, None), "__isabstractmethod__", False))
-            if found:
-                type.__setattr__(cls, "__abstractmethods__", found)
+            type.__setattr__(cls, "__abstractmethods__", found)
         return cls
