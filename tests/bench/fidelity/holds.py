@@ -11,7 +11,7 @@ from attrs import frozen
 __all__ = ["HeldComparison", "Told", "compare_held"]
 
 _OF_INSTANCES = ("instance", "isinstance", "type of an instance", "fields", "bound ")
-_ABSTRACT = ["abc", "ABC", True]
+_ABSTRACT = (["abc", "ABC", True], ["abc", "ABCMeta", True])
 
 
 @frozen(kw_only=True)
@@ -62,7 +62,7 @@ class Told:
         if isinstance(value, dict):
             return {key: self._plain(held) for key, held in value.items()}
         if isinstance(value, list):
-            return [self._plain(held) for held in value if held != _ABSTRACT]
+            return [self._plain(held) for held in value if held not in _ABSTRACT]
         return value
 
 
