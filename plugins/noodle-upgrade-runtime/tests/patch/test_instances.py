@@ -511,3 +511,25 @@ def test_what_was_a_property_and_is_a_field_is_there_as_well_in_both_directions(
     package.rollback()
     assert package.prepared.went_back() == ()
     assert (held.size, since.size) == ("field", "field")
+
+
+def test_the_sweep_asks_no_method_of_the_class_and_gives_bare_instances_nothing(package):
+    asked = "    def __getattr__(self, name):\n        asked.append(name)\n        return getattr(self.w, name)\n"
+    module = package.load("asked = []\n" + OLD + asked, "asked = []\n" + grown("self.tags = [self.w]") + asked)
+    held, bare = module.A(), module.A.__new__(module.A)
+    package.upgrade()
+    package.prepared.settle()
+    package.prepared.sweeper.join()
+    assert (vars(held)["tags"], vars(bare), module.asked) == ([2], {}, [])
+    assert "tags" not in vars(module.A)
+
+
+def test_a_field_that_cannot_be_made_for_an_instance_says_so_whenever_it_is_read(package):
+    module = package.load(OLD, grown("self.rate = [1 / self.w]"))
+    good, bad = module.A(2), module.A(0)
+    package.upgrade()
+    package.prepared.settle()
+    package.prepared.sweeper.join()
+    assert good.rate == [0.5]
+    with pytest.raises(ZeroDivisionError):
+        bad.rate  # noqa: B018 - reading it is what is tried

@@ -65,7 +65,7 @@ class ClassBuilder:
 
     def _abstract(self, cls: Any) -> Any:
         """Note which methods a class has still to be given, as `ABCMeta` does for its own."""
-        if isinstance(cls, type) and not isinstance(cls, abc.ABCMeta):
+        if isinstance(cls, type) and not isinstance(cls, abc.ABCMeta) and not issubclass(cls, type):
             self._kept.add(id(cls))
             names = [*vars(cls), *(name for base in cls.__bases__ for name in getattr(base, "__abstractmethods__", ()))]
             found = frozenset(n for n in names if getattr(getattr(cls, n, None), "__isabstractmethod__", False))

@@ -172,12 +172,26 @@ def has_own(instance: Any, name: str) -> bool:
     return True
 
 
-def sweep(cls: type, names: Sequence[str]) -> int:
-    """Read the lazy fields of all instances of a class, then take the descriptors away; return how many there were."""
-    for instance in (found := instances_of([cls], tracked())[cls]):
-        for name in names:
-            getattr(instance, name, None)
-    for name in names:
-        if isinstance(vars(cls).get(name), LazyField):
+def sweep(cls: type, names: Sequence[str], given: Collection[str] = ()) -> int:
+    """Give the lazy fields to all instances of a class, then take the descriptors away; return how many there were.
+
+    Instances that have nothing of what is `given` to each were never constructed, and get nothing. A field that cannot
+    be made for one keeps its descriptor, so that whoever reads it is told why.
+    """
+    found = instances_of([cls], tracked())[cls]
+    bare = never_constructed(found, given)
+    lazy = {name: field for name in names if isinstance(field := vars(cls).get(name), LazyField)}
+    failed = set()
+    for instance in found:
+        for name, field in lazy.items() if id(instance) not in bare else ():
+            try:
+                # Not by `getattr`: the class may have a `__getattr__`, which is not what is asked for.
+                field.__get__(instance, cls)
+            except AttributeError:
+                continue  # the constructor would not have given it either
+            except Exception:  # noqa: BLE001 - the package's own code
+                failed.add(name)
+    for name in lazy.keys() - failed:
+        if vars(cls).get(name) is lazy[name]:
             type.__delattr__(cls, name)
     return len(found)

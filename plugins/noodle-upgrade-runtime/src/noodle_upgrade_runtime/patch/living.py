@@ -156,6 +156,10 @@ class Living:
         """Whether a plan must look at every object: it is about what instances hold, or about each of them."""
         return bool(self._copied or any(self._added.values())) or any(self._problem(one) for one in self._growing())
 
+    def given(self, cls: type) -> frozenset[str]:
+        """Return what the old constructors gave every instance of a growing class."""
+        return next((given_fields(one.twin) for one in self._growing() if one.growth.cls is cls), frozenset())
+
     def grows(self) -> bool:
         """Whether instances of some class would be given more."""
         return bool(self._growing())

@@ -305,7 +305,7 @@ class PatchPrepared:
 
             def fill() -> None:
                 for cls, names in lazy.items():
-                    sweep(cls, names)
+                    sweep(cls, names, self.living.given(cls))
 
             self.sweeper = threading.Thread(target=fill, name="noodle-upgrade-fields", daemon=True)
             self.sweeper.start()
