@@ -11,6 +11,7 @@ from attrs import frozen
 __all__ = ["HeldComparison", "Told", "compare_held"]
 
 _OF_INSTANCES = ("instance", "isinstance", "type of an instance", "fields", "bound ")
+_SLOT = "member_descriptor"
 _ABSTRACT = (["abc", "ABC", True], ["abc", "ABCMeta", True])
 
 
@@ -32,17 +33,20 @@ class Told:
     """What the engine says that is not as in a fresh process.
 
     `shared` has the names that a class binds because all its living instances gain the same value; `abstract` are the
-    classes that become abstract and keep their metaclass.
+    classes that become abstract and keep their metaclass; instances of `unslotted` keep a dict for what the new
+    version has slots for.
     """
 
     shared: Mapping[str, Collection[str]]
     abstract: Collection[str] = ()
+    unslotted: Collection[str] = ()
 
     @classmethod
     def by(cls, evidence: Mapping[str, Any] | None) -> Told:
         """Read it from the evidence of an upgrade."""
         said = evidence or {}
-        return cls(shared=said.get("shared", {}), abstract=said.get("abstract", ()) if said.get("plain") else ())
+        abstract = said.get("abstract", ()) if said.get("plain") else ()
+        return cls(shared=said.get("shared", {}), abstract=abstract, unslotted=said.get("unslotted", ()))
 
     def excuses(self, key: str, wanted: Any, found: Any) -> bool:
         """Whether a difference is just what was told."""
@@ -50,6 +54,8 @@ class Told:
         shared = set(self.shared.get(symbol.replace(":", "."), ()))
         if kind == "shape" and isinstance(wanted, dict) and isinstance(found, dict):
             without = {name: value for name, value in found.items() if name not in shared or name in wanted}
+            if symbol.replace(":", ".") in self.unslotted:
+                wanted = {name: value for name, value in wanted.items() if value != _SLOT or name in found}
             return _agree(self._plain(wanted), without)
         if self.abstract and kind.startswith("super().") and wanted == ["raises", "TypeError"]:
             return True  # an instance of a class that has methods to be given is not refused

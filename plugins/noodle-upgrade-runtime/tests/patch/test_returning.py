@@ -208,3 +208,23 @@ def test_an_instance_that_was_never_constructed_is_given_nothing_on_the_way_back
     package.upgrade()
     assert back(package) == ()
     assert vars(bare) == {}
+
+
+def test_a_module_that_was_reloaded_meanwhile_is_all_of_the_old_version_again(package):
+    source = "class A:\n    v = {}\n    def m(self): pass\nEMPTY = A()\nTABLE = {{'a': A}}\n"
+    module = package.load(source.format(1), source.format(2))
+    cls, empty, table = module.A, module.EMPTY, module.TABLE
+    package.upgrade()
+    importlib.reload(module)
+    assert module.A is not cls
+    back(package)
+    assert (cls, empty, table) == (module.A, module.EMPTY, module.TABLE)
+    assert (module.A.v, type(module.EMPTY), module.TABLE["a"]) == (1, cls, cls)
+
+
+def test_what_the_program_has_bound_meanwhile_stays_where_nothing_was_reloaded(package):
+    module = package.load("def f(): return 1\nLIMIT = 1\n", "def f(): return 2\nLIMIT = 1\n")
+    package.upgrade()
+    module.LIMIT = 9
+    back(package)
+    assert (module.f(), module.LIMIT) == (1, 9)

@@ -17,6 +17,7 @@ from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import Since, tracked, tracked_with_tuples
 from noodle_upgrade_runtime.operations import Operation, Script, collector_paused
 from noodle_upgrade_runtime.patch.callversions import CallVersions
+from noodle_upgrade_runtime.patch.classes import own_slots
 from noodle_upgrade_runtime.patch.constructors import name_of
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.finders import counterparts, gone_operations
@@ -132,6 +133,7 @@ class PatchPrepared:
             "parted": [f"{p.name}: {p.reason}" for p in matching.parted],
             "abstract": list(worlds.abstract),
             "plain": bool(notes),
+            "unslotted": [name_of(old) for old, new in matching.pairs if _lacks_slots(old, new)],
             "values": values_that_change(matching),
             **self.living.evidence(),
         }
@@ -329,6 +331,12 @@ class PatchPrepared:
 
 def _swap_entry(name: str, *, new: Any, old: Any) -> Operation:
     return Operation(store_call(sys.modules, name, new), store_call(sys.modules, name, old), name)
+
+
+def _lacks_slots(live: Any, staged: Any) -> bool:
+    """Whether instances of a class keep in a dict what those of the new version have slots for."""
+    both = isinstance(live, type) and isinstance(staged, type)
+    return both and bool(own_slots(staged) - own_slots(live))
 
 
 def _ids_of(matching: Matching, worlds: Worlds) -> set[int]:

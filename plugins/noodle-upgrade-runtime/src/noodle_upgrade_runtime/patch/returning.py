@@ -15,10 +15,12 @@ from typing import Any
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 from noodle_upgrade_runtime.patch.fields import AddedField, added_fields, given_fields
 from noodle_upgrade_runtime.patch.instances import has_own, never_constructed
+from noodle_upgrade_runtime.patch.pairing import MODULE_PLUMBING
 
 __all__ = ["Bindings", "Returning"]
 
 _CONTAINERS = (dict, list, set, collections.deque)
+_TABLES = frozenset({*_CONTAINERS, tuple, frozenset})
 
 
 class Returning:
@@ -63,7 +65,7 @@ class Returning:
 
 
 class Bindings:
-    """What the names of modules were bound to before the change: functions and classes; and which modules there were.
+    """What the names of modules were bound to before the change, and which modules there were.
 
     A program may have reloaded a module since, which binds them to new ones, and no inverse knows of those; nor of
     modules that it has first imported from the version that is left, whose files are in `trees`.
@@ -72,21 +74,27 @@ class Bindings:
     def __init__(self, modules: Iterable[types.ModuleType], trees: Sequence[str]) -> None:
         self._trees = tuple(trees)
         self._modules = frozenset(sys.modules)
-        self._bound = [
-            (vars(module), name, value)
-            for module in modules
-            if isinstance(module, types.ModuleType)
-            for name, value in vars(module).items()
-            if isinstance(value, types.FunctionType | type)
-        ]
+        self._bound = [(vars(module), dict(vars(module))) for module in modules if isinstance(module, types.ModuleType)]
 
     def bring_back(self) -> None:
         """Bind again what the version that was left has bound; what the program has put there itself stays."""
         self._forget_modules()
-        for namespace, name, value in self._bound:
-            found = namespace.get(name)
-            if found is not value and found is not None and self._is_of_new(found):
-                namespace[name] = value
+        for namespace, before in self._bound:
+            defined = {name for name, value in before.items() if isinstance(value, types.FunctionType | type)}
+            if not any(self._is_made_since(namespace.get(name), before[name]) for name in defined):
+                continue
+            for name in before.keys() - MODULE_PLUMBING:
+                if self._comes_of_reload(namespace.get(name), before[name]):
+                    namespace[name] = before[name]
+
+    def _comes_of_reload(self, found: Any, before: Any) -> bool:
+        """Whether what a name of a module is bound to was made by reloading that: its tables and objects go with it."""
+        if self._is_made_since(found, before):
+            return True
+        return found is not before and (type(found) in _TABLES or self._is_of_new(type(found)))
+
+    def _is_made_since(self, found: Any, before: Any) -> bool:
+        return found is not before and found is not None and self._is_of_new(found)
 
     def _forget_modules(self) -> None:
         """Take away the modules that were first imported since, so that an import finds those of the old version."""
