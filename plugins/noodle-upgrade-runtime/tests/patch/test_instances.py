@@ -533,3 +533,13 @@ def test_a_field_that_cannot_be_made_for_an_instance_says_so_whenever_it_is_read
     assert good.rate == [0.5]
     with pytest.raises(ZeroDivisionError):
         bad.rate  # noqa: B018 - reading it is what is tried
+
+
+def test_no_property_is_read_to_tell_whether_an_instance_was_constructed(package):
+    asked = "    @property\n    def name(self): return self.names[0]\n    @name.setter\n    def name(self, value): self.names = [value]\n"
+    old = "class A:\n    def __init__(self, n): self.names = []; self.name = n\n" + asked
+    module = package.load(old, old.replace("n): self", "n, unit): self.unit = unit; self"))
+    held = module.A("x")
+    held.names.clear()
+    with pytest.raises(SwapRefusedError, match="would lack unit"):
+        package.stage()

@@ -9,13 +9,14 @@ called once for each instance instead.
 from __future__ import annotations
 
 import threading
+import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
 
 from noodle_upgrade_runtime.heap import tracked
-from noodle_upgrade_runtime.patch.correspondence import instance_dict
+from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
 from noodle_upgrade_runtime.patch.fields import AddedField
 from noodle_upgrade_runtime.patch.filled import Filled
 
@@ -164,12 +165,13 @@ def never_constructed(instances: Sequence[Any], given: Collection[str]) -> set[i
 
 
 def has_own(instance: Any, name: str) -> bool:
-    """Return whether an instance has an attribute, by itself or by its class; its own `__getattr__` is not asked."""
-    try:
-        object.__getattribute__(instance, name)
-    except AttributeError:
-        return False
-    return True
+    """Return whether an instance has an attribute, by itself or by its class; no code of the class is run."""
+    if name in (instance_dict(instance) or {}) or name in slot_values(instance):
+        return True
+    order = type.__dict__["__mro__"].__get__(type(instance))
+    found = [namespace[name] for cls in order if name in (namespace := type.__getattribute__(cls, "__dict__"))]
+    # A slot of its own that holds nothing is not what it has.
+    return bool(found) and type(found[0]) is not types.MemberDescriptorType
 
 
 def sweep(cls: type, names: Sequence[str], given: Collection[str] = ()) -> int:
