@@ -136,38 +136,7 @@ def _fix_kind(translator: Translator, value: Any) -> None:
         try:
             vars(object)["__class__"].__set__(value, image)
         except TypeError as error:
-            if not _moved_on_live_bases(translator, value, kind, image):
-                raise translator.refuse(value, f"cannot become one of the live class: {error}") from None
-
-
-def _moved_on_live_bases(translator: Translator, value: Any, kind: type, image: type) -> bool:
-    """Move an object whose class has slots: CPython compares layouts only of classes with the very same bases.
-
-    The staged classes have the live bases for just this moment: they must not be seen among their subclasses.
-    """
-    changed: list[tuple[type, tuple[type, ...]]] = []
-    try:
-        _on_live_bases(translator, kind, changed)
-        vars(object)["__class__"].__set__(value, image)
-    except TypeError:
-        return False
-    finally:
-        for cls, bases in reversed(changed):
-            type.__setattr__(cls, "__bases__", bases)
-    return True
-
-
-def _on_live_bases(translator: Translator, cls: type, changed: list[tuple[type, tuple[type, ...]]]) -> None:
-    """Give a class the live bases, and its bases theirs first."""
-    bases = cls.__bases__
-    images = translator.image(bases)
-    if images is bases:
-        return
-    for base in bases:
-        if translator.image(base) is not base:
-            _on_live_bases(translator, base, changed)
-    type.__setattr__(cls, "__bases__", images)
-    changed.append((cls, bases))
+            raise translator.refuse(value, f"cannot become one of the live class: {error}") from None
 
 
 def _member(kind: type, name: str) -> Any:

@@ -17,7 +17,8 @@ from typing import Any
 
 from noodle_upgrade_core.errors import SwapRefusedError
 from noodle_upgrade_runtime.operations import Operation
-from noodle_upgrade_runtime.patch.correspondence import ATOMS, Correspondence, instance_dict
+from noodle_upgrade_runtime.patch.becoming import is_plain
+from noodle_upgrade_runtime.patch.correspondence import ATOMS, Correspondence, instance_dict, slot_values
 from noodle_upgrade_runtime.patch.fixing import fix
 from noodle_upgrade_runtime.patch.functions import born
 from noodle_upgrade_runtime.patch.views import ModulesView
@@ -136,6 +137,35 @@ def _tuple(translator: Translator, value: tuple[Any, ...]) -> Any:
         translator.remember(value, made)
         translator.fix_later(made)
     return made
+
+
+def _slotted(translator: Translator, value: Any) -> Any:
+    """An object of a class with slots: CPython takes hardly any two of these for alike, so that it is made again."""
+    kind = type(value)
+    image, slots = translator.image(kind), slot_values(value)
+    if image is kind or not slots:
+        return value
+    members = {name: _member_of(image, name) for name in slots}
+    if None in members.values():
+        return value
+    made, own = object.__new__(image), instance_dict(value)
+    theirs = instance_dict(made)
+    if own and theirs is None:
+        return value
+    translator.remember(value, made)
+    for name, held in slots.items():
+        members[name].__set__(made, held)
+    if own and theirs is not None:
+        theirs.update(own)
+    translator.fix_later(made)
+    return made
+
+
+def _member_of(cls: type, name: str) -> Any:
+    """Return the descriptor of a class's slot, None where it has none of this name."""
+    order = type.__dict__["__mro__"].__get__(cls)
+    found = next((ns[name] for base in order if name in (ns := type.__getattribute__(base, "__dict__"))), None)
+    return found if type(found) is types.MemberDescriptorType else None
 
 
 def _frozenset(translator: Translator, value: frozenset[Any]) -> Any:
@@ -258,4 +288,4 @@ def _build_for(value: Any) -> _Build | None:
         return _tuple
     if kind.__module__ in {"operator", "itertools"}:
         return _reduced
-    return None
+    return _slotted if is_plain(value) else None
