@@ -438,7 +438,10 @@ class Root:
 """
 
 
-@pytest.mark.parametrize("call", ["super().__init__(text='ab')", "Literal.__init__(self, text='ab')"])
+@pytest.mark.parametrize(
+    "call",
+    ["super().__init__(text='ab')", "super(Empty, self).__init__(text='ab')", "Literal.__init__(self, text='ab')"],
+)
 def test_fields_that_the_constructor_of_a_new_base_gives_are_there_as_well(package, call):
     old = TREE + "class Empty(Root): pass\n"
     new = f"""{TREE}class Literal(Root):

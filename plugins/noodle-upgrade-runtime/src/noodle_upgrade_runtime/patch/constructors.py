@@ -98,7 +98,9 @@ def method_called(call: ast.Call, me: str, of: Builder, cls: type) -> Called | N
     match call.func:
         case ast.Attribute(value=ast.Name(id=name), attr=written) if name == me:
             pass
-        case ast.Attribute(value=ast.Call(func=ast.Name(id="super"), args=[]), attr=written):
+        case ast.Attribute(value=ast.Call(func=ast.Name(id="super"), args=given), attr=written) if _plain(
+            given, me, of
+        ):
             mro = mro[mro.index(of.owner) + 1 :] if of.owner in mro else ()
         case ast.Attribute(value=ast.Name(id=name), attr=written) if call.args and is_name(call.args[0], me):
             base = of.function.__globals__.get(name)
@@ -112,6 +114,13 @@ def method_called(call: ast.Call, me: str, of: Builder, cls: type) -> Called | N
         return None
     ours = str(function.__module__).partition(".")[0] == str(cls.__module__).partition(".")[0]
     return Called(function, owner, explicit) if ours else None
+
+
+def _plain(given: Sequence[ast.expr], me: str, of: Builder) -> bool:
+    """Whether `super` is asked for what comes behind the method's own class: `super()`, `super(Class, self)`."""
+    return not given or (
+        len(given) == len(("class", "self")) and is_name(given[0], of.owner.__name__) and is_name(given[1], me)
+    )
 
 
 def first_parameter(node: ast.FunctionDef) -> str:

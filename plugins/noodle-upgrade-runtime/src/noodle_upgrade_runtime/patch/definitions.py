@@ -32,7 +32,7 @@ from noodle_upgrade_runtime.patch.weakly import forgotten, registered
 if TYPE_CHECKING:
     from noodle_upgrade_runtime.patch.planner import Planner
 
-__all__ = ["FUNCTION_ATTRIBUTES", "HANDLERS", "pass_on", "replace", "taken_off"]
+__all__ = ["FUNCTION_ATTRIBUTES", "HANDLERS", "keep", "pass_on", "replace", "taken_off"]
 
 _FORCED = ("__spec__", "__loader__", "__cached__", "__file__", "__path__")
 _KEPT = frozenset({"__warningregistry__", "__builtins__"})
@@ -171,10 +171,31 @@ def taken_off(planner: Planner, live: Any, staged: Any) -> None:
         replace(planner, live, staged, passed_on=bool(live.__closure__))
 
 
-def replace(planner: Planner, live: types.FunctionType, staged: types.FunctionType, *, passed_on: bool = False) -> None:
+def keep(planner: Planner, live: types.FunctionType, staged: types.FunctionType) -> None:
+    """Plan for a function that keeps its identity, because somebody holds it, and passes every call on."""
+    image = planner.hidden(staged)
+    replace(planner, live, staged, image=image)
+    name = f"{live.__module__}.{live.__qualname__}"
+    for attribute in ("__name__", "__qualname__", "__module__"):
+        mine, theirs = getattr(live, attribute), getattr(image, attribute)
+        if mine != theirs:
+            planner.add((setattr, live, attribute, theirs), (setattr, live, attribute, mine), f"{name}.{attribute}")
+    base = planner.twin(live)
+    for take in planner.merge(live, live.__dict__, staged.__dict__, base.__dict__, name).takes:
+        planner.store(live.__dict__, take.key, planner.present(take.value), f"{name}.{take.key}")
+
+
+def replace(
+    planner: Planner,
+    live: types.FunctionType,
+    staged: types.FunctionType,
+    *,
+    passed_on: bool = False,
+    image: Any = None,
+) -> None:
     """Plan for a function whose names get another object: who holds the old one is passed on, or gets the same code."""
     name = f"{live.__module__}.{live.__qualname__}"
-    image = planner.image(staged)
+    image = planner.image(staged) if image is None else image
     code = image.__code__
     same = code.co_freevars == live.__code__.co_freevars and image.__globals__ is live.__globals__ and not passed_on
     wanted = code if same else forwarding_code(live.__code__, image)

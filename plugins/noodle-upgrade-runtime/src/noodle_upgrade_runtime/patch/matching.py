@@ -61,6 +61,8 @@ class Matching:
     replaced: list[tuple[Any, Any]]
     retired: list[Retired]
     pristine: dict[int, Any]
+    passing: list[Pair] = field(factory=list)
+    """Functions that something holds and whose code cannot become the new one: they pass every call on."""
     left: list[type] = field(factory=list)
     parted: list[Parted] = field(factory=list)
     taken_off: list[Pair] = field(factory=list)
@@ -77,6 +79,7 @@ class Matching:
         return [
             self.pairs,
             self.replaced,
+            self.passing,
             self.retired,
             self.parted,
             self.taken_off,
@@ -96,11 +99,13 @@ def match(
     shared: Sequence[tuple[types.ModuleType, types.ModuleType]] = (),
     views: Sequence[Pair] = (),
     others: tuple[Sequence[Pair], Sequence[Pair]] = ((), ()),
+    elsewhere: Callable[[Sequence[Any]], set[int]] = lambda _: set(),
 ) -> Matching:
     """Match three loads of the same packages; `shared` are views of namespaces, each with the one it stands for.
 
     `views` are what stood for other objects of the process, each with its own. `others` belong together although no
-    name need bind them: live objects with those of the old version, and with those of the new one.
+    name need bind them: live objects with those of the old version, and with those of the new one. `elsewhere` tells
+    the ids of the functions that something holds besides the modules that bind them.
     """
     base = Correspondence()
     for view, namespace in shared:
@@ -114,6 +119,7 @@ def match(
     known = first.live_ids()
     retired: dict[int, Retired] = {}
     apart: dict[int, str] = {}
+    asked: dict[int, bool] = {}
     while True:
         links = base.branch()
         second = Pairing(
@@ -124,6 +130,7 @@ def match(
             becomes=may_become,
             opens=_opener(frozenset(retired)),
             several=several,
+            keeps=frozenset(one for one, keeps in asked.items() if keeps),
         )
         second.modules(live, staged)
         for mine, private in others[1]:
@@ -135,12 +142,19 @@ def match(
             if isinstance(old, type) and (problem := in_place_problem(old, new, translator.image))
         ]
         fixed = {id(old): why for old, new in second.pairs if (why := becoming_problem(old, new, translator.image))}
+        open_ones = [old for old, _ in second.replaced if id(old) not in asked]
+        if open_ones:
+            held = elsewhere(open_ones)
+            asked |= {id(old): id(old) in held for old in open_ones}
+            if held:
+                continue
         if not found and not fixed:
             break
         retired |= {id(entry.live): entry for entry in found}
         apart |= fixed
     twins = {id(old): private for old, private in first.pairs}
     made_matching = Matching(links, translator, second.pairs, second.replaced, list(retired.values()), twins)
+    made_matching.passing += second.passing
     made_matching.warnings += [
         f"Instances of {old.__module__}.{old.__qualname__} keep a __dict__, which the new version's would not have."
         for old, new in second.pairs

@@ -36,7 +36,8 @@ class Pairing:
     """Pairs private objects (`made` says whether an object was made by the private load) with live ones.
 
     `accepts(live, private)` is asked for each pair of the same kind. `replaces(live, private)` says that a function
-    will be replaced by a new object rather than keep its identity: it is paired in `replaced`, not linked.
+    will be replaced by a new object rather than keep its identity: it is paired in `replaced`, not linked; those whose
+    ids are in `keeps` are linked, and in `passing`.
     `becomes(live, private)` says that an object which a module or a class binds may become one of another class,
     `opens(live)` that what a class binds pairs although the class does not. `several(private)` says that a function's
     name was bound to others before it.
@@ -52,6 +53,7 @@ class Pairing:
         becomes: Callable[[Any, Any], bool] | None = None,
         opens: Callable[[type], bool] | None = None,
         several: Callable[[types.FunctionType], bool] | None = None,
+        keeps: frozenset[int] = frozenset(),
     ) -> None:
         self._links = links
         self._made = made
@@ -60,12 +62,14 @@ class Pairing:
         self._becomes = becomes
         self._opens = opens
         self._several = several
+        self._keeps = keeps
         self._taken: set[int] = set()
         self._opened: set[int] = set()
         self._queue: collections.deque[tuple[Any, Any, bool]] = collections.deque()
         self._later: collections.deque[tuple[Any, Any, bool]] = collections.deque()
         self.pairs: list[Pair] = []
         self.replaced: list[Pair] = []
+        self.passing: list[Pair] = []
         self.images: dict[int, Any] = {}
         self._first: dict[int, int] = {}
 
@@ -152,7 +156,11 @@ class Pairing:
     def _link(self, live: Any, private: Any) -> None:
         self._taken.add(id(live))
         self.pairs.append((live, private))
-        if self._replaces is not None and type(private) is types.FunctionType and self._replaces(live, private):
+        other = self._replaces is not None and type(private) is types.FunctionType and self._replaces(live, private)
+        if other and id(live) in self._keeps:
+            self.passing.append((live, private))
+            self._links.link(private, live)
+        elif other:
             self.replaced.append((live, private))
         elif isinstance(private, types.ModuleType):
             self._links.link_modules(private, live)

@@ -46,6 +46,7 @@ class Planner:
         self.links = matching.links
         self.image = matching.translator.image
         self.versions = versions
+        self._hidden: dict[int, types.FunctionType] = {}
         self._clear()
 
     def _clear(self) -> None:
@@ -64,7 +65,7 @@ class Planner:
         `copies` are what instances have copied from tables: each is merged like its table.
         """
         self._clear()
-        gone = {id(staged) for _, staged in self._matching.replaced}
+        gone = {id(staged) for _, staged in (*self._matching.replaced, *self._matching.passing)}
         for live, staged in self._matching.pairs:
             if id(staged) not in gone:
                 self._pair(live, staged)
@@ -73,6 +74,8 @@ class Planner:
             self._pair(held, copied.staged)
         for live, staged in self._matching.replaced:
             definitions.replace(self, live, staged)
+        for live, staged in self._matching.passing:
+            definitions.keep(self, live, staged)
         for live, staged in self._matching.taken_off:
             definitions.taken_off(self, live, staged)
         for parted in self._matching.parted:
@@ -119,6 +122,12 @@ class Planner:
     def present(self, value: Any) -> Any:
         """Return the image of a staged value, or `MISSING` for what is absent."""
         return MISSING if value is MISSING else self.image(value)
+
+    def hidden(self, staged: types.FunctionType) -> types.FunctionType:
+        """Return the function that calls of a live one are passed on to; nobody else holds it."""
+        if id(staged) not in self._hidden:
+            self._hidden[id(staged)] = self._matching.translator.function(staged)
+        return self._hidden[id(staged)]
 
     def moves(self, live: Any) -> bool:
         """Return whether an object moves to the class that takes the place of its own."""

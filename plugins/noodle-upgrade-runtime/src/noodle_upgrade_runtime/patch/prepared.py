@@ -20,6 +20,7 @@ from noodle_upgrade_runtime.patch.callversions import CallVersions
 from noodle_upgrade_runtime.patch.classes import own_slots
 from noodle_upgrade_runtime.patch.constructors import name_of
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
+from noodle_upgrade_runtime.patch.elsewhere import held_elsewhere
 from noodle_upgrade_runtime.patch.finders import counterparts, gone_operations
 from noodle_upgrade_runtime.patch.instances import (
     sweep,
@@ -115,6 +116,7 @@ class PatchPrepared:
                 shared=worlds.shared,
                 views=worlds.views,
                 others=(list(counterparts(living, old)), list(counterparts(living, new))),
+                elsewhere=lambda functions: held_elsewhere(functions, heap, worlds.live.values()),
             )
         self._planner = Planner(matching, self._import_again, CallVersions())
         self.living = Living(changes, matching)
@@ -130,6 +132,7 @@ class PatchPrepared:
             "operations": len(self._plan),
             "pairs": len(matching.pairs),
             "retired": [f"{name_of(r.live)}: {r.reason}" for r in matching.retired],
+            "passing": [name_of(live) for live, _ in matching.passing],
             "parted": [f"{p.name}: {p.reason}" for p in matching.parted],
             "abstract": list(worlds.abstract),
             "plain": bool(notes),
