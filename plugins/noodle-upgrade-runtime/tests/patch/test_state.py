@@ -219,3 +219,36 @@ def test_what_both_changed_on_a_class_that_is_replaced_is_refused_by_name(packag
     module.C.SETTING = 5
     with pytest.raises(SwapRefusedError, match=r"C\.SETTING"):
         package.stage()
+
+
+COUNTED = """
+class Attribute:
+    NAME = 0
+    def __init__(self): Attribute.NAME += 1
+made = [FIRST]
+"""
+
+
+def test_a_counter_goes_on_where_it_is(package):
+    texts = [
+        COUNTED.replace("NAME", "cls_counter").replace("FIRST", first)
+        for first in ("Attribute()", "Attribute(), Attribute()")
+    ]
+    module = package.load(*texts)
+    for _ in range(5):
+        module.Attribute()
+    package.upgrade()
+    assert module.Attribute.cls_counter == 6
+    package.rollback()
+    assert module.Attribute.cls_counter == 6
+
+
+def test_a_number_that_does_not_say_that_it_counts_is_a_conflict(package):
+    texts = [
+        COUNTED.replace("NAME", "limit").replace("FIRST", first)
+        for first in ("Attribute()", "Attribute(), Attribute()")
+    ]
+    module = package.load(*texts)
+    module.Attribute.limit = 9
+    with pytest.raises(StateConflictError, match="limit"):
+        package.upgrade()

@@ -82,7 +82,13 @@ class Translator:
         """Put right the contents of everything that `image` gave out, and of what that holds."""
         while self._queue:
             value = self._queue.pop()
-            fix(self, value)
+            try:
+                fix(self, value)
+            except SwapRefusedError:
+                raise
+            except Exception as error:
+                # Keys and members of sets may have an `__eq__` of their own, which meets objects of both versions here.
+                raise self.refuse(value, f"cannot be put right: {type(error).__name__}: {error}") from error
 
     def function(self, value: types.FunctionType) -> types.FunctionType:
         """Return a function's image: born again where its globals, or cells of its closure, are live ones."""
