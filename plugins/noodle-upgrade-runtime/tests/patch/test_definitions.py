@@ -167,6 +167,26 @@ class A:
     assert (vars(module.A)["size"].__doc__, module.A().size) == (None, 1)
 
 
+def test_a_property_of_a_kind_of_its_own_is_given_no_text_that_it_had_not_been_given(package):
+    source = """
+class cached(property):
+    def __init__(self, get, doc=None):
+        super().__init__(get, doc=doc)
+class A:
+    @cached
+    def size(self):
+        \'\'\'Return {}.\'\'\'
+        return {}
+"""
+    module = package.load(source.format(1, 1), source.format(2, 2))
+    given = vars(property)["__doc__"].__get__
+    before = (given(vars(module.A)["size"]), vars(module.A)["size"].__doc__)
+    package.upgrade()
+    assert vars(module.A)["size"].__doc__ == "Return 2."
+    package.rollback()
+    assert (given(vars(module.A)["size"]), vars(module.A)["size"].__doc__) == before
+
+
 def test_a_class_that_moves_to_a_module_of_the_package_has_its_first_line_back_afterwards(package):
     text = "class A:\n    def m(self): return {}\n"
     module = package.load(

@@ -227,15 +227,17 @@ def _wrapper(planner: Planner, live: Any, staged: Any) -> None:
 
 
 def _property(planner: Planner, live: property, staged: property) -> None:
-    old = (live.fget, live.fset, live.fdel, live.__doc__)
-    new = (*(planner.image(part) for part in (staged.fget, staged.fset, staged.fdel)), staged.__doc__)
-    if not (same_items(old[:3], new[:3]) and old[3] == new[3]):
+    # The text that it was given, and not the one that it has: that may be the getter's, or its own dict's.
+    text = vars(property)["__doc__"].__get__
+    old = (live.fget, live.fset, live.fdel, text(live))
+    new = (*(planner.image(part) for part in (staged.fget, staged.fset, staged.fdel)), text(staged))
+    own, theirs = instance_dict(live), instance_dict(staged) or {}
+    kept = own is None or own.get("__doc__", MISSING) == theirs.get("__doc__", MISSING)
+    if not (same_items(old[:3], new[:3]) and old[3] == new[3] and kept):
         do: list[Call] = [(property.__init__, live, *new)]
         undo: list[Call] = [(property.__init__, live, *old)]
-        own = instance_dict(live)
         if own is not None:
             # One of a subclass keeps its text in its dict, where being initialised puts the getter's.
-            theirs = instance_dict(staged) or {}
             do.append(_put(own, "__doc__", theirs.get("__doc__", MISSING)))
             undo.append(_put(own, "__doc__", own.get("__doc__", MISSING)))
         planner.operations += paired_calls(do, undo, "a property")

@@ -175,7 +175,7 @@ def _classes_by_namespace(heap: Sequence[Any]) -> dict[int, type]:
     """Return the classes by the id of the dict that they bind their names in."""
     found = {}
     for cls in heap:
-        if isinstance(cls, type):
+        if issubclass(type(cls), type):  # a weak proxy of a class would say that it is one
             namespace = gc.get_referents(type.__getattribute__(cls, "__dict__"))
             found.update({id(namespace[0]): cls} if namespace else {})
     return found
