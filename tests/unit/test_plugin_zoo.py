@@ -269,6 +269,8 @@ def test_a_plugin_that_fails_in_any_hook_is_named_and_what_runs_is_what_the_jour
                 if hook != "observe":
                     assert isinstance(result.error, UpgradeError)
                     assert NAME in str(result.error.to_wire())
+                elif deed != "hangs" and "answers" not in deed:
+                    await until(lambda: any("failed in observe" in one.message for one in upgrader.events.recent()))
                 if deed == "hangs" and hook != "observe":
                     behind = [found for found in await upgrader.doctor() if found.code == "plugin.left_behind"]
                     assert any(f"noodle {NAME}.{hook}" in found.message for found in behind)
@@ -322,13 +324,13 @@ def test_a_plugin_that_turns_the_process_upside_down_keeps_no_upgrade_and_no_req
 
 
 def test_a_plugin_that_is_slow_to_import_keeps_no_request_waiting(zoo, tmp_path):
-    zoo.plugin(NAME, "import time; time.sleep(0.5)\n" + source("return None"))
+    zoo.plugin(NAME, "import time; time.sleep(1.0)\n" + source("return None"))
 
     async def story():
         service = Service()
         async with service.running(), beside(program(tmp_path)) as upgrader:
             await well_again(upgrader, "1.1", Phase.DONE)
-        assert len(service.answers) > 10
+        assert max(service.answers) < 0.9
 
     run(story())
 
