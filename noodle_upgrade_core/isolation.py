@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import json
+import reprlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -104,10 +105,25 @@ def overdue(
     )
 
 
+class _Shortened(reprlib.Repr):
+    """Makes text of the first items of a collection: that of a giant one would stop all threads while it is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = self.maxdeque = 20
+        self.maxstring = self.maxother = _LONGEST_TEXT
+
+    def repr_instance(self, x: Any, level: int) -> str:  # noqa: ARG002 - that of the base class
+        return repr(x)
+
+
+_shortened = _Shortened()
+
+
 def in_text(value: object) -> str:
-    """Return a value as text, also when its own `__repr__` fails."""
+    """Return a value as text, shortened when it is long, also when its own `__repr__` fails."""
     try:
-        return repr(value)[:_LONGEST_TEXT]
+        return _shortened.repr(value)[:_LONGEST_TEXT]
     except Exception:  # noqa: BLE001 - the text is the plugin's own code
         return f"<{type(value).__name__}>"
 

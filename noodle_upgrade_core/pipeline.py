@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -185,7 +185,7 @@ class UpgradeRun:
             await self._soak()
             await self._finish()
         except TimeoutError as error:
-            failed = _timed_out(seconds, self.phase)
+            failed = _timed_out(seconds, self.phase, busy=getattr(error.__cause__, "__notes__", ()))
             failed.__cause__ = error
         except UpgradeError as error:
             failed = self._or_cancelled(error)
@@ -652,8 +652,9 @@ def _moves_back(plan: UpgradePlan, points: tuple[RollbackPoint, ...]) -> tuple[P
     )
 
 
-def _timed_out(seconds: float, phase: Phase) -> UpgradeTimeoutError:
+def _timed_out(seconds: float, phase: Phase, *, busy: Sequence[str] = ()) -> UpgradeTimeoutError:
+    """Return the error of an upgrade that took too long; `busy` are the words for what it was waiting for."""
     return UpgradeTimeoutError(
-        f"The upgrade did not end within {seconds:g} s; it was {phase}.",
+        " ".join([f"The upgrade did not end within {seconds:g} s; it was {phase}.", *busy]),
         hint="Raise timeout_seconds (`--timeout`), or runtime_upgrade.upgrade_timeout for requests that name none.",
     )

@@ -230,7 +230,12 @@ class Runner:
     async def _account(self, call: _Call) -> tuple[Any, UpgradeError | None]:
         """Make the call, book its time, and turn how it ended into a value or an error."""
         started = time.perf_counter()
-        tried = await self._made(call)
+        try:
+            tried = await self._made(call)
+        except asyncio.CancelledError as ended:
+            # Whoever ended it, at the time limit of the whole upgrade say, learns whom it was waiting for.
+            ended.add_note(f"{call.who or f'The plugin {call.plugin!r}'} was still busy in {call.doing}.")
+            raise
         seconds = time.perf_counter() - started
         account = self.accounts.setdefault(call.plugin, Account())
         account.calls += 1

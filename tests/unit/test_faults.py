@@ -408,6 +408,25 @@ def test_a_strategy_that_hangs_lets_the_loop_serve_and_the_time_limit_hold(folde
     run(story())
 
 
+@pytest.mark.parametrize("hook", ["recompile", "deploy"])
+def test_an_upgrade_that_reaches_its_time_limit_says_whom_it_was_waiting_for(folder, hook):
+    class Odd(Shelf):
+        @hookimpl
+        def deploy(self):
+            self.fail_at("deploy")
+
+    async def story():
+        shelf = Odd(lamp="1.0")
+        _, go_on = gate_at(shelf, hook)
+        async with opened(folder, shelf) as upgrader:
+            result = await upgrader.upgrade(ask(timeout_seconds=0.5))
+            go_on.set()
+            assert isinstance(result.error, e.UpgradeTimeoutError)
+            assert result.error.message.endswith(f"The plugin 'shelf' was still busy in {hook}.")
+
+    run(story())
+
+
 # --- what ends late --------------------------------------------------------------------------------------------------
 
 

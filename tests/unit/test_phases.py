@@ -350,6 +350,18 @@ def test_an_answer_whose_text_cannot_be_made_is_still_refused_in_words():
     assert "<Wordless>" in reply_of("decide", Wordless).error.message
 
 
+def test_a_giant_answer_is_refused_without_the_text_of_all_of_it():
+    asked = []
+
+    class Counted:
+        def __repr__(self):
+            asked.append(1)
+            return "counted"
+
+    assert "counted, counted" in reply_of("decide", lambda: [Counted()] * 100_000).error.message
+    assert len(asked) < 100
+
+
 def test_a_generator_where_one_value_is_due_is_refused():
     async def vote():
         yield Vote(ballot="approve")
