@@ -172,8 +172,40 @@ def is_name(node: ast.AST, name: str) -> bool:
 def assigned_in(node: ast.FunctionDef) -> Iterator[str]:
     """Yield the names that a function assigns to its first parameter, in the order of its text, once each."""
     me = first_parameter(node)
-    places = [place for part in ast.walk(node) if isinstance(part, ast.stmt) for place in targets_of(part, me)]
-    yield from dict.fromkeys(place.attr for place in sorted(places, key=lambda one: (one.lineno, one.col_offset)))
+    places: list[tuple[Any, str]] = [
+        (place, place.attr) for part in ast.walk(node) if isinstance(part, ast.stmt) for place in targets_of(part, me)
+    ]
+    for part in ast.walk(node):
+        heads: list[ast.AST] = []
+        if isinstance(part, ast.For):
+            heads = [part.target]
+        elif isinstance(part, ast.withitem) and part.optional_vars is not None:
+            heads = [part.optional_vars]
+        places += [
+            (one, one.attr)
+            for one in (n for head in heads for n in ast.walk(head))
+            if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store) and is_name(one.value, me)
+        ]
+        places += [(part, name) for name in _given_by_name(part, me)]
+    yield from dict.fromkeys(name for _, name in sorted(places, key=lambda one: (one[0].lineno, one[0].col_offset)))
+
+
+def _given_by_name(node: ast.AST, me: str) -> Iterator[str]:
+    """Yield the attributes that are given by their written names: `setattr(self, "name", 1)`."""
+    match node:
+        case ast.Call(func=func, args=[ast.Name(id=name), ast.Constant(value=str(written)), _]) if name == me:
+            called = func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "")
+            yield from [written] if called in {"setattr", "__setattr__"} else ()
+        case ast.Call(
+            func=ast.Attribute(value=ast.Attribute(value=ast.Name(id=name), attr="__dict__"), attr="update")
+        ) if name == me:
+            yield from (keyword.arg for keyword in node.keywords if keyword.arg)
+        case ast.Subscript(
+            value=ast.Attribute(value=ast.Name(id=name), attr="__dict__"),
+            slice=ast.Constant(value=str(written)),
+            ctx=ast.Store(),
+        ) if name == me:
+            yield written
 
 
 def assigned_anywhere(cls: type) -> Iterator[str]:
