@@ -100,3 +100,98 @@ def test_methods_that_call_each_other_in_all_ways_are_followed_once_each(package
     package.upgrade()
     assert held.x == []
     assert time.perf_counter() - start < 20
+
+
+BASE = "class A:\n    def __init__(self, w):\n        self.w = w\n"
+TAGGED = "class A:\n    def __init__(self, w, tags=()):\n        self.w = w\n        self.tags = list(tags)\n"
+SETUP = """
+class A:
+    def __init__(self): self._setup()
+    def _setup(self): IN_A
+class B(A):
+    def _setup(self): IN_B
+"""
+TWO = """
+class L:
+    def __init__(self):
+        IN_A
+        super().__init__()
+class R:
+    def __init__(self):
+        super().__init__()
+        IN_B
+class B(L, R):
+    def __init__(self): super().__init__()
+"""
+
+
+@pytest.mark.parametrize("call", ["super().__init__(w, tags='b')", "A.__init__(self, w, 'b')"])
+def test_the_default_of_a_base_s_new_argument_is_no_answer_where_a_class_gives_it(package, call):
+    sub = "class B(A):\n    def __init__(self, w):\n        CALL\n"
+    old = BASE + sub.replace("CALL", "super().__init__(w)")
+    held = package.load(old, TAGGED + sub.replace("CALL", call)).B(1)
+    with pytest.raises(SwapRefusedError, match="would lack tags"):
+        package.stage()
+    assert held.w == 1
+
+
+def test_a_class_that_calls_its_base_as_before_gets_the_default_of_the_base_s_new_argument(package):
+    sub = "class B(A):\n    def __init__(self, w):\n        super().__init__(w)\n"
+    held = package.load(BASE + sub, TAGGED + sub).B(1)
+    package.upgrade()
+    assert held.tags == []
+
+
+@pytest.mark.parametrize("text", [SETUP, TWO])
+def test_a_field_that_a_class_gets_otherwise_than_its_base_is_made_as_for_that_class(package, text):
+    new = text.replace("IN_A", "self.x = 1").replace("IN_B", "self.x = 2")
+    module = package.load(text.replace("IN_A", "pass").replace("IN_B", "pass"), new)
+    held = module.B()
+    package.upgrade()
+    assert held.x == module.B().x == 2
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "        self.w = self.w * 2\n",
+        "    def go(self): self.w += 1\n",
+        "    def __setattr__(self, name, value): object.__setattr__(self, name, str(value))\n",
+        "    w = property(lambda self: self._w, lambda self, value: setattr(self, '_w', value * 2))\n",
+    ],
+)
+def test_an_argument_is_not_known_from_an_attribute_that_may_hold_something_else(package, more):
+    held = package.load(BASE + more, BASE.replace("= w\n", "= w\n        self.x = [w]\n") + more).A(3)
+    with pytest.raises(SwapRefusedError, match=r"would lack x \(it needs the argument w\)"):
+        package.stage()
+    assert held.w in {3, 6, "3"}
+
+
+@pytest.mark.parametrize("field", ["t: list = field(default_factory=list)", "t: list = None"])
+def test_a_default_that_is_changed_after_it_was_given_is_no_answer(package, field):
+    old = "from dataclasses import dataclass, field\n@dataclass\nclass D:\n    a: int = 1\n"
+    post = "    def __post_init__(self):\n        self.t = self.t or [self.a]\n"
+    held = package.load(old, f"{old}    {field}\n{post}").D()
+    with pytest.raises(SwapRefusedError, match="would lack t"):
+        package.stage()
+    assert held.a == 1
+
+
+def test_what_a_decorator_of_the_constructor_gives_as_well_is_refused(package):
+    text = """
+import functools
+def more(f):
+    @functools.wraps(f)
+    def inner(self, w):
+        f(self, w)
+        self.x = [9]
+    return inner
+class A:
+    @more
+    def __init__(self, w):
+        self.w = w
+"""
+    held = package.load(BASE, text + "        self.x = [1]\n").A(1)
+    with pytest.raises(SwapRefusedError, match="would lack x"):
+        package.stage()
+    assert held.w == 1

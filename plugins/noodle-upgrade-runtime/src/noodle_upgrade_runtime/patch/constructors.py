@@ -14,6 +14,7 @@ from attrs import frozen
 from noodle_upgrade_runtime.patch.functions import plain_function
 
 __all__ = [
+    "CONSTRUCTORS",
     "Builder",
     "always_given",
     "assigned_anywhere",
@@ -28,7 +29,7 @@ __all__ = [
     "targets_of",
 ]
 
-_CONSTRUCTORS = ("__init__", "__post_init__", "__attrs_post_init__")
+CONSTRUCTORS = ("__init__", "__post_init__", "__attrs_post_init__")
 
 
 @frozen
@@ -51,7 +52,7 @@ def builders(cls: type, others: Collection[str] = ()) -> Iterator[Builder]:
     `others` are the names of classes whose constructors are not followed.
     """
     pending = []
-    for name in _CONSTRUCTORS:
+    for name in CONSTRUCTORS:
         owner = next((base for base in cls.__mro__ if name in vars(base)), None)
         function = plain_function(vars(owner)[name]) if owner is not None else None
         if owner is not None and function is not None and (owner is cls or name_of(owner) not in others):
@@ -77,7 +78,7 @@ def _called(builder: Builder, cls: type, others: Collection[str]) -> Iterator[Bu
     certain = {id(statement.value) for statement in node.body if isinstance(statement, ast.Expr)}
     for call in ast.walk(node):
         found = method_called(call, me, builder, cls) if isinstance(call, ast.Call) else None
-        if found is not None and not (found.function.__name__ in _CONSTRUCTORS and name_of(found.owner) in others):
+        if found is not None and not (found.function.__name__ in CONSTRUCTORS and name_of(found.owner) in others):
             always = builder.certain and id(call) in certain
             yield Builder(found.function, found.owner, builder.root or builder, always)
 
