@@ -174,3 +174,20 @@ def test_a_table_that_a_constructor_only_asks_for_something_is_not_what_instance
     package.parameters["runtime.instances"] = "strict"
     package.upgrade()
     assert held.known is False
+
+
+def test_dicts_of_the_program_s_own_that_have_the_keys_of_a_table_are_left_alone(package):
+    text = """
+    TABLE = {{"a": 1, "b": 2{more}}}
+    class A:
+        def __init__(self, given):
+            self.table = {{key: value for key, value in TABLE.items()}}
+            self.text = {{key: str(value) for key, value in TABLE.items()}}
+            self.seen = {{"a": 0, "b": 0}}
+            self.given = given
+    """
+    mine = {"a": 5, "b": 6}
+    held = package.load(text.format(more=""), text.format(more=', "c": 3')).A(mine)
+    package.upgrade()
+    assert held.table == {"a": 1, "b": 2, "c": 3}
+    assert (held.text, held.seen, mine) == ({"a": "1", "b": "2"}, {"a": 0, "b": 0}, {"a": 5, "b": 6})
