@@ -14,8 +14,9 @@ from typing import Any
 
 from attrs import field, frozen
 
-from noodle_upgrade_runtime.patch.constructors import definition_of
+from noodle_upgrade_runtime.patch.constructors import definition_of, mangled
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
+from noodle_upgrade_runtime.patch.fields import stores_of
 from noodle_upgrade_runtime.patch.forms import contents_of
 
 __all__ = ["Additions", "Copied", "additions", "copied_tables", "held_copies", "with_all_of"]
@@ -100,11 +101,14 @@ def _copies(cls: type) -> Iterator[tuple[str, tuple[str, Any]]]:
         for n in ast.walk(node)
         if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load) and _is_name(n.value, me)
     ]
+    stores = stores_of(cls)
     for statement in node.body:
         attribute, value = _assigned(statement, me)
         table = _copied_name(value) if value is not None else ""
         found = function.__globals__.get(table)
-        if table and type(found) in _TABLES and names.count(table) == 1 and attribute not in read:
+        # What something else assigns as well may be the program's own by now.
+        once = stores[mangled(attribute, cls)] == 1
+        if table and type(found) in _TABLES and names.count(table) == 1 and attribute not in read and once:
             yield attribute, (f"{function.__module__}.{table}", found)
 
 

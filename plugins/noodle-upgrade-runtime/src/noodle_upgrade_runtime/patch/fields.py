@@ -32,7 +32,7 @@ from noodle_upgrade_runtime.patch.doubts import Doubts
 from noodle_upgrade_runtime.patch.functions import plain_function
 from noodle_upgrade_runtime.patch.slicing import Argument, Slice, slice_of
 
-__all__ = ["AddedField", "added_fields", "given_fields", "removed_fields"]
+__all__ = ["AddedField", "added_fields", "given_fields", "removed_fields", "stores_of"]
 
 _CONSTANTS = (str, bytes, int, float, complex, bool, type(None))
 
@@ -257,7 +257,7 @@ def _stored(cls: type, function: types.FunctionType) -> Iterator[tuple[str, str]
     if node is None:
         return
     me = first_parameter(node)
-    stores = _stores(cls)
+    stores = stores_of(cls)
     changed = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
     for statement in node.body:
         match statement:
@@ -271,7 +271,7 @@ def _stored(cls: type, function: types.FunctionType) -> Iterator[tuple[str, str]
                     yield name, attribute
 
 
-def _stores(cls: type) -> collections.Counter[str]:
+def stores_of(cls: type) -> collections.Counter[str]:
     """Return how many statements in the methods of a class, and of its bases, assign each attribute."""
     found: collections.Counter[str] = collections.Counter()
     for base in _own_mro(cls):
