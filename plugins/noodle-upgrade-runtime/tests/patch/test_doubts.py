@@ -195,3 +195,13 @@ class A:
     with pytest.raises(SwapRefusedError, match="would lack x"):
         package.stage()
     assert held.w == 1
+
+
+def test_what_a_new_property_keeps_of_what_the_constructor_assigns_to_it_is_refused_by_name(package):
+    kept = (
+        "    @property\n    def x(self): return self._x\n    @x.setter\n    def x(self, value): self._x = value * 2\n"
+    )
+    held = package.load(BASE, f"{BASE}        self.x = 2\n{kept}").A(1)
+    with pytest.raises(SwapRefusedError, match=r"would lack _x \(the property x gives it\)"):
+        package.stage()
+    assert held.w == 1

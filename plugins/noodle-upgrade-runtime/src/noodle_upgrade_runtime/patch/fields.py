@@ -70,6 +70,9 @@ def added_fields(old: type, new: type, namespace: dict[str, Any]) -> tuple[Added
         before = set()
     for name, root in _assigned(new, before):
         if name in seen or name in bound:
+            for kept in [k for k in _kept_by_property(new, name) if k not in there]:
+                there.add(kept)
+                found.append(AddedField(kept, problem=f"the property {name} gives it", certain=name in certain))
             continue
         seen.add(name)
         sliced = slice_of(
@@ -180,6 +183,16 @@ def _assigned(cls: type, others: Collection[str]) -> Iterator[tuple[str, Builder
         if node is not None:
             for name in assigned_in(node):
                 yield mangled(name, builder.owner), builder.root or builder
+
+
+def _kept_by_property(cls: type, name: str) -> Iterator[str]:
+    """Yield the attributes in which the property `name` keeps what a constructor assigns to it."""
+    owner = next((base for base in cls.__mro__ if name in vars(base)), None)
+    found = vars(owner)[name] if owner is not None else None
+    function = plain_function(found.fset) if isinstance(found, property) else None
+    node = definition_of(function) if function is not None else None
+    if node is not None and owner is not None:
+        yield from (mangled(given, owner) for given in assigned_in(node))
 
 
 def _wrapper_touches(constructor: Builder, name: str) -> bool:
