@@ -174,3 +174,33 @@ def test_a_table_that_a_constructor_only_asks_for_something_is_not_what_instance
     package.parameters["runtime.instances"] = "strict"
     package.upgrade()
     assert held.known is False
+
+
+def test_dicts_of_the_program_s_own_that_have_the_keys_of_a_table_are_left_alone(package):
+    text = """
+    TABLE = {{"a": 1, "b": 2{more}}}
+    class A:
+        def __init__(self, given):
+            self.table = {{key: value for key, value in TABLE.items()}}
+            self.text = {{key: str(value) for key, value in TABLE.items()}}
+            self.seen = {{"a": 0, "b": 0}}
+            self.given = given
+    """
+    mine = {"a": 5, "b": 6}
+    held = package.load(text.format(more=""), text.format(more=', "c": 3')).A(mine)
+    package.upgrade()
+    assert held.table == {"a": 1, "b": 2, "c": 3}
+    assert (held.text, held.seen, mine) == ({"a": "1", "b": "2"}, {"a": 0, "b": 0}, {"a": 5, "b": 6})
+
+
+@pytest.mark.parametrize(
+    "more", ["        if given is not None: self.table = given\n", "    def put(self, given): self.table = given\n"]
+)
+def test_a_table_of_the_program_s_own_that_takes_the_place_of_a_copy_is_left_alone(package, more):
+    text = "TABLE = {'a': 1, 'b': 2}\nclass A:\n    def __init__(self, given=None):\n        self.table = dict(TABLE)\n"
+    module = package.load(text + more, text.replace("'b': 2", "'b': 2, 'c': 3") + more)
+    mine = {"mine": 1}
+    held, bare = module.A(mine), module.A()
+    held.table = mine
+    package.upgrade()
+    assert (held.table, mine, bare.table) == (mine, {"mine": 1}, {"a": 1, "b": 2, "c": 3})

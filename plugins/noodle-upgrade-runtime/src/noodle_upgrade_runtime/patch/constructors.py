@@ -14,6 +14,7 @@ from attrs import frozen
 from noodle_upgrade_runtime.patch.functions import plain_function
 
 __all__ = [
+    "CONSTRUCTORS",
     "Builder",
     "always_given",
     "assigned_anywhere",
@@ -28,7 +29,7 @@ __all__ = [
     "targets_of",
 ]
 
-_CONSTRUCTORS = ("__init__", "__post_init__", "__attrs_post_init__")
+CONSTRUCTORS = ("__init__", "__post_init__", "__attrs_post_init__")
 
 
 @frozen
@@ -51,7 +52,7 @@ def builders(cls: type, others: Collection[str] = ()) -> Iterator[Builder]:
     `others` are the names of classes whose constructors are not followed.
     """
     pending = []
-    for name in _CONSTRUCTORS:
+    for name in CONSTRUCTORS:
         owner = next((base for base in cls.__mro__ if name in vars(base)), None)
         function = plain_function(vars(owner)[name]) if owner is not None else None
         if owner is not None and function is not None and (owner is cls or name_of(owner) not in others):
@@ -77,7 +78,7 @@ def _called(builder: Builder, cls: type, others: Collection[str]) -> Iterator[Bu
     certain = {id(statement.value) for statement in node.body if isinstance(statement, ast.Expr)}
     for call in ast.walk(node):
         found = method_called(call, me, builder, cls) if isinstance(call, ast.Call) else None
-        if found is not None and not (found.function.__name__ in _CONSTRUCTORS and name_of(found.owner) in others):
+        if found is not None and not (found.function.__name__ in CONSTRUCTORS and name_of(found.owner) in others):
             always = builder.certain and id(call) in certain
             yield Builder(found.function, found.owner, builder.root or builder, always)
 
@@ -181,8 +182,40 @@ def is_name(node: ast.AST, name: str) -> bool:
 def assigned_in(node: ast.FunctionDef) -> Iterator[str]:
     """Yield the names that a function assigns to its first parameter, in the order of its text, once each."""
     me = first_parameter(node)
-    places = [place for part in ast.walk(node) if isinstance(part, ast.stmt) for place in targets_of(part, me)]
-    yield from dict.fromkeys(place.attr for place in sorted(places, key=lambda one: (one.lineno, one.col_offset)))
+    places: list[tuple[Any, str]] = [
+        (place, place.attr) for part in ast.walk(node) if isinstance(part, ast.stmt) for place in targets_of(part, me)
+    ]
+    for part in ast.walk(node):
+        heads: list[ast.AST] = []
+        if isinstance(part, ast.For):
+            heads = [part.target]
+        elif isinstance(part, ast.withitem) and part.optional_vars is not None:
+            heads = [part.optional_vars]
+        places += [
+            (one, one.attr)
+            for one in (n for head in heads for n in ast.walk(head))
+            if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store) and is_name(one.value, me)
+        ]
+        places += [(part, name) for name in _given_by_name(part, me)]
+    yield from dict.fromkeys(name for _, name in sorted(places, key=lambda one: (one[0].lineno, one[0].col_offset)))
+
+
+def _given_by_name(node: ast.AST, me: str) -> Iterator[str]:
+    """Yield the attributes that are given by their written names: `setattr(self, "name", 1)`."""
+    match node:
+        case ast.Call(func=func, args=[ast.Name(id=name), ast.Constant(value=str(written)), _]) if name == me:
+            called = func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "")
+            yield from [written] if called in {"setattr", "__setattr__"} else ()
+        case ast.Call(
+            func=ast.Attribute(value=ast.Attribute(value=ast.Name(id=name), attr="__dict__"), attr="update")
+        ) if name == me:
+            yield from (keyword.arg for keyword in node.keywords if keyword.arg)
+        case ast.Subscript(
+            value=ast.Attribute(value=ast.Name(id=name), attr="__dict__"),
+            slice=ast.Constant(value=str(written)),
+            ctx=ast.Store(),
+        ) if name == me:
+            yield written
 
 
 def assigned_anywhere(cls: type) -> Iterator[str]:

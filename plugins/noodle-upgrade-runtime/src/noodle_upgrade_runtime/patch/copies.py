@@ -12,10 +12,12 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
-from noodle_upgrade_runtime.patch.constructors import definition_of
+from noodle_upgrade_runtime.patch.constructors import definition_of, mangled
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
+from noodle_upgrade_runtime.patch.fields import stores_of
+from noodle_upgrade_runtime.patch.forms import contents_of
 
 __all__ = ["Additions", "Copied", "additions", "copied_tables", "held_copies", "with_all_of"]
 
@@ -41,20 +43,32 @@ class Additions:
 
     keys: frozenset[Any]
     added: Copied
+    contents: dict[Any, Any] = field(factory=dict)
+
+    def made_of_it(self, own: dict[Any, Any]) -> bool:
+        """Whether a dict that has all the keys holds half of the values as well.
+
+        Keys alone may be those of a dict of the program's own, and to what was made of the values in another form, what
+        the table has got must not be put as it is.
+        """
+        alike = sum(contents_of(own[key]) == what for key, what in self.contents.items())
+        return bool(2 * alike >= len(self.contents))
 
 
 def additions(name: str, base: Any, staged: Any) -> Additions | None:
     """Return what a table has got, None when it has got nothing or one could not tell what was made of it."""
     if type(base) is not dict or type(staged) is not dict or len(base) < _TELLING:
         return None
+    contents = {key: contents_of(value) for key, value in base.items()}
     new = {key: value for key, value in staged.items() if key not in base}
-    return Additions(frozenset(base), Copied("", name, {}, new)) if new else None
+    return Additions(frozenset(base), Copied("", name, {}, new), contents) if new else None
 
 
-def with_all_of(instance: Any, keys: frozenset[Any]) -> Iterator[dict[Any, Any]]:
-    """Yield the dicts of an instance's own that have all of a table's keys: made of it, whatever they hold by now."""
+def with_all_of(instance: Any, one: Additions) -> Iterator[dict[Any, Any]]:
+    """Yield the dicts of an instance's own that were made of a table: they have all of its keys, half of its values."""
+    keys = one.keys
     for value in (instance_dict(instance) or {}).values():
-        if type(value) is dict and len(value) >= len(keys) and keys <= value.keys():
+        if type(value) is dict and len(value) >= len(keys) and keys <= value.keys() and one.made_of_it(value):
             yield value
 
 
@@ -87,11 +101,14 @@ def _copies(cls: type) -> Iterator[tuple[str, tuple[str, Any]]]:
         for n in ast.walk(node)
         if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load) and _is_name(n.value, me)
     ]
+    stores = stores_of(cls)
     for statement in node.body:
         attribute, value = _assigned(statement, me)
         table = _copied_name(value) if value is not None else ""
         found = function.__globals__.get(table)
-        if table and type(found) in _TABLES and names.count(table) == 1 and attribute not in read:
+        # What something else assigns as well may be the program's own by now.
+        once = stores[mangled(attribute, cls)] == 1
+        if table and type(found) in _TABLES and names.count(table) == 1 and attribute not in read and once:
             yield attribute, (f"{function.__module__}.{table}", found)
 
 

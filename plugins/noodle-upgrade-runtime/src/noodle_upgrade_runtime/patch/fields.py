@@ -7,6 +7,7 @@ module or the parameters' defaults already have. Dataclasses and attrs classes s
 from __future__ import annotations
 
 import ast
+import collections
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from attrs import frozen
 
 from noodle_upgrade_runtime.patch.constructors import (
+    CONSTRUCTORS,
     Builder,
     always_given,
     assigned_anywhere,
@@ -23,11 +25,14 @@ from noodle_upgrade_runtime.patch.constructors import (
     first_parameter,
     is_name,
     mangled,
+    method_called,
     name_of,
 )
-from noodle_upgrade_runtime.patch.slicing import Argument, slice_of
+from noodle_upgrade_runtime.patch.doubts import Doubts
+from noodle_upgrade_runtime.patch.functions import plain_function
+from noodle_upgrade_runtime.patch.slicing import Argument, Slice, slice_of
 
-__all__ = ["AddedField", "added_fields", "given_fields", "removed_fields"]
+__all__ = ["AddedField", "added_fields", "given_fields", "removed_fields", "stores_of"]
 
 _CONSTANTS = (str, bytes, int, float, complex, bool, type(None))
 
@@ -61,13 +66,20 @@ def added_fields(old: type, new: type, namespace: dict[str, Any]) -> tuple[Added
     there = known | perhaps | bound  # what an expression may read, with what is found as we go
     seen, certain = set(known), always_given(new)
     before = {name_of(cls) for cls in old.__mro__[1:]}
+    if _builds_otherwise(old, new, before):
+        before = set()
     for name, root in _assigned(new, before):
         if name in seen or name in bound:
+            for kept in [k for k in _kept_by_property(new, name) if k not in there]:
+                there.add(kept)
+                found.append(AddedField(kept, problem=f"the property {name} gives it", certain=name in certain))
             continue
         seen.add(name)
         sliced = slice_of(
             root, new, name, available=there, arguments=_arguments(old, root.function), namespace=namespace
         )
+        if not sliced.problem and _wrapper_touches(root, name):
+            sliced = Slice(problem="a decorator of its constructor may change it")
         if sliced.problem and name in perhaps:
             continue
         there.add(name)
@@ -104,10 +116,36 @@ def _declared(old: type, new: type) -> list[AddedField]:
     found = []
     had = set(getattr(old, "__dataclass_fields__", ())) | {a.name for a in getattr(old, "__attrs_attrs__", ())}
     for name, field in getattr(new, "__dataclass_fields__", {}).items():
-        if name not in had and not hasattr(new, name):
+        if name not in had and _changed_afterwards(new, name):
+            found.append(AddedField(name, problem="it is changed after its default was given"))
+        elif name not in had and not hasattr(new, name):
             found.append(_from_factory(name, field.default_factory, missing=_dataclass_missing()))
     attributes = [a for a in getattr(new, "__attrs_attrs__", ()) if a.name not in had and not hasattr(new, a.name)]
-    return [*found, *map(_from_attrs, attributes)]
+    for attribute in attributes:
+        if _changed_afterwards(new, attribute.name):
+            found.append(AddedField(attribute.name, problem="it is changed after its default was given"))
+        else:
+            found.append(_from_attrs(attribute))
+    return found
+
+
+def _changed_afterwards(cls: type, name: str) -> bool:
+    """Whether what runs after the fields have got their defaults may change one of them."""
+    for builder in builders(cls):
+        node = definition_of(builder.function)
+        if node is None or (builder.root or builder).function.__name__ == "__init__":
+            continue
+        me = first_parameter(node)
+
+        def is_field(one: ast.AST, me: str = me, owner: type = builder.owner) -> bool:
+            ours = isinstance(one, ast.Attribute) and is_name(one.value, me)
+            return ours and isinstance(one, ast.Attribute) and mangled(one.attr, owner) == name
+
+        names, space = builder.function.__code__.co_varnames, builder.function.__globals__
+        doubts = Doubts(node.body, (), (), names, me, name, space, is_field, lambda _: False)
+        if name in {mangled(given, builder.owner) for given in assigned_in(node)} or doubts.found():
+            return True
+    return False
 
 
 def _dataclass_missing() -> Any:
@@ -124,6 +162,8 @@ def _from_factory(name: str, factory: Any, *, missing: Any) -> AddedField:
 
 def _from_attrs(attribute: Any) -> AddedField:
     default = attribute.default
+    if attribute.converter is not None and type(default).__name__ != "_Nothing":
+        return AddedField(attribute.name, problem="its default is converted")
     if type(default).__name__ == "Factory":
         if default.takes_self:
             return AddedField(attribute.name, make=default.factory)
@@ -143,6 +183,64 @@ def _assigned(cls: type, others: Collection[str]) -> Iterator[tuple[str, Builder
         if node is not None:
             for name in assigned_in(node):
                 yield mangled(name, builder.owner), builder.root or builder
+
+
+def _kept_by_property(cls: type, name: str) -> Iterator[str]:
+    """Yield the attributes in which the property `name` keeps what a constructor assigns to it."""
+    owner = next((base for base in cls.__mro__ if name in vars(base)), None)
+    found = vars(owner)[name] if owner is not None else None
+    function = plain_function(found.fset) if isinstance(found, property) else None
+    node = definition_of(function) if function is not None else None
+    if node is not None and owner is not None:
+        yield from (mangled(given, owner) for given in assigned_in(node))
+
+
+def _wrapper_touches(constructor: Builder, name: str) -> bool:
+    """Whether a decorator has put something around a constructor that names the field."""
+    value = vars(constructor.owner).get(constructor.function.__name__)
+    while isinstance(value, types.FunctionType) and value is not constructor.function:
+        node = definition_of(value)
+        if node is not None and any(isinstance(one, ast.Attribute) and one.attr == name for one in ast.walk(node)):
+            return True
+        value = value.__dict__.get("__wrapped__")
+    return False
+
+
+def _builds_otherwise(old: type, new: type, bases: Collection[str]) -> bool:
+    """Whether instances of a class get other values from its bases' constructors than those of the bases themselves.
+
+    It may give them arguments that it did not give, have a method of its own that they call, or give a field twice.
+    """
+    found = list(builders(new))
+    if any(
+        one.owner is new
+        and one.function.__name__ not in CONSTRUCTORS
+        and any(name_of(base) in bases and one.function.__name__ in vars(base) for base in new.__mro__[1:])
+        for one in found
+    ):
+        return True
+    if _base_calls(new, bases) - _base_calls(old, bases):
+        return True
+    givers: dict[str, set[str]] = {}
+    known = always_given(old)
+    for one in found:
+        node = definition_of(one.function)
+        for name in assigned_in(node) if node is not None and name_of(one.owner) in bases else ():
+            givers.setdefault(mangled(name, one.owner), set()).add(name_of(one.owner))
+    return any(len(owners) > 1 and name not in known for name, owners in givers.items())
+
+
+def _base_calls(cls: type, bases: Collection[str]) -> set[str]:
+    """Return how the constructors of a class call those of its bases, as they are written."""
+    found = set()
+    for one in builders(cls, bases):
+        node = definition_of(one.function)
+        if one.owner is cls and node is not None:
+            for call in (n for n in ast.walk(node) if isinstance(n, ast.Call)):
+                called = method_called(call, first_parameter(node), one, cls)
+                if called is not None and name_of(called.owner) in bases and called.function.__name__ in CONSTRUCTORS:
+                    found.add(ast.unparse(call))
+    return found
 
 
 def _arguments(old: type, constructor: types.FunctionType) -> Mapping[str, Argument]:
@@ -172,6 +270,7 @@ def _stored(cls: type, function: types.FunctionType) -> Iterator[tuple[str, str]
     if node is None:
         return
     me = first_parameter(node)
+    stores = stores_of(cls)
     changed = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
     for statement in node.body:
         match statement:
@@ -179,4 +278,28 @@ def _stored(cls: type, function: types.FunctionType) -> Iterator[tuple[str, str]
                 ast.Assign(targets=[ast.Attribute(value=holder, attr=written)], value=ast.Name(id=name))
                 | ast.AnnAssign(target=ast.Attribute(value=holder, attr=written), value=ast.Name(id=name))
             ) if is_name(holder, me) and name not in changed and name in function.__code__.co_varnames:
-                yield name, mangled(written, cls)
+                # Where anything else assigns it as well, it may hold something else by now.
+                attribute = mangled(written, cls)
+                if stores[attribute] == 1 and not _transforms(cls, attribute):
+                    yield name, attribute
+
+
+def stores_of(cls: type) -> collections.Counter[str]:
+    """Return how many statements in the methods of a class, and of its bases, assign each attribute."""
+    found: collections.Counter[str] = collections.Counter()
+    for base in _own_mro(cls):
+        for value in vars(base).values():
+            function = plain_function(value)
+            node = definition_of(function) if function is not None and function.__module__ == base.__module__ else None
+            if node is not None:
+                for one in ast.walk(node):
+                    if isinstance(one, ast.Attribute) and not isinstance(one.ctx, ast.Load):
+                        found[mangled(one.attr, base)] += is_name(one.value, first_parameter(node))
+    return found
+
+
+def _transforms(cls: type, attribute: str) -> bool:
+    """Whether a class may keep something else than what is assigned to an attribute."""
+    bound = next((vars(base)[attribute] for base in cls.__mro__ if attribute in vars(base)), None)
+    kept = isinstance(bound, types.MemberDescriptorType) or not hasattr(type(bound), "__set__")
+    return not kept or any("__setattr__" in vars(base) for base in _own_mro(cls))

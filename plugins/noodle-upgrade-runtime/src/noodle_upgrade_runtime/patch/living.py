@@ -129,7 +129,7 @@ class Living:
             for cls in classes.intersection(_mro(type(instance))):
                 held = [(held_copies(instance, one), one) for one in self._copied.get(cls, ())]
                 for one in self._added.get(cls, ()):
-                    held += [(own, one.added) for own in with_all_of(instance, one.keys)]
+                    held += [(own, one.added) for own in with_all_of(instance, one)]
                 found |= {id(own): (own, one) for own, one in held if own is not None and id(own) not in paired}
         return list(found.values())
 

@@ -25,6 +25,7 @@ from noodle_upgrade_runtime.patch.constructors import (
     method_called,
     targets_of,
 )
+from noodle_upgrade_runtime.patch.doubts import ADDING, Doubts, loads_of_comprehension
 
 __all__ = ["Argument", "Slice", "slice_of"]
 
@@ -103,6 +104,11 @@ class _Function:
     namespace: dict[str, Any]
     depth: int = 0
     problem: str = ""
+    doubted: bool = False
+    under_way: bool = True
+    calls_itself: bool = False
+    # Every method is followed once: those of a parser call each other in all ways.
+    _all: dict[str, _Function] = field(factory=dict)
     kept: list[ast.stmt] = field(factory=list)
     _wanted: set[str] = field(factory=set)
     calls: dict[str, _Function] = field(factory=dict)
@@ -126,10 +132,27 @@ class _Function:
             size = len(self._wanted)
             self.kept, _ = self._pruned(node.body)
             self._wanted |= {n for one in self.kept for n in _loaded(one) if n in self._locals}
-        self.problem = self._not_followed() or self._missing(known)
+        self.problem = self._not_followed() or self._missing(known) or self._doubted()
         if not self.problem:
-            self.kept = [self._rewritten(copy.deepcopy(statement)) for statement in self.kept]
+            self.kept = [self._rewritten(self._shared(copy.deepcopy(statement))) for statement in self.kept]
             self.problem = next(self._not_alike(), "")
+
+    def _doubted(self) -> str:
+        code = self.function.__code__
+        doubts = Doubts(
+            self._body(),
+            self.kept,
+            self._wanted,
+            code.co_varnames[: _parameter_count(code)],
+            self.me,
+            self.name,
+            self.function.__globals__,
+            self.is_field,
+            lambda call: self.part_of(call) is not None,
+        )
+        found = doubts.found()
+        self.doubted = bool(found)
+        return found
 
     def _pruned(self, statements: Sequence[ast.stmt]) -> tuple[list[ast.stmt], bool]:
         """Return what is left of statements, and whether any of that matters."""
@@ -176,10 +199,13 @@ class _Function:
         """Whether a loop or a `with` gives a value itself to what the field depends on."""
         heads: list[ast.AST] = []
         if isinstance(statement, ast.For):
-            heads = [statement.target]
+            heads = [statement.target, statement.iter]
         elif isinstance(statement, ast.With):
-            heads = [item.optional_vars for item in statement.items if item.optional_vars is not None]
-        return any(isinstance(n, ast.Name) and n.id in self._wanted for head in heads for n in ast.walk(head))
+            heads = list(statement.items)
+        elif isinstance(statement, ast.If | ast.While):
+            heads = [statement.test]
+        stored = [n for head in heads for n in ast.walk(head) if isinstance(getattr(n, "ctx", None), ast.Store)]
+        return any(self._is_value(n) or self._inside(n) for n in stored)
 
     def _counts(self, statement: ast.stmt) -> bool:
         """Whether the field depends on what a simple statement does."""
@@ -206,7 +232,12 @@ class _Function:
         """Whether a call that stands alone may change what the field holds: its own method, or it is an argument."""
         if method_called(call, self.me, self._builder(), self.cls):
             return self.part_of(call) is not None or any(map(self._is_value, _arguments(call)))
-        return self._inside(call.func) or any(map(self._is_value, _arguments(call)))
+        if self._inside(call.func):
+            return True
+        if isinstance(call.func, ast.Attribute) and call.func.attr in ADDING:
+            # It would be done once more to what it is called on, and does nothing to what it is given.
+            return False
+        return not is_name(call.func, "print") and any(map(self._is_value, _arguments(call)))
 
     def _inside(self, node: ast.AST) -> bool:
         """Whether this is a part of the field's value, or of a variable that it depends on."""
@@ -234,11 +265,25 @@ class _Function:
             return None
         key = f"{id(found.function)}"
         if key not in self.calls:
-            inner = _Function(
-                found.function, self.cls, found.owner, self.name, self.available, self.namespace, depth=self.depth + 1
-            )
-            inner.follow(known=frozenset(found.function.__code__.co_varnames))
-            self.calls[key] = inner
+            if key not in self._all:
+                inner = self._all[key] = _Function(
+                    found.function,
+                    self.cls,
+                    found.owner,
+                    self.name,
+                    self.available,
+                    self.namespace,
+                    depth=self.depth + 1,
+                    all=self._all,
+                )
+                inner.follow(known=frozenset(found.function.__code__.co_varnames))
+                inner.under_way = False
+                if inner.calls_itself and (inner.kept or inner.doubted):
+                    inner.problem = "a method sets it that calls itself"
+            if self._all[key].under_way:
+                self._all[key].calls_itself = True
+                return None
+            self.calls[key] = self._all[key]
         return self.calls[key] if self.calls[key].kept or self.calls[key].problem else None
 
     # --- what it needs -------------------------------------------------------------------------------------------
@@ -256,7 +301,9 @@ class _Function:
             return "its constructor may return before"
         if any(isinstance(n, ast.Call) and id(n) not in alone and self.part_of(n) is not None for n in before):
             return "a method sets it whose result is used"
-        return next((inner.problem for inner in self.calls.values() if inner.kept and inner.problem), "")
+        return next(
+            (inner.problem for inner in self.calls.values() if inner.problem and (inner.kept or inner.doubted)), ""
+        )
 
     def _not_alike(self) -> Iterator[str]:
         """Yield what would do something else outside of the constructor."""
@@ -289,9 +336,35 @@ class _Function:
             return "" if name in known else f"it needs the argument {name}"
         if name in code.co_freevars:
             return f"it needs the local variable {name}"
-        # Whatever gives a variable of its own a value was kept.
-        there = name in self._locals or name in self.function.__globals__ or hasattr(builtins, name)
+        if name in self._locals:
+            return "" if name in self._given() else f"it needs the local variable {name}"
+        there = name in self.function.__globals__ or hasattr(builtins, name)
         return "" if there else f"it needs the name {name}"
+
+    def _given(self) -> set[str]:
+        """Return the variables to which what was kept gives a value."""
+        given: set[str] = set()
+        for node in (n for statement in self.kept for n in ast.walk(statement)):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                given.add(node.id)
+            elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.ExceptHandler) and node.name:
+                given.add(node.name)
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                given |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        return given
+
+    def _shared(self, statement: ast.stmt) -> ast.stmt:
+        """Take what an instance has already: `self.a = self.b = []` is one list."""
+        for one in (
+            n for n in ast.walk(statement) if isinstance(n, ast.Assign) and not isinstance(n.value, ast.Constant)
+        ):
+            fields = [t for t in one.targets if isinstance(t, ast.Attribute) and is_name(t.value, self.me)]
+            there = [t for t in fields if not self.is_field(t) and mangled(t.attr, self.owner) in self.available]
+            if there and len(fields) > len(there):
+                one.value = ast.copy_location(
+                    ast.Attribute(ast.Name(self.me, ast.Load()), there[0].attr, ast.Load()), one
+                )
+        return statement
 
     # --- making it a function ------------------------------------------------------------------------------------
 
@@ -410,6 +483,7 @@ def _loaded(node: ast.AST) -> Iterator[str]:
     if isinstance(node, (*_SCOPES, ast.FunctionDef)):
         own = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
         own |= {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
+        yield from (name for outer in loads_of_comprehension(node) for name in _loaded(outer))
         yield from (name for child in ast.iter_child_nodes(node) for name in _loaded(child) if name not in own)
         return
     if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
