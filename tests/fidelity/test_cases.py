@@ -40,8 +40,11 @@ def test_the_lists_may_be_left_out(tmp_path: Path) -> None:
 
 
 def test_the_cases_of_the_repository_are_read() -> None:
-    cases = read_cases(Path(__file__).parents[1] / "bench" / "packages.toml")
-    assert len({case.key for case in cases}) == len(cases) >= 40
+    cases, refused = (
+        read_cases(Path(__file__).parents[1] / "bench" / f"{name}.toml") for name in ("packages", "refused")
+    )
+    assert len({case.key for case in cases}) == len(cases) >= 25
+    assert {case.key for case in cases}.isdisjoint(case.key for case in refused)
 
 
 @pytest.mark.parametrize(
