@@ -12,10 +12,10 @@ import gc
 import itertools
 import operator
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-__all__ = ["Since", "looking_seconds", "tracked", "tracked_with_tuples", "untracked_in"]
+__all__ = ["Since", "looking_seconds", "tracked", "tracked_with_tuples", "untracked_in", "with_tuples"]
 
 _BATCH = 256
 _SECONDS_PER_OBJECT = 2.5e-7
@@ -35,6 +35,11 @@ class Since:
     """
 
     def __init__(self) -> None:
+        self._moment = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin at this moment; the collector has to stand still from now on."""
         self._moment = _collections()
 
     @classmethod
@@ -54,8 +59,10 @@ class Since:
         return None if gc.isenabled() or _collections() != self._moment else tracked(generation=0)
 
 
-def _collections() -> tuple[int, ...]:
-    return (gc.get_freeze_count(), *(one["collections"] for one in gc.get_stats()))
+def _collections() -> int:
+    """Return a number that another collection, or a freeze, changes."""
+    collections: int = sum([one["collections"] for one in gc.get_stats()])
+    return gc.get_freeze_count() * 1_000_003 + collections
 
 
 def tracked(generation: int | None = None) -> list[Any]:
@@ -97,15 +104,20 @@ def tracked(generation: int | None = None) -> list[Any]:
 
 def tracked_with_tuples() -> list[Any]:
     """Return what the garbage collector tracks, with the tuples that some other object holds: these are complete."""
-    found = tracked()
-    seen: set[int] = set()
-    fresh: list[Any] = found
-    tuples: list[Any] = []
+    return with_tuples(tracked())
+
+
+def with_tuples(found: list[Any]) -> list[Any]:
+    """Return objects with the tuples that they hold, and those that these hold."""
+    tuples: dict[int, Any] = {}
+    fresh: Sequence[Any] = found
     while fresh:
-        fresh = list({id(one): one for one in _tuples_in(fresh) if id(one) not in seen}.values())
-        seen.update(map(id, fresh))
-        tuples += fresh
-    return found + tuples
+        known = len(tuples)
+        more = _tuples_in(fresh)
+        tuples.update(zip(map(id, more), more, strict=True))
+        # What was there already keeps its place: all that is behind it is new.
+        fresh = list(itertools.islice(tuples.values(), known, None))
+    return [*found, *tuples.values()]
 
 
 def untracked_in(heap: list[Any]) -> list[Any]:
@@ -124,17 +136,24 @@ def untracked_in(heap: list[Any]) -> list[Any]:
 
 
 def _untracked(values: list[Any]) -> Iterable[Any]:
-    asked = [value for value in values if not isinstance(value, types.ModuleType)]
+    asked = _but_modules(values)
     for start in range(0, len(asked), _BATCH):
         for one in gc.get_referents(*asked[start : start + _BATCH]):
             if type(one) in {dict, tuple} and not gc.is_tracked(one):
                 yield one
 
 
-def _tuples_in(values: list[Any]) -> Iterable[Any]:
-    # Modules are not asked: see `references.holders_of`.
-    asked = [value for value in values if not isinstance(value, types.ModuleType)]
+def _tuples_in(values: Sequence[Any]) -> list[Any]:
+    """Return the tuples that objects hold and the collector tracks; in C, because there are many."""
+    asked, found = _but_modules(values), list[Any]()
     for start in range(0, len(asked), _BATCH):
-        for one in gc.get_referents(*asked[start : start + _BATCH]):
-            if type(one) is tuple and gc.is_tracked(one):
-                yield one
+        held = gc.get_referents(*asked[start : start + _BATCH])
+        chosen = itertools.compress(held, map(operator.is_, map(type, held), itertools.repeat(tuple)))
+        found += filter(gc.is_tracked, chosen)
+    return found
+
+
+def _but_modules(values: Sequence[Any]) -> list[Any]:
+    # Modules are not asked: see `references.holders_of`.
+    kinds = {kind for kind in set(map(type, values)) if issubclass(kind, types.ModuleType)}
+    return list(itertools.compress(values, map(operator.not_, map(kinds.__contains__, map(type, values)))))

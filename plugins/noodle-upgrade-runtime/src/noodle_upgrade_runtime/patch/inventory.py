@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
-from noodle_upgrade_runtime.heap import tracked_with_tuples
+from noodle_upgrade_runtime.heap import Since, tracked_with_tuples, with_tuples
 from noodle_upgrade_runtime.patch.classes import HEAP_TYPE
 
 __all__ = ["Inventory"]
@@ -25,6 +25,8 @@ class Inventory:
         self._before: set[int] = set()
         self._heap: Sequence[Any] = ()
         self._depth = 0
+        self._since = Since()
+        self._was_on = False
 
     def made(self, value: Any) -> bool:
         """Return whether an object was made by a private load."""
@@ -57,13 +59,23 @@ class Inventory:
         return self
 
     def __enter__(self) -> Self:
+        if not self._depth:
+            self._was_on = gc.isenabled()
+            gc.disable()
+            # Noted where no object of ours is made by it, whose id would soon be another one's.
+            self._before.update((id(self._since), id(vars(self._since))))
+            self._since.begin()
         self._depth += 1
         return self
 
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
         if not self._depth:
-            now = tracked_with_tuples()
+            # What was made is young, unless somebody has let the collector run.
+            young = self._since.young()
+            now = tracked_with_tuples() if young is None else with_tuples(young)
+            if self._was_on:
+                gc.enable()
             # What this class needs for itself would leave its ids to objects of the program.
             self._before.update((id(self._before), id(self._made)))
             self._made.update(set(map(id, now)) - self._before)
