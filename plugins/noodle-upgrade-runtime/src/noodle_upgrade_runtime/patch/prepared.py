@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 import threading
 import types
@@ -40,6 +41,8 @@ from noodle_upgrade_runtime.patch.takers import values_that_change
 __all__ = ["MECHANISM", "PatchPrepared", "Worlds"]
 
 MECHANISM = "patch"
+
+_MANY_YOUNG = 2_000
 
 
 @frozen(kw_only=True, eq=False)
@@ -200,6 +203,10 @@ class PatchPrepared:
                 self._looked = Looked()  # there is nothing to look for
                 yield
                 return
+            if gc.get_count()[0] > _MANY_YOUNG:
+                gc.collect(
+                    0
+                )  # what is young now would be looked at twice, and the second time while calls are held back
             with Since.now() as since:
                 heap = tracked()
                 self._looked = Looked(since, self._planner.closures.among(heap), self.living.present(heap))

@@ -74,14 +74,14 @@ class Bindings:
     def __init__(self, modules: Iterable[types.ModuleType], trees: Sequence[str]) -> None:
         self._trees = tuple(trees)
         self._modules = frozenset(sys.modules)
-        self._bound = [(vars(module), dict(vars(module))) for module in modules if isinstance(module, types.ModuleType)]
+        spaces = [vars(module) for module in modules if isinstance(module, types.ModuleType)]
+        self._bound = [(space, dict(space), _definitions(space)) for space in spaces]
 
     def bring_back(self) -> None:
         """Bind again what the version that was left has bound; what the program has put there itself stays."""
         self._forget_modules()
-        for namespace, before in self._bound:
-            defined = {name for name, value in before.items() if isinstance(value, types.FunctionType | type)}
-            if not any(self._is_made_since(namespace.get(name), before[name]) for name in defined):
+        for namespace, before, defined in self._bound:
+            if not any(self._is_made_since(namespace.get(name), value) for name, value in defined):
                 continue
             for name in before.keys() - MODULE_PLUMBING:
                 if self._comes_of_reload(namespace.get(name), before[name]):
@@ -98,9 +98,10 @@ class Bindings:
 
     def _forget_modules(self) -> None:
         """Take away the modules that were first imported since, so that an import finds those of the old version."""
-        for name, module in list(sys.modules.items()):
+        for name in sys.modules.keys() - self._modules:
+            module = sys.modules[name]
             file = (instance_dict(module) or {}).get("__file__")
-            if name not in self._modules and isinstance(file, str) and file.startswith(self._trees):
+            if isinstance(file, str) and file.startswith(self._trees):
                 sys.modules.pop(name, None)
                 above, _, child = name.rpartition(".")
                 namespace = instance_dict(sys.modules.get(above)) or {}
@@ -114,6 +115,10 @@ class Bindings:
             [f for f in vars(value).values() if isinstance(f, types.FunctionType)] if isinstance(value, type) else []
         )
         return any(function.__code__.co_filename.startswith(self._trees) for function in functions)
+
+
+def _definitions(space: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in space.items() if isinstance(value, types.FunctionType | type)]
 
 
 def _give(instance: Any, added: AddedField) -> bool:
