@@ -546,3 +546,16 @@ def test_no_property_is_read_to_tell_whether_an_instance_was_constructed(package
     held.names.clear()
     with pytest.raises(SwapRefusedError, match="would lack unit"):
         package.stage()
+
+
+def test_what_a_property_of_the_old_version_has_kept_already_is_nothing_new(package):
+    text = (
+        "class A:\n    def __init__(self, code): self.status = code\n"
+        "    @property\n    def status(self): return self._status\n"
+        "    @status.setter\n    def status(self, value): self._status = value; self._code = VERSION\n"
+    )
+    module = package.load(text.replace("VERSION", "1"), text.replace("VERSION", "2"))
+    held = module.A(200)
+    package.upgrade()
+    held.status = 404
+    assert vars(held) == {"_status": 404, "_code": 2}

@@ -220,13 +220,19 @@ def _given_by_name(node: ast.AST, me: str) -> Iterator[str]:
 
 def assigned_anywhere(cls: type) -> Iterator[str]:
     """Yield the names that the methods of a class assign to their first parameter, and those that it declares."""
-    for value in vars(cls).values():
-        function = plain_function(value)
-        if function is not None and function.__module__ == cls.__module__:
+    for function in _functions_of(cls):
+        if function.__module__ == cls.__module__:
             node = definition_of(function)
             yield from (mangled(name, cls) for name in assigned_in(node)) if node is not None else ()
     yield from getattr(cls, "__dataclass_fields__", ())
     yield from (attribute.name for attribute in getattr(cls, "__attrs_attrs__", ()))
+
+
+def _functions_of(cls: type) -> Iterator[types.FunctionType]:
+    """Yield the functions of a class: those that set a property as well as those that get it."""
+    for value in list(vars(cls).values()):
+        parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
+        yield from filter(None, map(plain_function, parts))
 
 
 def mangled(name: str, cls: type) -> str:
