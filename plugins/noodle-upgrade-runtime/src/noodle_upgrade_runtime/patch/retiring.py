@@ -22,7 +22,11 @@ from noodle_upgrade_runtime.patch.weak import caches_of_abstract_classes
 
 __all__ = ["moving_problem", "own_parts", "retire", "staying"]
 
-_CLASS_OWN = frozenset({"__dict__", "__weakref__", "_abc_impl", "__abstractmethods__", "__slots__", "__qualname__"})
+_CLASS_OWN = frozenset({
+    "__dict__", "__weakref__", "_abc_impl", "__abstractmethods__", "__slots__", "__qualname__",
+    "__attrs_attrs__", "__dataclass_fields__",
+})  # fmt: skip
+"""What a class has by the way it is made; what decorators note of its fields is nobody's setting either."""
 
 
 def retire(matching: Matching, heap: Sequence[Any], skip: Callable[[Any], bool]) -> Holders:
