@@ -84,8 +84,8 @@ def page(
     parts = [
         "# Measured",
         "",
-        "Written by `nox -s bench -- --page` from what was measured last; nothing here is typed by hand. Ratios are medians of"
-        " interleaved rounds in one run on one machine: read them, and not the times.",
+        "Written by `tests/bench/page.py` (`nox -s bench -- --page`) from the rows that the campaigns have left in `build`, which may"
+        " come of several runs. Ratios are medians of interleaved rounds in one run on one machine: read them, and not the times.",
         "",
         f"Measured at {about.get('at', '?')} on {about.get('processor', '?')}, {about.get('cores', '?')} cores,"
         f" {about.get('system', '?')}; {packages}.",
