@@ -155,7 +155,8 @@ def _fidelity(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def _sentence(verdict: str) -> str:
     short = verdict if len(verdict) <= 160 else f"{verdict[:160].rsplit(' ', 1)[0]} …"
-    return short.replace("|", "\\|").replace("_", "\\_")
+    # As code: what a package binds may be any text, regular expressions too.
+    return "`" + short.replace("`", "'").replace("|", "\\|").replace("\n", " ") + "`"
 
 
 def _of(live: int | None, fresh: int | None) -> str:
