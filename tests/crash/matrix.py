@@ -118,11 +118,13 @@ class Matrix:
             time.sleep(delay)
             os.kill(pid, signal.SIGKILL)
         with os.fdopen(read, encoding="utf-8") as pipe:
-            lines = pipe.read().splitlines()
+            told = pipe.read()
+            lines = told.splitlines()
         _, status = os.waitpid(pid, 0)
         if os.WIFSIGNALED(status):
             self.kills += 1
-            return 0, 0, lines
+            # A kill from outside may come while it tells: what was not told in full was not told.
+            return 0, 0, lines if told.endswith("\n") else lines[:-1]
         if os.WEXITSTATUS(status) == FAILED:
             return FAILED, -1, lines
         return 0, int(lines.pop()), lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from noodle_upgrade_core.errors import StageError, StateConflictError
+from noodle_upgrade_core.errors import StageError, StateConflictError, SwapRefusedError
 from noodle_upgrade_runtime.patch import planner
 
 TEXT = """
@@ -118,3 +118,21 @@ NAMES = {{kind: {} for kind in kinds}}
     assert module.NAMES[mine] == 9
     package.rollback()
     assert [module.NAMES[kind] for kind in module.kinds] == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+def test_keys_that_do_not_compare_with_those_of_another_class_are_refused_and_no_error_of_ours(package):
+    source = """
+class Symbol:
+    def __init__(self, name): self.name = name
+    def __hash__(self): return 1
+    def __eq__(self, other):
+        assert isinstance(other, Symbol), other
+        return self.name == other.name
+TABLE = {FIRST}
+"""
+    texts = ("{Symbol('a'): 1}", "{Symbol('b'): 2, Symbol('a'): 1}")
+    module = package.load(*(source.replace("{FIRST}", text) for text in texts))
+    module.TABLE[module.Symbol("mine")] = 3
+    with pytest.raises(SwapRefusedError, match="cannot be compared"):
+        package.upgrade()
+    assert module.TABLE[module.Symbol("mine")] == 3

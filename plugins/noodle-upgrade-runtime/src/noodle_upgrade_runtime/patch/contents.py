@@ -80,7 +80,11 @@ def _dict(planner: Planner, live: dict[Any, Any], staged: dict[Any, Any]) -> Non
             planner.store(live, keys[take.key], ordered.get(take.key, MISSING), f"a mapping's {keys[take.key]!r:.40}")
         return
     # Built beside it: a commit that only copies it asks no key anything.
-    made = {keys[key]: value for key, value in ordered.items()}
+    try:
+        made = {keys[key]: value for key, value in ordered.items()}
+    except Exception as error:
+        # An `__eq__` of their own meets keys of both versions here, and may not know the other's.
+        raise planner.refused(live, f"has keys that cannot be compared: {type(error).__name__}: {error}") from error
     kind = collections.OrderedDict if isinstance(live, collections.OrderedDict) else dict
     do: list[Call] = [(kind.clear, live), (kind.update, live, made)]
     planner.operations += paired_calls(do, _dict_undo(live, made, kind), "a mapping")

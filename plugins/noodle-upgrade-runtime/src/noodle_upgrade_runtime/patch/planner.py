@@ -123,6 +123,10 @@ class Planner:
         """Return the image of a staged value, or `MISSING` for what is absent."""
         return MISSING if value is MISSING else self.image(value)
 
+    def refused(self, value: Any, why: str) -> Exception:
+        """Return the error for an object that cannot be carried over."""
+        return self._matching.translator.refuse(value, why)
+
     def hidden(self, staged: types.FunctionType) -> types.FunctionType:
         """Return the function that calls of a live one are passed on to; nobody else holds it."""
         if id(staged) not in self._hidden:
