@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from noodle_upgrade_runtime.patch.constructors import definition_of, mangled
+from noodle_upgrade_runtime.patch.constructors import definition_of, is_name, mangled
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 from noodle_upgrade_runtime.patch.fields import stores_of
 from noodle_upgrade_runtime.patch.forms import contents_of
@@ -99,7 +99,7 @@ def _copies(cls: type) -> Iterator[tuple[str, tuple[str, Any]]]:
     read = [
         n.attr
         for n in ast.walk(node)
-        if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load) and _is_name(n.value, me)
+        if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load) and is_name(n.value, me)
     ]
     stores = stores_of(cls)
     for statement in node.body:
@@ -119,7 +119,7 @@ def _assigned(statement: ast.stmt, me: str) -> tuple[str, ast.expr | None]:
         target = statement.target
     else:
         return "", None
-    ours = isinstance(target, ast.Attribute) and _is_name(target.value, me)
+    ours = isinstance(target, ast.Attribute) and is_name(target.value, me)
     return (target.attr, statement.value) if ours and isinstance(target, ast.Attribute) else ("", None)
 
 
@@ -135,7 +135,3 @@ def _copied_name(value: ast.expr) -> str:
         case ast.Dict(keys=[None], values=[ast.Name(id=name)]) | ast.List(elts=[ast.Starred(value=ast.Name(id=name))]):
             return name
     return ""
-
-
-def _is_name(node: ast.expr, name: str) -> bool:
-    return isinstance(node, ast.Name) and node.id == name

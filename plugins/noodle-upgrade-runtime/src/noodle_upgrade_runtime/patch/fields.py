@@ -68,6 +68,7 @@ def added_fields(old: type, new: type, namespace: dict[str, Any]) -> tuple[Added
     before = {name_of(cls) for cls in old.__mro__[1:]}
     if _builds_otherwise(old, new, before):
         before = set()
+    arguments: dict[int, Mapping[str, Argument]] = {}  # by constructor: to know them, all methods are looked through
     for name, root in _assigned(new, before):
         if name in seen or name in bound:
             for kept in [k for k in _kept_by_property(new, name) if k not in there]:
@@ -75,9 +76,10 @@ def added_fields(old: type, new: type, namespace: dict[str, Any]) -> tuple[Added
                 found.append(AddedField(kept, problem=f"the property {name} gives it", certain=name in certain))
             continue
         seen.add(name)
-        sliced = slice_of(
-            root, new, name, available=there, arguments=_arguments(old, root.function), namespace=namespace
-        )
+        key = id(root.function)
+        if key not in arguments:
+            arguments[key] = _arguments(old, root.function)
+        sliced = slice_of(root, new, name, available=there, arguments=arguments[key], namespace=namespace)
         if not sliced.problem and _wrapper_touches(root, name):
             sliced = Slice(problem="a decorator of its constructor may change it")
         if sliced.problem and name in perhaps:

@@ -204,9 +204,8 @@ class PatchPrepared:
                 yield
                 return
             if gc.get_count()[0] > _MANY_YOUNG:
-                gc.collect(
-                    0
-                )  # what is young now would be looked at twice, and the second time while calls are held back
+                # What is young now would be looked at twice, and the second time while calls are held back.
+                gc.collect(0)
             with Since.now() as since:
                 heap = tracked()
                 self._looked = Looked(since, self._planner.closures.among(heap), self.living.present(heap))
