@@ -14,6 +14,7 @@ from noodle_upgrade_core.events import EventBus, EventKind
 from noodle_upgrade_core.isolation import blame_ourselves
 from noodle_upgrade_core.model import Phase, Severity
 from noodle_upgrade_core.traffic import CALLS_ACROSS
+from noodle_upgrade_core.turns import sooner
 
 __all__ = ["Ledger"]
 
@@ -55,7 +56,8 @@ class Ledger:
             fields["why"] = why
         write = asyncio.ensure_future(asyncio.to_thread(function, self.upgrade_id, *args, who=who, **fields))
         try:
-            await asyncio.shield(write)
+            with sooner():
+                await asyncio.shield(write)
         except UpgradeError:
             raise
         except Exception as error:

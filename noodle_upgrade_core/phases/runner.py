@@ -28,6 +28,7 @@ from noodle_upgrade_core.phases.watchdog import Watchdog
 from noodle_upgrade_core.phases.workers import Work, Workers
 from noodle_upgrade_core.plugins.implementations import Implementation, hook_arguments
 from noodle_upgrade_core.plugins.loading import PluginSet
+from noodle_upgrade_core.turns import sooner
 
 __all__ = ["Account", "Reply", "Runner"]
 
@@ -296,7 +297,8 @@ class Runner:
             return Attempt(error=error)
         late = loop.call_later(call.limit, settle, _LATE)
         try:
-            return await ended
+            with sooner():
+                return await ended
         finally:
             late.cancel()
             if not work.ended:
