@@ -7,7 +7,7 @@ import pytest
 
 from noodle_upgrade_core.errors import DrainTimeoutError
 from noodle_upgrade_runtime.names import Names
-from noodle_upgrade_runtime.quiescence import at_quiescence, blockers, stayers
+from noodle_upgrade_runtime.quiescence import Alone, at_quiescence, blockers, in_one_go, stayers
 
 
 def make_module(name, source):
@@ -143,3 +143,64 @@ def test_a_loop_inside_is_found_also_where_it_does_something_else_at_each_look_a
         leave.set()
         for thread in threads:
             thread.join()
+
+
+@pytest.mark.parametrize("seconds", [0.03, 0.2])
+def test_nobody_else_runs_as_long_as_the_time_alone_is_not_over(seconds):
+    over, counts = threading.Event(), [0, 0, 0]
+
+    def spin():
+        while not over.is_set():
+            counts[0] += 1
+
+    def breathe():
+        while not over.is_set():
+            counts[1] += 1
+            time.sleep(0)
+
+    def sleep():
+        while not over.is_set():
+            counts[2] += 1
+            time.sleep(0.0001)
+
+    threads = [threading.Thread(target=target) for target in (spin, breathe, sleep)]
+    for thread in threads:
+        thread.start()
+    moved, interval = [], sys.getswitchinterval()
+    try:
+        for _ in range(10):
+            with Alone(seconds) as alone:
+                before, until = list(counts), time.perf_counter() + 0.7 * seconds
+                while time.perf_counter() < until:
+                    sum(range(50))
+                after = list(counts)
+                if not alone.is_over():
+                    moved.append([last - first for first, last in zip(before, after, strict=True)])
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert moved
+    assert moved == [[0, 0, 0]] * len(moved)
+    assert sys.getswitchinterval() == pytest.approx(interval, abs=1e-6)
+
+
+def test_a_change_that_took_too_long_to_be_planned_is_tried_again_with_more_time():
+    tries, alone = [], Alone(0.004)
+
+    def change():
+        began = time.perf_counter()
+        while time.perf_counter() < began + 0.02:
+            pass
+        tries.append(alone.is_over())
+        return not tries[-1]
+
+    in_one_go(change, alone)
+    assert tries[0]
+    assert not tries[-1]
+    assert alone.seconds >= 0.02
+    tries.clear()
+    alone.seconds = 0.004
+    assert at_quiescence(change, Names({"nobody"}), within=30, alone=alone) == ()
+    assert tries[0]
+    assert not tries[-1]

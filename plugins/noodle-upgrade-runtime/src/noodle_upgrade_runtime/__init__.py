@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from noodle_upgrade_runtime.handles import handle
-
 if TYPE_CHECKING:
+    from noodle_upgrade_runtime.handles import handle
     from noodle_upgrade_runtime.integration import RuntimeUpgradeIntegration
 
 __all__ = ["RuntimeUpgradeIntegration", "handle"]
 
+_HOME = {"RuntimeUpgradeIntegration": "integration", "handle": "handles"}
+
 
 def __getattr__(name: str) -> Any:
-    # A service imports this package for `handle` alone; the integration brings the whole core.
-    if name == "RuntimeUpgradeIntegration":
-        from noodle_upgrade_runtime.integration import RuntimeUpgradeIntegration  # noqa: PLC0415 - see above
-
-        return RuntimeUpgradeIntegration
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # A service imports this package for `handle` alone, and a rehearsal for neither: each brings much along.
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -15,9 +15,24 @@ import types
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-__all__ = ["Since", "looking_seconds", "tracked", "tracked_with_tuples", "untracked_in", "with_tuples"]
+from noodle_upgrade_runtime.asking import mro_of, subclasses_of
+
+__all__ = [
+    "Heap",
+    "Moment",
+    "Since",
+    "UnknownTupleError",
+    "looking_seconds",
+    "tracked",
+    "tracked_with_tuples",
+    "untracked_in",
+    "with_tuples",
+]
 
 _BATCH = 256
+_PART = 10_000
+_AT_ONCE = 32
+"""Each object's referents are compared with so many targets one by one."""
 _SECONDS_PER_OBJECT = 2.5e-7
 """What a look costs in which no other thread runs, with the collection that comes of it: 0.15 to 0.23 µs measured."""
 
@@ -26,6 +41,134 @@ def looking_seconds() -> float:
     """Return about how long every thread stands still when the objects of this process are looked at."""
     # One call, so that the list is gone before another thread can run: it holds tuples that are being filled.
     return sum(map(len, map(gc.get_objects, (None,)))) * _SECONDS_PER_OBJECT
+
+
+class Heap:
+    """Objects of this process, chosen by what they are and by what they hold, in C: there are many.
+
+    Their kinds are told apart by their ids, because a metaclass may have a hash of its own.
+    """
+
+    __slots__ = ("_ids", "kinds", "objects")
+
+    def __init__(self, objects: list[Any]) -> None:
+        self.objects = objects
+        self.kinds: dict[int, type] = {}
+        self._ids: list[int] = []
+        for start in range(0, len(objects), _PART):
+            part = objects[start : start + _PART]  # a part at a time: nobody else runs meanwhile
+            ids = list(map(id, map(type, part)))
+            self._ids += ids
+            self.kinds.update(zip(ids, map(type, part), strict=True))
+
+    def of(self, kinds: Iterable[type]) -> list[Any]:
+        """Return the objects of just these kinds."""
+        wanted = set(map(id, kinds)) & self.kinds.keys()
+        return list(itertools.compress(self.objects, map(wanted.__contains__, self._ids))) if wanted else []
+
+    def kinds_below(self, base: type) -> list[type]:
+        """Return the kinds of these objects that derive from a class, or are it."""
+        return [kind for kind in self.kinds.values() if any(one is base for one in mro_of(kind))]
+
+    def classes(self) -> list[type]:
+        """Return the classes among these objects; a weak proxy of one only says that it is one."""
+        return self.of(self.kinds_below(type))
+
+    def has_holders_of(self, targets: Iterable[Any]) -> bool:
+        """Return whether all that hold one of `targets` are among these objects."""
+        del targets
+        return True
+
+    def holders(self, targets: Sequence[Any]) -> list[Any]:
+        """Return the objects that refer directly to one of `targets`.
+
+        Modules are not asked: their names are a dict, which is among the objects itself, and a compiled one may show
+        objects that are dead. CPython 3.12's `_asyncio` visits its list of freed futures, and whoever holds one breaks
+        the heap.
+        """
+        if not targets:
+            return []
+        referents, wanted = gc.get_referents, frozenset(map(id, targets))
+        modules = set(map(id, self.kinds_below(types.ModuleType)))
+        found = []
+        for start in range(0, len(self.objects), _BATCH):
+            batch, kinds = (part[start : start + _BATCH] for part in (self.objects, self._ids))
+            if not modules.isdisjoint(kinds):
+                batch = [value for value in batch if id(type(value)) not in modules]
+            if not wanted.isdisjoint(map(id, referents(*batch))):
+                found += [value for value in batch if not wanted.isdisjoint(map(id, referents(value)))]
+        return found
+
+
+class UnknownTupleError(Exception):
+    """A tuple holds something: somebody may hold it, or it is just being filled. Only a look at everything tells."""
+
+
+class Moment(Heap):
+    """The process as it is just now: who holds one of `targets`, instances of classes too.
+
+    To ask for that takes a fraction of a look at everything. Exact tuples are not among the objects, because one may be
+    just being filled: where it matters, raises `UnknownTupleError` for one that holds a target and whose id is not one
+    of `known`.
+    """
+
+    __slots__ = ("_classes", "_known", "_targets")
+
+    def __init__(self, targets: Sequence[Any], known: set[int] | None = None) -> None:
+        gc.unfreeze()
+        self._targets = frozenset(map(id, targets))
+        self._known = known
+        self._classes: list[type] = []
+        super().__init__(self._holding(targets))
+
+    def classes(self) -> list[type]:
+        """Return the classes of the process."""
+        if not self._classes:
+            self._classes = [object, *subclasses_of(object)]
+        return self._classes
+
+    def has_holders_of(self, targets: Iterable[Any]) -> bool:
+        """Return whether these were asked for."""
+        return self._targets.issuperset(map(id, targets))
+
+    def holders(self, targets: Sequence[Any]) -> list[Any]:
+        """Return the objects that refer directly to one of these, exact tuples left out; who asks is among them."""
+        if self.has_holders_of(targets):
+            return super().holders(targets)
+        return _but_modules(self._holding(targets))
+
+    def _holding(self, targets: Sequence[Any]) -> list[Any]:
+        found, tuples = _referrers(targets)
+        if self._known is not None and not tuples <= self._known:
+            raise UnknownTupleError(f"{len(tuples - self._known)} tuple(s)")
+        return found
+
+
+def _referrers(targets: Sequence[Any]) -> tuple[list[Any], set[int]]:
+    """Return what refers to one of some objects, but exact tuples, and the ids of these; see `tracked` for how."""
+    found: dict[int, Any] = {}
+    tuples: set[int] = set()
+    for start in range(0, len(targets), _AT_ONCE):
+        asked = tuple(targets[start : start + _AT_ONCE])
+        every: list[Any] = []
+        others: list[Any] = []
+        marks: list[int] = []
+        number = iter((asked,))
+        joined = itertools.chain.from_iterable(itertools.starmap(gc.get_referrers, number))
+        first, second, third, fourth = iter(every), iter(every), iter(every), iter(every)
+        chosen = itertools.compress(second, map(operator.is_not, map(type, first), itertools.repeat(tuple)))
+        left_out = itertools.compress(map(id, fourth), map(operator.is_, map(type, third), itertools.repeat(tuple)))
+        was_on = gc.isenabled()
+        gc.disable()
+        try:
+            every += joined; others += chosen; marks += left_out; every *= 0  # fmt: skip  # noqa: E702 - as there
+        finally:
+            if was_on:
+                gc.enable()
+        tuples.update(marks)
+        tuples.discard(id(asked))
+        found |= {id(one): one for one in others if one is not targets}
+    return list(found.values()), tuples
 
 
 class Since:
@@ -155,6 +298,6 @@ def _tuples_in(values: Sequence[Any]) -> list[Any]:
 
 
 def _but_modules(values: Sequence[Any]) -> list[Any]:
-    # Modules are not asked: see `references.holders_of`.
+    # Modules are not asked: see `Heap.holders`.
     kinds = {kind for kind in set(map(type, values)) if issubclass(kind, types.ModuleType)}
     return list(itertools.compress(values, map(operator.not_, map(kinds.__contains__, map(type, values)))))

@@ -57,13 +57,13 @@ def _run(calls: Iterator[Call]) -> None:
     collections.deque(itertools.starmap(operator.call, calls), maxlen=0)
 
 
-def held_for_undo(heap: Iterable[object]) -> set[int]:
+def held_for_undo(operations: Iterable[Operation]) -> set[int]:
     """Return the ids of all operations among these objects, and of their calls: they must stay as they are.
 
     Whoever looks for the holders of an object finds the undo lists of every earlier change. A change is taken back only
     after every later one has been, and then finds what it holds as it left it.
     """
-    return {id(held) for one in heap if type(one) is Operation for held in (one, one.do, one.undo)}
+    return {id(held) for one in operations for held in (one, one.do, one.undo)}
 
 
 class Script:

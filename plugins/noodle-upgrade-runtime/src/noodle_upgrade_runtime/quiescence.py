@@ -1,8 +1,8 @@
 """An instant in which no thread is inside the code that changes.
 
 Operations are atomic, but a call that is half-way through the old code when they are made would go on in a mixture. So
-a change is made at a moment when no thread's stack holds a frame of the component: the check and the change happen
-within one time slice of the GIL, so that no thread can enter in between.
+a change is made at a moment when no thread's stack holds a frame of the component: between the check and the change no
+other thread runs, so that none can enter.
 
 This is about threads that run. A suspended generator or coroutine of the component is on no stack: after a patch it
 goes on in its own old code object, and calls the new functions. Where state is handed over no such call may be under
@@ -16,20 +16,22 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
-from typing import Any
+from typing import Any, Self
 
 from attrs import frozen
 
 from noodle_upgrade_core.errors import DrainTimeoutError
+from noodle_upgrade_core.turns import at_least
 from noodle_upgrade_runtime.heap import tracked
 from noodle_upgrade_runtime.names import Names
 
-__all__ = ["Blocker", "at_quiescence", "blockers", "place", "stayers"]
+__all__ = ["Alone", "Blocker", "at_quiescence", "blockers", "in_one_go", "place", "stayers"]
 
 NOBODY = Names()
-_SLICE_SECONDS = 1.0
+_SWITCH_SECONDS = 0.0002
+"""So much of it is not relied on: what passes between asking for the interpreter's lock and looking at the clock."""
 _PAUSE_SECONDS = 0.0005
 _LOOK_SECONDS = 0.03
 _LONGEST_LOOK_SECONDS = 0.25
@@ -172,30 +174,54 @@ def _busy(names: Names, me: int) -> bool:
     return any(ident != me and _inside(frame, names) is not None for ident, frame in frames.items())
 
 
-@contextlib.contextmanager
-def _long_slice() -> Iterator[None]:
-    """Nobody may take the GIL away while the check and the change are made.
+class Alone:
+    """A time in which this thread runs alone: `with alone: ...`, for `seconds`, as far as it waits for nothing itself.
 
-    A thread that waits for the GIL asks for it only after a whole interval without a switch; it reads the interval anew
-    in every round. So from a fresh slice on, this thread has at least the old interval left to set a longer one.
+    A thread that waits for the GIL asks for it after a whole interval in which nobody else got it. The interval is that
+    at the beginning of its wait: so a long one is set before this thread gives the GIL away. All that wait when it has
+    it again have begun since, or have seen it change hands. Beside a thread that gives it away by request only, to get
+    it takes as long as the time that is asked for.
     """
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(_SLICE_SECONDS)
-    try:
-        yield
-    finally:
-        # Half a microsecond more: the interpreter cuts to whole ones, so that the interval would creep down.
-        sys.setswitchinterval(before + 5e-7)
+
+    def __init__(self, seconds: float = 0.005) -> None:
+        self.seconds = seconds
+        self._until = 0.0
+        self._turns = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self._turns.enter_context(at_least(self.seconds))
+        time.sleep(_PAUSE_SECONDS)
+        # The program may have set another interval meanwhile.
+        self._until = time.perf_counter() + min(self.seconds, sys.getswitchinterval())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._turns.close()
+
+    def is_over(self) -> bool:
+        """Return whether others may have run meanwhile, because it took longer."""
+        return time.perf_counter() > self._until - _SWITCH_SECONDS
+
+
+def in_one_go(change: Callable[[], bool | None], alone: Alone | None = None) -> None:
+    """Make a change while no other thread runs, whoever is inside; it has twice as much time whenever that is over."""
+    alone = alone or Alone()
+    while True:
+        with alone:
+            if change() is not False:
+                return
+        alone.seconds *= 2
 
 
 def at_quiescence(
-    change: Callable[[], None],
+    change: Callable[[], bool | None],
     names: Names,
     *,
     suspended: Names = NOBODY,
     within: float,
     force: bool = False,
     at_once: bool = False,
+    alone: Alone | None = None,
 ) -> tuple[Blocker, ...]:
     """Call `change` at an instant in which no other thread is inside these packages.
 
@@ -203,26 +229,29 @@ def at_quiescence(
 
     Tries for `within` seconds. Then, with `force`, it makes the change all the same and returns who was inside (nobody
     otherwise); without it raises `DrainTimeoutError` that names them, and nothing has changed. `at_once` says that
-    nobody was inside a moment ago: the heap is then looked through once, within the slice.
+    nobody was inside a moment ago: the heap is then looked through once, while nobody else runs. `alone` is the time
+    for that: a change that finds it over before it has done anything returns False, and is tried again with more.
     """
+    alone = alone or Alone()
     until = time.monotonic() + within
     me = threading.get_ident()
     sleepers = _Sleepers(suspended)
     while True:
-        # Sleeping gives the GIL away and gets it back: a fresh slice.
         time.sleep(_PAUSE_SECONDS)
-        if at_once or not sleepers.any():
+        if at_once or not (sleepers.any() or _busy(names, me)):
             at_once = False
-            with _long_slice():
-                # Once more within the slice: one may have fallen asleep since.
-                if not _busy(names, me) and not _suspended(suspended):
-                    change()
+            with alone:
+                # Once more, now that nobody else runs: one may have come in, or fallen asleep, since.
+                quiet = not _busy(names, me) and not _suspended(suspended)
+                if quiet and change() is not False:
                     return ()
+            if quiet:
+                alone.seconds *= 2
         if time.monotonic() >= until:
             break
     inside = (*blockers(names), *_suspended(suspended))
     if force:
-        change()
+        in_one_go(change, alone)
         return inside
     raise DrainTimeoutError(
         f"For {within:g} s some call was always inside the code that changes: "

@@ -20,10 +20,13 @@ from noodle_upgrade_runtime.gate import Gate
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.namespace import Space
 from noodle_upgrade_runtime.operations import Call, Operation, Script
-from noodle_upgrade_runtime.quiescence import NOBODY, Blocker, at_quiescence
+from noodle_upgrade_runtime.quiescence import NOBODY, Alone, Blocker, at_quiescence, in_one_go
 
 __all__ = ["Leaving", "Quiet", "RuntimeSwap"]
 
+_LEAST_ALONE = 0.005
+_TIMES_EXPECTED = 4.0
+"""For how many times as long as a change was planned when it was staged no other thread runs, at most, to make it."""
 MOST_WAIT_BACK = 5.0
 """Seconds that going back waits for a moment with no call inside."""
 
@@ -174,20 +177,25 @@ class RuntimeSwap:
         if self._script is not None and self._script.applied:
             return
 
-        def change() -> None:
+        alone = self._alone()
+
+        def change() -> bool:
             begun = time.perf_counter()
             operations = [operation for part in self.parts for operation in part.operations()]
             script = Script([*operations, *self._extra(operations), *self._notes()])
+            if alone.is_over():
+                return False  # others may have run since it was looked at who is inside
             script.apply()
             self._script = script
             self.pause_seconds = time.perf_counter() - begun
+            return True
 
         with contextlib.ExitStack() as stack:
             # What takes long is looked at while calls still come in.
             for part in self.parts:
                 if (looking := getattr(part, "looking", None)) is not None:
                     stack.enter_context(looking())
-            self._quietly(change, self._quiet, moves="hand_over")
+            self._quietly(change, self._quiet, alone, moves="hand_over")
 
     def _notes(self) -> list[Operation]:
         """The ledger says what runs in the same step in which it comes to run."""
@@ -201,7 +209,12 @@ class RuntimeSwap:
             made.append(Operation((dict.__setitem__, self._ledger, key, new), undo, f"version of {name}"))
         return made
 
-    def _quietly(self, change: Callable[[], None], quiet: Quiet, *, moves: str) -> None:
+    def _alone(self) -> Alone:
+        """Return a time without other threads in which a change can be planned and made."""
+        expected = sum(float(getattr(part, "planning_seconds", 0.0)) for part in self.parts)
+        return Alone(max(_LEAST_ALONE, _TIMES_EXPECTED * expected))
+
+    def _quietly(self, change: Callable[[], bool | None], quiet: Quiet, alone: Alone, *, moves: str) -> None:
         """Make a change while no call is inside, with the state that it moves, by the method `moves` of the parts."""
         movers = [move for part in self.parts if (move := getattr(part, moves, None)) is not None]
         with contextlib.ExitStack() as stack:
@@ -210,9 +223,9 @@ class RuntimeSwap:
             if not gates:
                 for move in movers:
                     move()
-                inside = _at(change, quiet)
+                inside = _at(change, quiet, alone)
             else:
-                inside = _moving(change, movers, gates, quiet)
+                inside = _moving(change, movers, gates, quiet, alone)
         if inside:
             quiet.forced([str(blocker) for blocker in inside])
 
@@ -240,7 +253,7 @@ class RuntimeSwap:
                     if (went_back := getattr(part, "went_back", None)) is not None:
                         noted.extend(went_back())
 
-            self._quietly(change, quiet, moves="hand_back")
+            self._quietly(change, quiet, self._alone(), moves="hand_back")
             if noted:
                 self._noted(noted)
             self._script = None
@@ -303,29 +316,38 @@ class RuntimeSwap:
 
 
 def _at(
-    change: Callable[[], None], quiet: Quiet, within: float | None = None, *, at_once: bool = False
+    change: Callable[[], bool | None],
+    quiet: Quiet,
+    alone: Alone,
+    within: float | None = None,
+    *,
+    at_once: bool = False,
 ) -> tuple[Blocker, ...]:
     if not quiet.names:
-        change()
+        in_one_go(change, alone)
         return ()
     left = quiet.within if within is None else within
     return at_quiescence(
-        change, quiet.names, suspended=quiet.suspended, within=left, force=quiet.force, at_once=at_once
+        change, quiet.names, suspended=quiet.suspended, within=left, force=quiet.force, at_once=at_once, alone=alone
     )
 
 
 def _moving(
-    change: Callable[[], None], movers: Sequence[Callable[[], None]], gates: Sequence[Gate], quiet: Quiet
+    change: Callable[[], bool | None],
+    movers: Sequence[Callable[[], None]],
+    gates: Sequence[Gate],
+    quiet: Quiet,
+    alone: Alone,
 ) -> tuple[Blocker, ...]:
     """Move state and make the change with it; once more for as long as calls pass a gate meanwhile."""
     until = time.monotonic() + quiet.within
     while True:
-        inside = _at(_nothing, quiet, max(0.0, until - time.monotonic()))
+        inside = _at(_nothing, quiet, Alone(), max(0.0, until - time.monotonic()))
         late = time.monotonic() >= until
         attempt = _Attempt(change, gates, forced=late and quiet.force)
         for move in movers:
             move()
-        inside = (*inside, *_at(attempt.make, quiet, max(0.0, until - time.monotonic()), at_once=True))
+        inside = (*inside, *_at(attempt.make, quiet, alone, max(0.0, until - time.monotonic()), at_once=True))
         if attempt.made:
             return inside
         if late:
@@ -340,17 +362,19 @@ def _moving(
 class _Attempt:
     """One try of a change that was prepared a moment ago: it is made unless a call has passed a gate since."""
 
-    def __init__(self, change: Callable[[], None], gates: Sequence[Gate], *, forced: bool) -> None:
+    def __init__(self, change: Callable[[], bool | None], gates: Sequence[Gate], *, forced: bool) -> None:
         self._change = change
         self._gates = gates
         self._forced = forced
         self._passed = [gate.mark[0] for gate in gates]
         self.made = False
 
-    def make(self) -> None:
+    def make(self) -> bool:
+        """Make it; False when there was not enough time for it."""
         if self._forced or [gate.mark for gate in self._gates] == [(passed, 0) for passed in self._passed]:
-            self._change()
-            self.made = True
+            self.made = self._change() is not False
+            return self.made
+        return True
 
 
 def _nothing() -> None:

@@ -8,6 +8,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from noodle_upgrade_runtime.asking import mro_of
 from noodle_upgrade_runtime.operations import Call, Operation, Script
 from noodle_upgrade_runtime.patch.classes import HEAP_TYPE
 from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
@@ -24,7 +25,7 @@ _set_class = vars(object)["__class__"].__set__
 
 def is_plain(value: Any) -> bool:
     """Return whether an object is nothing but an instance of Python classes, or an `object()`."""
-    order = type.__dict__["__mro__"].__get__(type(value))
+    order = mro_of(type(value))
     # A class of C may be made at run time, too; then it has a base or a module that says so, or a trial fails.
     return all(cls is object or cls.__flags__ & HEAP_TYPE for cls in order) and not isinstance(
         value, type | types.ModuleType

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from noodle_upgrade_runtime.heap import tracked
+from noodle_upgrade_runtime.heap import Heap, tracked
 from noodle_upgrade_runtime.patch.instances import HOOK, instances_of
 
 __all__ = [
@@ -113,7 +113,7 @@ def long_lived(
 
 
 def _instances(classes: Sequence[type], known: Collection[int]) -> list[Any]:
-    found = instances_of(classes, tracked()).values()
+    found = instances_of(classes, Heap(tracked())).values()
     # An instance is one of several of these classes, where one derives from another.
     return list({id(value): value for values in found for value in values if id(value) not in known}.values())
 

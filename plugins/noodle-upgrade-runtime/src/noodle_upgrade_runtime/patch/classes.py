@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from noodle_upgrade_runtime.asking import namespace_of
 from noodle_upgrade_runtime.operations import Call, Operation, Script
 
 __all__ = [
@@ -149,7 +150,7 @@ def new_calls(cls: type, before: Any, after: Any) -> tuple[list[Call], list[Call
 
 
 def _dict_calls(cls: type, name: str, value: Any, missing: Any) -> list[Call]:
-    namespace = gc.get_referents(type.__getattribute__(cls, "__dict__"))[0]
+    namespace = gc.get_referents(namespace_of(cls))[0]
     store: Call = (dict.pop, namespace, name, None) if value is missing else (dict.__setitem__, namespace, name, value)
     # Storing an attribute that is there already tells the interpreter that the class has changed. Not `__module__`:
     # from 3.13 on that takes `__firstlineno__` away.
@@ -161,7 +162,7 @@ def own_slots(cls: type) -> set[str]:
     """Return the names of the slots that a class itself adds."""
     return {
         name
-        for name, value in type.__getattribute__(cls, "__dict__").items()
+        for name, value in namespace_of(cls).items()
         if type(value) is types.MemberDescriptorType and value.__objclass__ is cls
     }
 

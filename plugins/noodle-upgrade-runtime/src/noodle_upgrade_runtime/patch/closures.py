@@ -10,11 +10,12 @@ import inspect
 import sys
 import types
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import define, field
 
+from noodle_upgrade_runtime.heap import Heap
 from noodle_upgrade_runtime.operations import Call, Operation
 from noodle_upgrade_runtime.patch.callversions import CallVersions
 from noodle_upgrade_runtime.patch.functions import born, forwarding_code
@@ -65,6 +66,10 @@ class Closures:
     parts: Mapping[int, tuple[Code, Code | None]] = field(factory=dict)
     kept: dict[str, str] = field(factory=dict)
 
+    def codes(self) -> list[Code]:
+        """Return the code of which a call may have made functions that get new code."""
+        return [old for old, _ in self.parts.values()]
+
     def reversed(self) -> Closures:
         """Return what finds the functions that were made of the new code, and gives them the old."""
         pairs = [(old, new) for old, new in self.parts.values() if new is not None and new != old]
@@ -75,13 +80,13 @@ class Closures:
         if old is not new:
             self.parts = {**self.parts, **matching_parts(old, new)}
 
-    def among(self, heap: Iterable[Any]) -> list[Any]:
+    def among(self, heap: Heap) -> list[Any]:
         """Return the functions that a plan is about."""
         if not self.parts:
             return []
-        return [one for one in heap if type(one) is types.FunctionType and id(one.__code__) in self.parts]
+        return [one for one in heap.of([types.FunctionType]) if id(one.__code__) in self.parts]
 
-    def plan(self, heap: Iterable[Any], known: set[int], versions: CallVersions) -> list[Operation]:
+    def plan(self, heap: Heap, known: set[int], versions: CallVersions) -> list[Operation]:
         """Return the operations for the functions of `heap`; `known` are the ids of those that are planned already."""
         functions = {id(one): one for one in self.among(heap) if id(one) not in known}
         return [

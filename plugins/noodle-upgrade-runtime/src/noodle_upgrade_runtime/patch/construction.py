@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import ast
 import collections
+import dis
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from attrs import frozen
 
-from noodle_upgrade_runtime.patch.constructors import definition_of
 from noodle_upgrade_runtime.patch.forms import TABLES, contents_of, fits
 from noodle_upgrade_runtime.patch.functions import plain_function
+from noodle_upgrade_runtime.patch.sources import definition_of, once
 
 __all__ = ["Differing", "outdated", "tables_of"]
 
@@ -110,9 +111,10 @@ class _Walk:
         return isinstance(module, str) and module.partition(".")[0] == self._top
 
 
+@once
 def _only_asked(function: types.FunctionType) -> set[str]:
     """Return the names that a function only asks whether they contain something: nothing is built from these."""
-    node = definition_of(function)
+    node = definition_of(function) if _asks(function.__code__) else None
     if node is None:
         return set()
     asked: list[str] = []
@@ -122,6 +124,15 @@ def _only_asked(function: types.FunctionType) -> set[str]:
             asked += filter(None, map(_name_in, inside))
     used = collections.Counter(filter(None, map(_name_in, ast.walk(node))))
     return {name for name, count in collections.Counter(asked).items() if used[name] == count}
+
+
+def _asks(code: types.CodeType) -> bool:
+    """Whether code asks of anything whether it contains something; few do, and the others need not be read."""
+    inside = (one for one in code.co_consts if isinstance(one, types.CodeType))
+    return _CONTAINS in code.co_code[::2] or any(map(_asks, inside))
+
+
+_CONTAINS = dis.opmap["CONTAINS_OP"]
 
 
 def _name_in(node: ast.AST) -> str:

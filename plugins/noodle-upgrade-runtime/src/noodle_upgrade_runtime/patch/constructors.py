@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ast
-import functools
+import dis
 import types
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
 from noodle_upgrade_runtime.patch.functions import plain_function
+from noodle_upgrade_runtime.patch.sources import definition_of, once
 
 __all__ = [
     "CONSTRUCTORS",
@@ -20,7 +20,8 @@ __all__ = [
     "assigned_anywhere",
     "assigned_in",
     "builders",
-    "definition_of",
+    "calls_in",
+    "declared_fields",
     "first_parameter",
     "is_name",
     "mangled",
@@ -46,11 +47,20 @@ class Builder:
     certain: bool = True
 
 
-def builders(cls: type, others: Collection[str] = ()) -> Iterator[Builder]:
-    """Yield the constructors of a class, each followed by what it calls on its instance: methods and constructors.
+def builders(cls: type, others: Collection[str] = ()) -> Sequence[Builder]:
+    """Return the constructors of a class, each followed by what it calls on its instance: methods and constructors.
 
     `others` are the names of classes whose constructors are not followed.
     """
+    return tuple(_builders(cls, others)) if others else _all_builders(cls)
+
+
+@once
+def _all_builders(cls: type) -> Sequence[Builder]:
+    return tuple(_builders(cls, ()))
+
+
+def _builders(cls: type, others: Collection[str]) -> Iterator[Builder]:
     pending = []
     for name in CONSTRUCTORS:
         owner = next((base for base in cls.__mro__ if name in vars(base)), None)
@@ -76,11 +86,17 @@ def _called(builder: Builder, cls: type, others: Collection[str]) -> Iterator[Bu
     if node is None or not (me := first_parameter(node)):
         return
     certain = {id(statement.value) for statement in node.body if isinstance(statement, ast.Expr)}
-    for call in ast.walk(node):
-        found = method_called(call, me, builder, cls) if isinstance(call, ast.Call) else None
+    for call in calls_in(node):
+        found = method_called(call, me, builder, cls)
         if found is not None and not (found.function.__name__ in CONSTRUCTORS and name_of(found.owner) in others):
             always = builder.certain and id(call) in certain
             yield Builder(found.function, found.owner, builder.root or builder, always)
+
+
+@once
+def calls_in(node: ast.FunctionDef) -> Sequence[ast.Call]:
+    """Return the calls that a function makes, as they are written."""
+    return tuple(one for one in ast.walk(node) if isinstance(one, ast.Call))
 
 
 @frozen
@@ -130,6 +146,7 @@ def first_parameter(node: ast.FunctionDef) -> str:
     return arguments[0].arg if arguments else ""
 
 
+@once
 def always_given(cls: type) -> frozenset[str]:
     """Return the fields that the constructors of a class give to every instance."""
     return frozenset(
@@ -179,13 +196,14 @@ def is_name(node: ast.AST, name: str) -> bool:
     return isinstance(node, ast.Name) and node.id == name
 
 
-def assigned_in(node: ast.FunctionDef) -> Iterator[str]:
-    """Yield the names that a function assigns to its first parameter, in the order of its text, once each."""
+@once
+def assigned_in(node: ast.FunctionDef) -> Sequence[str]:
+    """Return the names that a function assigns to its first parameter, in the order of its text, once each."""
     me = first_parameter(node)
-    places: list[tuple[Any, str]] = [
-        (place, place.attr) for part in ast.walk(node) if isinstance(part, ast.stmt) for place in targets_of(part, me)
-    ]
+    places: list[tuple[Any, str]] = []
     for part in ast.walk(node):
+        if isinstance(part, ast.stmt):
+            places += [(place, place.attr) for place in targets_of(part, me)]
         heads: list[ast.AST] = []
         if isinstance(part, ast.For):
             heads = [part.target]
@@ -197,7 +215,7 @@ def assigned_in(node: ast.FunctionDef) -> Iterator[str]:
             if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store) and is_name(one.value, me)
         ]
         places += [(part, name) for name in _given_by_name(part, me)]
-    yield from dict.fromkeys(name for _, name in sorted(places, key=lambda one: (one[0].lineno, one[0].col_offset)))
+    return tuple(dict.fromkeys(name for _, name in sorted(places, key=lambda one: (one[0].lineno, one[0].col_offset))))
 
 
 def _given_by_name(node: ast.AST, me: str) -> Iterator[str]:
@@ -218,14 +236,32 @@ def _given_by_name(node: ast.AST, me: str) -> Iterator[str]:
             yield written
 
 
-def assigned_anywhere(cls: type) -> Iterator[str]:
-    """Yield the names that the methods of a class assign to their first parameter, and those that it declares."""
+@once
+def assigned_anywhere(cls: type) -> frozenset[str]:
+    """Return the names that the methods of a class assign to their first parameter, and those that it declares."""
+    found = set(declared_fields(cls))
     for function in _functions_of(cls):
-        if function.__module__ == cls.__module__:
-            node = definition_of(function)
-            yield from (mangled(name, cls) for name in assigned_in(node)) if node is not None else ()
-    yield from getattr(cls, "__dataclass_fields__", ())
-    yield from (attribute.name for attribute in getattr(cls, "__attrs_attrs__", ()))
+        ours = function.__module__ == cls.__module__ and _assigns(function.__code__)
+        if ours and (node := definition_of(function)) is not None:
+            found.update(mangled(name, cls) for name in assigned_in(node))
+    return frozenset(found)
+
+
+def _assigns(code: types.CodeType) -> bool:
+    """Whether code may assign an attribute; most methods do not, and need not be read."""
+    if _STORE in code.co_code[::2] or not _GIVING.isdisjoint(code.co_names):
+        return True
+    return any(map(_assigns, (one for one in code.co_consts if isinstance(one, types.CodeType))))
+
+
+_STORE = dis.opmap["STORE_ATTR"]
+_GIVING = frozenset({"setattr", "__setattr__", "__dict__"})
+
+
+def declared_fields(cls: type) -> frozenset[str]:
+    """Return the fields that a dataclass or a class of attrs says that it has."""
+    attributes = getattr(cls, "__attrs_attrs__", ())
+    return frozenset({*getattr(cls, "__dataclass_fields__", ()), *(attribute.name for attribute in attributes)})
 
 
 def _functions_of(cls: type) -> Iterator[types.FunctionType]:
@@ -241,27 +277,3 @@ def mangled(name: str, cls: type) -> str:
         stripped = cls.__name__.lstrip("_")
         return f"_{stripped}{name}" if stripped else name
     return name
-
-
-@functools.lru_cache(maxsize=64)
-def _definitions(path: str, _modified: int) -> dict[tuple[str, int], ast.FunctionDef]:
-    """Return the functions of a file by name and first line, that of a decorator where there is one."""
-    try:
-        tree = ast.parse(Path(path).read_bytes(), filename=path)
-    except (OSError, SyntaxError, ValueError):
-        return {}
-    return {
-        (node.name, min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])): node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef)
-    }
-
-
-def definition_of(function: types.FunctionType) -> ast.FunctionDef | None:
-    """Return the part of its file's syntax tree that defines a function, None when the file is not there."""
-    code = function.__code__
-    try:
-        modified = Path(code.co_filename).stat().st_mtime_ns
-    except OSError:
-        return None
-    return _definitions(code.co_filename, modified).get((code.co_name, code.co_firstlineno))

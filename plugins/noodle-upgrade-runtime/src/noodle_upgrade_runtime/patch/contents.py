@@ -10,6 +10,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from noodle_upgrade_runtime.asking import member_of
 from noodle_upgrade_runtime.operations import Call
 from noodle_upgrade_runtime.patch.becoming import become_calls, may_become
 from noodle_upgrade_runtime.patch.classes import paired_calls
@@ -192,7 +193,7 @@ def instance(planner: Planner, live: Any, staged: Any) -> None:
     slots, now = slot_values(staged), slot_values(live)
     for take in planner.merge(live, now, slots, slot_values(base), where).takes if slots else ():
         # What moves with its class has done so by then.
-        descriptor = _slot(kind if moves else type(live), take.key)
+        descriptor = member_of(kind if moves else type(live), take.key)
         if descriptor is None or take.value is MISSING:
             continue
         do = (descriptor.__set__, live, planner.image(take.value))
@@ -229,11 +230,6 @@ def _own_dict(planner: Planner, live: Any, staged: Any, base: Any, where: str) -
 
 def _without(namespace: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
     return {name: value for name, value in namespace.items() if name not in names}
-
-
-def _slot(cls: type, name: str) -> Any:
-    found = (vars(owner).get(name) for owner in cls.__mro__)
-    return next((value for value in found if type(value) is types.MemberDescriptorType), None)
 
 
 def _cache(planner: Planner, live: Any, staged: Any) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 
 from attrs import field, frozen
 
-from noodle_upgrade_runtime.patch.constructors import definition_of, is_name, mangled
+from noodle_upgrade_runtime.patch.constructors import is_name, mangled
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 from noodle_upgrade_runtime.patch.fields import stores_of
 from noodle_upgrade_runtime.patch.forms import contents_of
+from noodle_upgrade_runtime.patch.sources import definition_of
 
 __all__ = ["Additions", "Copied", "additions", "copied_tables", "held_copies", "with_all_of"]
 

@@ -66,6 +66,8 @@ class Correspondence:
         self._live: dict[int, Any] = {}
         self._kept: list[Any] = []
         self._ids: set[int] = set()
+        self.opened: list[Any] | None = None
+        """Where somebody wants to know: the objects that were looked into to compare them."""
 
     def branch(self) -> Correspondence:
         """Return another one that begins with what this one knows."""
@@ -108,6 +110,8 @@ class Correspondence:
         """Return whether two objects hold the same, also when both stand for the same live object."""
         if type(left) is not type(right):
             return False
+        if self.opened is not None:
+            self.opened += (left, right)
         compare = _COMPARE.get(type(left)) or _compare_for(left)
         return compare(self, left, right, {})
 
@@ -121,6 +125,8 @@ def _alike(links: Correspondence, left: Any, right: Any, seen: dict[tuple[int, i
         return False
     if type(left) in ATOMS:
         return _same_atom(left, right)
+    if links.opened is not None:
+        links.opened += (left, right)
     key = (id(left), id(right))
     if key in seen:
         return seen[key]

@@ -129,7 +129,7 @@ def _function(planner: Planner, live: types.FunctionType, staged: types.Function
             calls: tuple[Call, Call] = (setattr, live, attribute, image), (setattr, live, attribute, mine)
             others.append(Operation(*calls, f"{name}.{attribute}"))
     if live.__code__ != staged.__code__:
-        planner.closures.learn(live.__code__, staged.__code__)
+        planner.learn(live.__code__, staged.__code__)
         planner.operations += recoding(
             live, staged.__code__, subject=name, versions=planner.versions, made=staged, others=others
         )
@@ -199,7 +199,7 @@ def replace(
     code = image.__code__
     same = code.co_freevars == live.__code__.co_freevars and image.__globals__ is live.__globals__ and not passed_on
     wanted = code if same else forwarding_code(live.__code__, image)
-    planner.closures.learn(live.__code__, code)
+    planner.learn(live.__code__, code)
     others = [
         Operation((setattr, live, attribute, new), (setattr, live, attribute, old), f"{name}.{attribute}")
         for attribute in ("__defaults__", "__kwdefaults__", "__doc__", "__annotations__")
@@ -223,7 +223,7 @@ def _wrapper(planner: Planner, live: Any, staged: Any) -> None:
     if image is not live.__func__:
         start = type(live).__init__
         planner.add((start, live, image), (start, live, live.__func__), f"{image.__qualname__}")
-        planner.initialised.add(id(live))
+        planner.initialised.append(id(live))
 
 
 def _property(planner: Planner, live: property, staged: property) -> None:
@@ -241,7 +241,7 @@ def _property(planner: Planner, live: property, staged: property) -> None:
             do.append(_put(own, "__doc__", theirs.get("__doc__", MISSING)))
             undo.append(_put(own, "__doc__", own.get("__doc__", MISSING)))
         planner.operations += paired_calls(do, undo, "a property")
-        planner.initialised.add(id(live))
+        planner.initialised.append(id(live))
 
 
 def _put(namespace: dict[str, Any], name: str, value: Any) -> Call:

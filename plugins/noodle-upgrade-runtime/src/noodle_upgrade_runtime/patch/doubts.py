@@ -16,7 +16,8 @@ from typing import Any
 
 from attrs import define, field
 
-from noodle_upgrade_runtime.patch.constructors import definition_of, is_name
+from noodle_upgrade_runtime.patch.constructors import is_name
+from noodle_upgrade_runtime.patch.sources import definition_of
 
 __all__ = ["ADDING", "Doubts", "loads_of_comprehension"]
 

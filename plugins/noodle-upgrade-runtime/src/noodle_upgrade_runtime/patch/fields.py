@@ -21,7 +21,8 @@ from noodle_upgrade_runtime.patch.constructors import (
     assigned_anywhere,
     assigned_in,
     builders,
-    definition_of,
+    calls_in,
+    declared_fields,
     first_parameter,
     is_name,
     mangled,
@@ -31,6 +32,7 @@ from noodle_upgrade_runtime.patch.constructors import (
 from noodle_upgrade_runtime.patch.doubts import Doubts
 from noodle_upgrade_runtime.patch.functions import plain_function
 from noodle_upgrade_runtime.patch.slicing import Argument, Slice, slice_of
+from noodle_upgrade_runtime.patch.sources import definition_of, once
 
 __all__ = ["AddedField", "added_fields", "given_fields", "removed_fields", "stores_of"]
 
@@ -61,6 +63,9 @@ def added_fields(old: type, new: type, namespace: dict[str, Any]) -> tuple[Added
     bound = {name for cls in new.__mro__ for name in vars(cls)}
     # What the old class binds itself counts only while the new one does: else it goes, and instances have nothing.
     known = {*always_given(old)} | {f.name for f in found}
+    names = {name for name, _ in _assigned(new, ())}
+    if names <= known and names.isdisjoint(bound):
+        return tuple(found)  # as with most classes
     # What other methods assign an instance may have or not: whoever lacks it can be given it, where it can be derived.
     perhaps = {name for cls in _own_mro(old) for name in assigned_anywhere(cls)} - known
     there = known | perhaps | bound  # what an expression may read, with what is found as we go
@@ -95,10 +100,7 @@ def added_fields(old: type, new: type, namespace: dict[str, Any]) -> tuple[Added
 
 def given_fields(cls: type) -> frozenset[str]:
     """Return the fields that every instance has on which the constructors of a class were run."""
-    return always_given(cls) | {
-        *getattr(cls, "__dataclass_fields__", ()),
-        *(a.name for a in getattr(cls, "__attrs_attrs__", ())),
-    }
+    return always_given(cls) | declared_fields(cls)
 
 
 def removed_fields(old: type, new: type) -> tuple[str, ...]:
@@ -116,7 +118,7 @@ def _own_mro(cls: type) -> list[type]:
 
 def _declared(old: type, new: type) -> list[AddedField]:
     found = []
-    had = set(getattr(old, "__dataclass_fields__", ())) | {a.name for a in getattr(old, "__attrs_attrs__", ())}
+    had = declared_fields(old)
     for name, field in getattr(new, "__dataclass_fields__", {}).items():
         if name not in had and _changed_afterwards(new, name):
             found.append(AddedField(name, problem="it is changed after its default was given"))
@@ -238,7 +240,7 @@ def _base_calls(cls: type, bases: Collection[str]) -> set[str]:
     for one in builders(cls, bases):
         node = definition_of(one.function)
         if one.owner is cls and node is not None:
-            for call in (n for n in ast.walk(node) if isinstance(n, ast.Call)):
+            for call in calls_in(node):
                 called = method_called(call, first_parameter(node), one, cls)
                 if called is not None and name_of(called.owner) in bases and called.function.__name__ in CONSTRUCTORS:
                     found.add(ast.unparse(call))
@@ -286,6 +288,7 @@ def _stored(cls: type, function: types.FunctionType) -> Iterator[tuple[str, str]
                     yield name, attribute
 
 
+@once
 def stores_of(cls: type) -> collections.Counter[str]:
     """Return how many statements in the methods of a class, and of its bases, assign each attribute."""
     found: collections.Counter[str] = collections.Counter()

@@ -8,6 +8,7 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from noodle_upgrade_runtime.asking import member_of, namespace_of
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
 
@@ -124,7 +125,7 @@ def _fix_attributes(translator: Translator, value: Any) -> None:
         new = translator.image(held)
         if new is not held:
             try:
-                _member(type(value), name).__set__(value, new)
+                member_of(type(value), name).__set__(value, new)
             except (AttributeError, TypeError) as error:
                 raise translator.refuse(value, f"cannot be told what its {name} is now: {error}") from None
 
@@ -139,15 +140,9 @@ def _fix_kind(translator: Translator, value: Any) -> None:
             raise translator.refuse(value, f"cannot become one of the live class: {error}") from None
 
 
-def _member(kind: type, name: str) -> Any:
-    """Return the descriptor of a slot; asked directly, because a class may have a `__setattr__` of its own."""
-    found = (vars(cls).get(name) for cls in kind.__mro__)
-    return next(one for one in found if type(one) is types.MemberDescriptorType)
-
-
 def _fix_class(translator: Translator, value: type) -> None:
     _fix_kind(translator, value)
-    for name, held in list(type.__getattribute__(value, "__dict__").items()):
+    for name, held in list(namespace_of(value).items()):
         if name in {"__dict__", "__weakref__"}:
             continue
         image = translator.image(held)

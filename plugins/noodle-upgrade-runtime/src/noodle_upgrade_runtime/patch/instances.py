@@ -15,7 +15,8 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from noodle_upgrade_runtime.heap import tracked
+from noodle_upgrade_runtime.asking import mro_of, namespace_of
+from noodle_upgrade_runtime.heap import Heap, tracked
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 from noodle_upgrade_runtime.patch.fields import AddedField
 from noodle_upgrade_runtime.patch.filled import Filled
@@ -144,16 +145,12 @@ def lazy_fields(growth: Growth, migration: Migration | None, filled: Filled) -> 
     return found
 
 
-def instances_of(classes: Sequence[type], heap: Sequence[Any]) -> Mapping[type, list[Any]]:
+def instances_of(classes: Sequence[type], heap: Heap) -> Mapping[type, list[Any]]:
     """Return the instances of each class, those of its subclasses included."""
     found: dict[type, list[Any]] = {cls: [] for cls in classes}
     wanted = set(classes)
-    kinds = {
-        kind: [cls for cls in type.__dict__["__mro__"].__get__(kind) if cls in wanted]
-        for kind in set(map(type, heap))
-        if not wanted.isdisjoint(type.__dict__["__mro__"].__get__(kind))
-    }
-    for value in [value for value in heap if type(value) in kinds] if kinds else ():
+    kinds = {kind: [cls for cls in mro_of(kind) if cls in wanted] for kind in heap.kinds.values()}
+    for value in heap.of([kind for kind, below in kinds.items() if below]):
         for cls in kinds[type(value)]:
             found[cls].append(value)
     return found
@@ -169,8 +166,8 @@ def has_own(instance: Any, name: str) -> bool:
 
     Its `__dict__` is not asked for: to make that slows every later read on 3.11 and 3.12.
     """
-    order = type.__dict__["__mro__"].__get__(type(instance))
-    found = next((ns[name] for cls in order if name in (ns := type.__getattribute__(cls, "__dict__"))), None)
+    order = mro_of(type(instance))
+    found = next((ns[name] for cls in order if name in (ns := namespace_of(cls))), None)
     if found is not None and type(found) is not types.MemberDescriptorType:
         return True
     try:
@@ -187,7 +184,7 @@ def sweep(cls: type, names: Sequence[str], given: Collection[str] = ()) -> int:
     Instances that have nothing of what is `given` to each were never constructed, and get nothing. A field that cannot
     be made for one keeps its descriptor, so that whoever reads it is told why.
     """
-    found = instances_of([cls], tracked())[cls]
+    found = instances_of([cls], Heap(tracked()))[cls]
     bare = never_constructed(found, given)
     lazy = {name: field for name in names if isinstance(field := vars(cls).get(name), LazyField)}
     failed = set()

@@ -42,7 +42,7 @@ class Inventory:
         fresh = [one for one in roots if id(one) in self._made]
         while fresh:
             found.update(map(id, fresh))
-            # Modules are not asked: see `references.holders_of`.
+            # Modules are not asked: see `Heap.holders`.
             held = gc.get_referents(*(vars(one) if type(one) is types.ModuleType else one for one in fresh))
             fresh = list({id(one): one for one in held if id(one) in self._made and id(one) not in found}.values())
         return found

@@ -10,6 +10,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from noodle_upgrade_runtime.asking import mro_of, namespace_of
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, STANDARD, Correspondence, instance_dict, slot_values
 
 __all__ = ["Token", "is_plain_key", "key_of"]
@@ -65,8 +66,8 @@ def _has_identity(kind: type) -> bool:
 
 
 def _of_class(kind: type, name: str) -> Any:
-    order = type.__dict__["__mro__"].__get__(kind)
-    return next((own[name] for cls in order if name in (own := type.__getattribute__(cls, "__dict__"))), None)
+    order = mro_of(kind)
+    return next((own[name] for cls in order if name in (own := namespace_of(cls))), None)
 
 
 _VALUES = (object, str, bytes, int, float)

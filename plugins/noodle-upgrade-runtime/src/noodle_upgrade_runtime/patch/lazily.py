@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
+from noodle_upgrade_runtime.asking import mro_of, namespace_of
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 
 __all__ = ["cached_names", "made_by_properties"]
@@ -42,5 +43,5 @@ def _keeps(value: Any) -> bool:
 
 
 def _attributes(cls: type) -> Iterator[tuple[str, Any]]:
-    for base in reversed(type.__dict__["__mro__"].__get__(cls)):
-        yield from list(type.__getattribute__(base, "__dict__").items())
+    for base in reversed(mro_of(cls)):
+        yield from list(namespace_of(base).items())

@@ -7,12 +7,14 @@ tables are merged or filled up, and where neither is possible, they stand agains
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
 
+from noodle_upgrade_runtime.asking import mro_of, subclasses_of
 from noodle_upgrade_runtime.engine import Change
+from noodle_upgrade_runtime.heap import Heap
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.patch.caches import Cache, caches_in, held_alone
 from noodle_upgrade_runtime.patch.census import counted, instance_blockers, of_instances, would_lack
@@ -38,17 +40,19 @@ from noodle_upgrade_runtime.patch.state import MISSING
 
 __all__ = ["Living"]
 
-_BATCH = 10_000
-
 
 @frozen(eq=False)
 class Growing:
-    """A class whose instances gain fields: the live one, its twin in a fresh import, the new version's."""
+    """A class whose instances gain fields: the live one, its twin in a fresh import, the new version's.
+
+    `given` are the fields that the old constructors gave to every instance.
+    """
 
     live: type
     twin: type
     new: type
     growth: Growth
+    given: frozenset[str]
 
 
 class Living:
@@ -67,10 +71,12 @@ class Living:
         self._emptied: dict[str, Cache] = {}
         self._shared: dict[type, list[str]] = {}
         self._growths: dict[tuple[int, int, int], Growth] = {}
+        self._migrations: dict[type, Migration] = {}
         self._copied: dict[type, tuple[Copied, ...]] = {}
         self._added: dict[type, tuple[Additions, ...]] = {}
         self._outdated: dict[type, tuple[str, ...]] = {}
         self._kept: dict[type, tuple[str, ...]] = {}
+        self._grown: tuple[frozenset[int] | None, list[Growing]] = (None, [])
         self._find_outdated()
         self._imported = self._count_imported()
 
@@ -118,15 +124,15 @@ class Living:
                 grown = [additions(name, tables[name].base, tables[name].staged) for name in sorted(known)]
                 self._added[old] = tuple(one for one in grown if one is not None)
 
-    def copies(self, heap: Sequence[Any]) -> list[tuple[Any, Copied]]:
+    def copies(self, heap: Heap) -> list[tuple[Any, Copied]]:
         """Return what living instances have copied from tables that differ."""
         if not self._copied and not any(self._added.values()):
             return []
         paired = {id(old) for old, _ in self._matching.pairs}
         found: dict[int, tuple[Any, Copied]] = {}
         classes = {*self._copied, *self._added}
-        for instance in heap:
-            for cls in classes.intersection(_mro(type(instance))):
+        for instance in heap.of([kind for kind in heap.kinds.values() if classes.intersection(mro_of(kind))]):
+            for cls in classes.intersection(mro_of(type(instance))):
                 held = [(held_copies(instance, one), one) for one in self._copied.get(cls, ())]
                 for one in self._added.get(cls, ()):
                     held += [(own, one.added) for own in with_all_of(instance, one)]
@@ -152,61 +158,66 @@ class Living:
 
     # --- what they gain ------------------------------------------------------------------------------------------
 
-    def needs_all(self) -> bool:
-        """Whether a plan must look at every object: it is about what instances hold, or about each of them."""
-        return bool(self._copied or any(self._added.values())) or any(self._problem(one) for one in self._growing())
+    def asked_for(self) -> list[type]:
+        """Return the classes whose instances a plan must see, with those that derive from them."""
+        classes = [*self._copied, *(cls for cls, added in self._added.items() if added)]
+        classes += [one.live for one in self._growing() if self._problem(one)]
+        return [*classes, *(one for cls in classes for one in subclasses_of(cls))]
+
+    def growing(self) -> list[type]:
+        """Return the classes whose instances would be given more, with those that derive from them."""
+        classes = [one.live for one in self._growing()]
+        return [*classes, *(one for cls in classes for one in subclasses_of(cls))]
 
     def given(self, cls: type) -> frozenset[str]:
         """Return what the old constructors gave every instance of a growing class."""
-        return next((given_fields(one.twin) for one in self._growing() if one.growth.cls is cls), frozenset())
+        return next((one.given for one in self._growing() if one.growth.cls is cls), frozenset())
 
-    def grows(self) -> bool:
-        """Whether instances of some class would be given more."""
-        return bool(self._growing())
-
-    def present(self, heap: Sequence[Any]) -> frozenset[type]:
+    def present(self, heap: Heap) -> frozenset[type]:
         """Return the growing classes that have instances, other than those that are cared for by name."""
         growing = {one.live for one in self._growing()}
-        kinds: set[type] = set()
-        for start in range(0, len(heap) if growing else 0, _BATCH):
-            kinds.update(map(type, heap[start : start + _BATCH]))  # a batch at a time: nobody runs meanwhile
+        kinds = set(heap.kinds.values()) if growing else set()
         named = {type(old) for old, _ in self._matching.pairs}
-        clear = {cls for kind in kinds - named for cls in growing.intersection(_mro(kind))}
-        unclear = {cls for kind in kinds & named for cls in growing.intersection(_mro(kind))} - clear
+        clear = {cls for kind in kinds - named for cls in growing.intersection(mro_of(kind))}
+        unclear = {cls for kind in kinds & named for cls in growing.intersection(mro_of(kind))} - clear
         if unclear:
             paired = {id(old) for old, _ in self._matching.pairs}
             found = instances_of(list(unclear), heap)
             clear |= {cls for cls, values in found.items() if any(id(one) not in paired for one in values)}
         return frozenset(clear)
 
-    def grow(self, heap: Sequence[Any], present: frozenset[type] = frozenset()) -> list[Operation]:
+    def counted(self, heap: Heap) -> dict[type, int]:
+        """Return how many instances there are of each class that cannot be given to them what they lack.
+
+        `heap` has the instances that are asked for, and nobody else has listed any: references are counted.
+        """
+        self._emptied.clear()
+        return self._counts([one for one in self._growing() if self._problem(one)], heap)
+
+    def grow(self, counts: Mapping[type, int], heap: Heap, present: frozenset[type] = frozenset()) -> list[Operation]:
         """Plan that live instances get the fields that the new constructors would have given them.
 
-        `present` are classes of which there are instances for certain, whatever `heap` shows.
+        `counts` are those of `counted`. `present` are classes of which there are instances for certain, whatever `heap`
+        shows.
         """
         operations: list[Operation] = []
-        self._emptied.clear()
         self.lazy.clear()
         self._shared.clear()
         growing = self._growing()
         if not growing:
             return operations
-        lacking = [one for one in growing if self._problem(one)]
-        counts = self._counts(lacking, heap)
         present |= self.present(heap)
         for one in growing:
-            count = counts[one.live] if one in lacking else int(one.live in present)
+            count = counts.get(one.live, int(one.live in present))
             operations += self._grow_class(one, count)
         return [*operations, *(operation for cache in self._emptied.values() for operation in cache.emptied())]
 
-    def _counts(self, lacking: Sequence[Growing], heap: Sequence[Any]) -> dict[type, int]:
+    def _counts(self, lacking: Sequence[Growing], heap: Heap) -> dict[type, int]:
         """Return how many instances there are of each class that cannot be given to them what they lack."""
         found = instances_of([one.live for one in lacking], heap)
         paired = {id(old) for old, _ in self._matching.pairs}
         ids = {
-            one.live: {id(value) for value in found[one.live]}
-            - paired
-            - never_constructed(found[one.live], given_fields(one.twin))
+            one.live: {id(value) for value in found[one.live]} - paired - never_constructed(found[one.live], one.given)
             for one in lacking
         }
         # By their ids alone: whether something else holds one is told by counting.
@@ -215,6 +226,13 @@ class Living:
 
     def _growing(self) -> list[Growing]:
         """Return the classes whose instances the new version's constructors would have given more."""
+        moving, found = self._grown
+        if moving != self._matching.moving:
+            found = self._find_growing()
+            self._grown = (self._matching.moving, found)
+        return found
+
+    def _find_growing(self) -> list[Growing]:
         moved = [
             (entry.live, entry.staged) for entry in self._matching.retired if id(entry.live) in self._matching.moving
         ]
@@ -226,7 +244,7 @@ class Living:
                 cls = new if id(old) in self._matching.moving else old
                 growth = self._growth(cls, twin, new)
                 if growth.fields:
-                    found.append(Growing(old, twin, new, growth))
+                    found.append(Growing(old, twin, new, growth, given_fields(twin)))
         return found
 
     def _problem(self, one: Growing) -> str:
@@ -296,20 +314,17 @@ class Living:
     def _migration(self, growth: Growth, twin: type, new: type) -> Migration | None:
         if not hasattr(new, HOOK):
             return None
-        change = next(c for c in self._changes if growth.cls.__module__ in c.names)
-        names = tuple(added.name for added in growth.fields)
+        if growth.cls not in self._migrations:
+            change = next(c for c in self._changes if growth.cls.__module__ in c.names)
+            names, removed = tuple(added.name for added in growth.fields), removed_fields(twin, new)
+            versions = change.from_version, change.to_version
+            self._migrations[growth.cls] = Migration(_own_hook, names, removed, versions, self.filled)
+        return self._migrations[growth.cls]
 
-        def hook(instance: Any, *arguments: Any) -> None:
-            getattr(instance, HOOK)(*arguments)
 
-        return Migration(hook, names, removed_fields(twin, new), (change.from_version, change.to_version), self.filled)
+def _own_hook(instance: Any, *arguments: Any) -> None:
+    getattr(instance, HOOK)(*arguments)
 
 
 def _is_of(cls: type, names: Sequence[str]) -> bool:
-    return any(name_of(base) in names for base in (*_mro(cls), *_mro(type(cls))))
-
-
-def _mro(cls: type) -> tuple[type, ...]:
-    # A metaclass may have a `__getattribute__` of its own.
-    found: tuple[type, ...] = type.__dict__["__mro__"].__get__(cls)
-    return found
+    return any(name_of(base) in names for base in (*mro_of(cls), *mro_of(type(cls))))

@@ -15,6 +15,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import itertools
+import operator
 import re
 import sys
 import threading
@@ -279,7 +280,7 @@ def _is_foreign(module: Any) -> bool:
     """Return whether a module is one of the process's, and not one of a private load."""
     real = sys.modules.real if isinstance(sys.modules, ModulesView) else sys.modules
     found = real.get(getattr(module, "__name__", ""))
-    return found is module or any(one is module for one in list(real.values()))
+    return found is module or True in map(operator.is_, list(real.values()), itertools.repeat(module))
 
 
 class _Finder:

@@ -7,6 +7,7 @@ that is of another class in the new version becomes an instance of that; where i
 
 from __future__ import annotations
 
+import gc
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -67,12 +68,22 @@ class Matching:
     parted: list[Parted] = field(factory=list)
     taken_off: list[Pair] = field(factory=list)
     """Functions and properties of retired classes, each with its new counterpart."""
+    rebuilt: list[tuple[Any, int]] = field(factory=list)
+    """What is immutable, holds what gives way, and was built again: see `Holders.parts`."""
     moving: frozenset[int] = frozenset()
     """The ids of retired classes whose instances become instances of the new class."""
     warnings: list[str] = field(factory=list)
     blockers: list[str] = field(factory=list)
     split: list[str] = field(factory=list)
     """What stands against the change whatever lives: blockers that are found once."""
+
+    def giving_way(self) -> list[Any]:
+        """Return the live objects that give way to others, so that who holds them has to be told."""
+        return [*(one.live for one in self.retired), *(one.live for one in self.parted)]
+
+    def is_about_untracked(self) -> bool:
+        """Return whether something gives way that the collector does not track, as what holds it need not be."""
+        return not all(map(gc.is_tracked, self.giving_way()))
 
     def records(self) -> list[Any]:
         """Return the containers in which this and its parts remember objects of the program."""
@@ -83,6 +94,7 @@ class Matching:
             self.retired,
             self.parted,
             self.taken_off,
+            self.rebuilt,
             self.pristine,
             *self.links.records(),
             *self.translator.records(),

@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from noodle_upgrade_runtime.asking import namespace_of
 from noodle_upgrade_runtime.patch.becoming import is_plain
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, FIELD_GETTER, Correspondence, instance_dict, slot_values
 from noodle_upgrade_runtime.patch.keys import is_plain_key
@@ -244,7 +245,7 @@ def _is_another_member(live: Any, private: Any) -> bool:
     """
     if not (isinstance(live, enum.Enum) and isinstance(private, enum.Enum)):
         return False
-    members = type.__getattribute__(type(private), "__dict__").get("_member_map_", {})
+    members = namespace_of(type(private)).get("_member_map_", {})
     name = (instance_dict(live) or {}).get("_name_")
     return members.get(name, private) is not private
 
@@ -256,7 +257,7 @@ def _same_atom(left: Any, right: Any) -> bool:
 def own_items(value: Any) -> dict[str, Any]:
     """Return the names that a module or a class binds itself, without the plumbing."""
     if isinstance(value, type):
-        return {k: v for k, v in type.__getattribute__(value, "__dict__").items() if k not in _CLASS_PLUMBING}
+        return {k: v for k, v in namespace_of(value).items() if k not in _CLASS_PLUMBING}
     return {k: v for k, v in object.__getattribute__(value, "__dict__").items() if k not in MODULE_PLUMBING}
 
 

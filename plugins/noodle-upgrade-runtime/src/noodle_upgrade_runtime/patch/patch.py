@@ -12,7 +12,7 @@ from typing import Any
 from noodle_upgrade_core.errors import ArtifactIncompatibleError, StageError, StageTimeoutError, SwapRefusedError
 from noodle_upgrade_core.model import Verdict
 from noodle_upgrade_runtime.engine import Change
-from noodle_upgrade_runtime.heap import looking_seconds, tracked
+from noodle_upgrade_runtime.heap import Heap, looking_seconds, tracked
 from noodle_upgrade_runtime.operations import gil_is_on
 from noodle_upgrade_runtime.patch.caches import caches_of, held_alone
 from noodle_upgrade_runtime.patch.census import instance_blockers, instance_notes, unfit_blockers
@@ -124,7 +124,7 @@ def _cared_for(given: Mapping[type, Sequence[str]], names: Sequence[str]) -> set
     """
     if not given:
         return set()
-    heap = tracked()  # kept: whether something else holds an instance is told by counting, this list counted in
+    heap = Heap(tracked())  # kept: whether something else holds an instance is told by counting, this list counted in
     found = instances_of(list(given), heap)
     bare = {one for cls, values in found.items() for one in never_constructed(values, given[cls])}
     ids = {id(value) for values in found.values() for value in values}

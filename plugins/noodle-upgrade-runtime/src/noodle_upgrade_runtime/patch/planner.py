@@ -10,7 +10,8 @@ from typing import Any
 from attrs import frozen
 
 from noodle_upgrade_core.errors import StateConflictError
-from noodle_upgrade_runtime.operations import Call, Operation
+from noodle_upgrade_runtime.asking import mro_of
+from noodle_upgrade_runtime.operations import Call, Operation, held_for_undo
 from noodle_upgrade_runtime.patch import contents, definitions, weakly
 from noodle_upgrade_runtime.patch.callversions import CallVersions
 from noodle_upgrade_runtime.patch.closures import Closures
@@ -18,6 +19,7 @@ from noodle_upgrade_runtime.patch.copies import Copied
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.matching import Matching
 from noodle_upgrade_runtime.patch.pairing import own_items
+from noodle_upgrade_runtime.patch.settled import Parts, Seen
 from noodle_upgrade_runtime.patch.state import MISSING, Merge, merge_names
 
 __all__ = ["Again", "Planner", "store_call"]
@@ -37,25 +39,40 @@ _CONTAINERS = (dict, list, set, collections.deque)
 class Planner:
     """Plans the operations for matched objects; `again()` imports the old version once more, when that is needed.
 
-    `untried` are the operations that leave a trace even when they are taken back, and are not for a trial.
+    `untried` are the operations that leave a trace even when they are taken back, and are not for a trial. What a plan
+    found for an object stands for the next one as well, until `forget`, where nothing has changed of what it has read.
     """
 
-    def __init__(self, matching: Matching, again: Callable[[], Again], versions: CallVersions) -> None:
+    def __init__(
+        self,
+        matching: Matching,
+        again: Callable[[], Again],
+        versions: CallVersions,
+    ) -> None:
         self._matching = matching
         self._again = again
         self.links = matching.links
         self.image = matching.translator.image
         self.versions = versions
+        self.fleeting: set[int] = set()
+        """The ids of containers whose contents must not be held: whoever is only in there shall be found so."""
         self._hidden: dict[int, types.FunctionType] = {}
+        self._settled: dict[int, Parts] = {}
+        self._moving: frozenset[int] = frozenset()
         self._clear()
+
+    def forget(self) -> None:
+        """Let go of what was found, and of what it was read from."""
+        self._settled.clear()
 
     def _clear(self) -> None:
         self.closures = Closures()
+        self.learned: list[tuple[types.CodeType, types.CodeType]] = []
         self.operations: list[Operation] = []
         self.first: list[Operation] = []
         self.untried: list[Operation] = []
         self.conflicts: list[str] = []
-        self.initialised: set[int] = set()
+        self.initialised: list[int] = []
         self._copies: dict[int, Any] = {}
         self._held: list[Any] = []
 
@@ -65,22 +82,17 @@ class Planner:
         `copies` are what instances have copied from tables: each is merged like its table.
         """
         self._clear()
+        if self._moving != self._matching.moving:
+            self._moving = self._matching.moving
+            self.forget()
         gone = {id(staged) for _, staged in (*self._matching.replaced, *self._matching.passing)}
         for live, staged in self._matching.pairs:
             if id(staged) not in gone:
-                self._pair(live, staged)
+                self._settle(live, staged)
         for held, copied in copies:
             self._copies[id(held)] = copied.base
             self._pair(held, copied.staged)
-        for live, staged in self._matching.replaced:
-            definitions.replace(self, live, staged)
-        for live, staged in self._matching.passing:
-            definitions.keep(self, live, staged)
-        for live, staged in self._matching.taken_off:
-            definitions.taken_off(self, live, staged)
-        for parted in self._matching.parted:
-            if isinstance(parted.live, types.FunctionType):
-                definitions.pass_on(self, parted.live, parted.staged)
+        self._others()
         self._touch_classes()
         self._matching.translator.finish()
         if self.conflicts:
@@ -91,9 +103,57 @@ class Planner:
             )
         return [*self._matching.translator.operations, *self.first, *self.operations]
 
+    def _others(self) -> None:
+        """Plan for what keeps its identity, or its place, by passing calls on."""
+        for live, staged in self._matching.replaced:
+            definitions.replace(self, live, staged)
+        for live, staged in self._matching.passing:
+            definitions.keep(self, live, staged)
+        for live, staged in self._matching.taken_off:
+            definitions.taken_off(self, live, staged)
+        for parted in self._matching.parted:
+            if isinstance(parted.live, types.FunctionType):
+                definitions.pass_on(self, parted.live, parted.staged)
+
+    def _settle(self, live: Any, staged: Any) -> None:
+        """Plan for a pair, unless everything is as it was when that was done before."""
+        known = self._settled.get(id(live))
+        if known is not None and known.staged is staged and known.seen.holds():
+            for mine, theirs in zip(self._lists(), known.added, strict=True):
+                mine.extend(theirs)
+            for old, new in known.added[0]:
+                self.closures.learn(old, new)
+            return
+        sizes, undecided = [len(one) for one in self._lists()], len(self.conflicts)
+        self.links.opened = opened = [live]
+        try:
+            self._pair(live, staged)
+        finally:
+            self.links.opened = None
+        seen = Seen(opened)
+        if seen.is_certain() and len(self.conflicts) == undecided and id(live) not in self.fleeting:
+            added = tuple(one[size:] for one, size in zip(self._lists(), sizes, strict=True))
+            self._settled[id(live)] = Parts(staged, seen, added)
+
+    def _lists(self) -> tuple[list[Any], ...]:
+        """Return the lists that planning for one object adds to."""
+        warnings = self._matching.warnings
+        return self.learned, self.operations, self.first, self.untried, self.initialised, self._held, warnings
+
+    def records(self) -> set[int]:
+        """Return the ids of what this remembers of objects, which must stay as it is."""
+        found = {id(one) for parts in self._settled.values() for one in parts.seen.records()}
+        found |= held_for_undo([*self.operations, *self.first])
+        return found | set(map(id, (*self.learned, *self.closures.parts.values())))
+
+    def learn(self, old: types.CodeType, new: types.CodeType) -> None:
+        """Note that code takes the place of other code, also where a call has made a function of it."""
+        self.learned.append((old, new))
+        self.closures.learn(old, new)
+
     def _pair(self, live: Any, staged: Any) -> None:
         # Not by `isinstance`, which asks a proxy for the class of what it stands for.
-        order = type.__dict__["__mro__"].__get__(type(live))
+        order = mro_of(type(live))
         for kind, handler in (*definitions.HANDLERS.items(), *weakly.HANDLERS.items(), *contents.HANDLERS.items()):
             if kind in order:
                 handler(self, live, staged)

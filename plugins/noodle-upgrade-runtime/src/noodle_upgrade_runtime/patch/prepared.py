@@ -6,7 +6,9 @@ import contextlib
 import gc
 import sys
 import threading
+import time
 import types
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,8 +17,8 @@ from attrs import field, frozen
 from noodle_upgrade_core.errors import SwapRefusedError
 from noodle_upgrade_core.staged import Arm
 from noodle_upgrade_runtime.engine import Change
-from noodle_upgrade_runtime.heap import Since, tracked, tracked_with_tuples
-from noodle_upgrade_runtime.operations import Operation, Script, collector_paused
+from noodle_upgrade_runtime.heap import Heap, Moment, Since, UnknownTupleError, tracked, tracked_with_tuples
+from noodle_upgrade_runtime.operations import Operation, Script, collector_paused, held_for_undo
 from noodle_upgrade_runtime.patch.callversions import CallVersions
 from noodle_upgrade_runtime.patch.classes import own_slots
 from noodle_upgrade_runtime.patch.constructors import name_of
@@ -43,6 +45,8 @@ __all__ = ["MECHANISM", "PatchPrepared", "Worlds"]
 MECHANISM = "patch"
 
 _MANY_YOUNG = 2_000
+_FEW = 64
+"""For so many things it is asked who holds one of them, while calls are held back, rather than looked at everything."""
 
 
 @frozen(kw_only=True, eq=False)
@@ -75,16 +79,20 @@ class Worlds:
 
 @frozen
 class Looked:
-    """What was found by a look at every object: functions that calls made, and the classes that have instances."""
+    """What was found by a look at every object: functions that calls made, and the classes that have instances.
 
+    Those of interest then, when instances of the classes with the ids `moving` were to move.
+    """
+
+    moving: frozenset[int]
     since: Since | None = None
     functions: Sequence[Any] = ()
     present: frozenset[type] = frozenset()
 
-    def heap(self) -> list[Any] | None:
+    def heap(self) -> Heap | None:
         """Return the objects that matter now, None when all have to be looked at again."""
         young = self.since.young() if self.since is not None else []
-        return None if young is None else [*self.functions, *young]
+        return None if young is None else Heap([*self.functions, *young])
 
 
 class PatchPrepared:
@@ -97,7 +105,7 @@ class PatchPrepared:
         self,
         changes: tuple[Change, ...],
         worlds: Worlds,
-        heap: Sequence[Any],
+        heap: Heap,
         load_again: Callable[[Correspondence], Again],
         notes: Sequence[str] = (),
     ) -> None:
@@ -123,13 +131,20 @@ class PatchPrepared:
             )
         self._planner = Planner(matching, self._import_again, CallVersions())
         self.living = Living(changes, matching)
+        self._planner.fleeting.update(id(one) for cache in self.living.caches for one in cache.containers)
         self._returning = Returning(self.living.classes())
         self._bindings: Bindings | None = None
         self._taken = Taken(matching, self._planner)
         refuse(self.living.blockers())
+        self._plan: list[Operation] = []
+        self._tuples: list[Any] = []
         with collector_paused():
             self._plan = self._operations(heap)
         self._try()
+        if matching.giving_way():
+            self._tuples = [one for one in heap.holders(self._targets()) if type(one) is tuple]
+        self.planning_seconds = 0.0
+        """How long calls are held back to plan once more what is planned here, after `try_again`."""
         self.warnings: tuple[str, ...] = tuple(dict.fromkeys([*notes, *matching.warnings]))
         self.evidence: dict[str, Any] = {
             "operations": len(self._plan),
@@ -156,6 +171,13 @@ class PatchPrepared:
                 details={"blockers": [f"a trial of the change failed: {type(error).__name__}: {error}"]},
             ) from error
 
+    def try_again(self) -> None:
+        """Plan once more as at the commit, to know how long that takes; raises what it would raise then."""
+        begun = time.perf_counter()
+        with collector_paused():
+            self._operations()
+        self.planning_seconds = time.perf_counter() - begun
+
     def went_back(self) -> tuple[str, ...]:
         """Make instances that the new version made fit for the old one; say what could not be.
 
@@ -170,10 +192,10 @@ class PatchPrepared:
                 worlds = self._worlds
                 ours = worlds.inventory.made_in([*worlds.pristine.values(), *worlds.staged.values()])
                 ours |= _ids_of(self._matching, worlds)
-                noted = self._taken.lead_back(tracked_with_tuples(), skip=lambda value: id(value) in ours)
+                noted = self._taken.lead_back(Heap(tracked_with_tuples()), skip=lambda value: id(value) in ours)
         if not self._returning:
             return noted
-        return (*noted, *self._returning.bring_back(tracked(), self._matching.pairs, self._matching.pristine))
+        return (*noted, *self._returning.bring_back(Heap(tracked()), self._matching.pairs, self._matching.pristine))
 
     def leaves_instances(self) -> bool:
         """Whether instances that live stay what they are, of classes that others take the place of."""
@@ -192,44 +214,44 @@ class PatchPrepared:
     def looking(self) -> Iterator[None]:
         """Look at the objects of the process, so that planning the commit needs to look at what is young only.
 
-        Where it must know who holds what, or count instances, it looks at all of them again.
+        Who holds what gives way is asked then only, and with it for the rest, where that is little.
         """
         matching = self._matching
-        if not self._plan or matching.retired or matching.parted or self.living.needs_all():
+        if not self._plan or len(self._wanted()) <= (_FEW if matching.giving_way() else 0):
             yield
             return
         try:
-            if not self._planner.closures.parts and not self.living.grows():
-                self._looked = Looked()  # there is nothing to look for
-                yield
-                return
             if gc.get_count()[0] > _MANY_YOUNG:
                 # What is young now would be looked at twice, and the second time while calls are held back.
                 gc.collect(0)
             with Since.now() as since:
-                heap = tracked()
-                self._looked = Looked(since, self._planner.closures.among(heap), self.living.present(heap))
+                heap = Heap(tracked())
+                functions, present = self._planner.closures.among(heap), self.living.present(heap)
+                self._looked = Looked(matching.moving, since, functions, present)
                 del heap
                 yield
         finally:
             self._looked = None
 
-    def _operations(self, heap: Sequence[Any], present: frozenset[type] = frozenset()) -> list[Operation]:
-        """Plan everything anew against the process as it is now; `heap` are its objects.
-
-        `present` are the classes that have instances for certain.
-        """
+    def _operations(self, heap: Heap | None = None) -> list[Operation]:
+        """Plan everything anew against the process as it is now; `heap` are its objects, where they are at hand."""
         matching = self._matching
         matching.blockers.clear()
         holders: list[Operation] = []
         matching.blockers += matching.split
-        if matching.retired or matching.parted:
-            ours = _ids_of(matching, self._worlds)
-            holders = retire(matching, heap, lambda value: value is heap or id(value) in ours).operations
-        planned = self._planner.plan(self.living.copies(heap))
+        ours = _ids_of(matching, self._worlds) | held_for_undo(self._plan) | self._planner.records()
+        ours.add(id(self._tuples))
+        where, moved = heap or self._moment(ours | set(map(id, self._tuples))), matching.moving
+        if matching.giving_way():
+            holders, where = self._retire(where, ours)
+        if matching.moving != moved and heap is None:
+            where = Heap(tracked())  # other instances are of interest now
+        lacking = self.living.counted(where)
+        planned = self._planner.plan(self.living.copies(where))
+        seen, present = self._seen(where)
         known = {id(old) for old, _ in matching.pairs}
-        planned += self._planner.closures.plan(heap, known, self._planner.versions)
-        planned += self.living.grow(heap, present)
+        planned += self._planner.closures.plan(seen, known, self._planner.versions)
+        planned += self.living.grow(lacking, seen, present)
         alike, image = matching.links.alike, matching.translator.image
         effects = effect_operations(*self._worlds.effects, alike=alike, image=image)
         effects += effect_operations(*self._worlds.registered, alike=alike, image=image)
@@ -245,6 +267,13 @@ class PatchPrepared:
         matching.translator.finish()
         refuse(matching.blockers)
         return [*self._paths(), *modules, *holders, *planned]
+
+    def _retire(self, where: Heap, ours: set[int]) -> tuple[list[Operation], Heap]:
+        """Plan for who holds what gives way, where everything has to be looked at for it; return where it was found."""
+        with contextlib.suppress(UnknownTupleError):
+            return retire(self._matching, where, lambda value: id(value) in ours).operations, where
+        where = Heap(tracked_with_tuples())
+        return retire(self._matching, where, lambda value: id(value) in ours).operations, where
 
     def _paths(self) -> list[Operation]:
         trees = [str(change.new_tree) for change in self._changes]
@@ -288,18 +317,45 @@ class PatchPrepared:
         if self._plan:
             self._taken.forget()
             with collector_paused():
-                self._plan = self._operations(*self._seen())
+                self._plan = self._operations()
+                self._planner.forget()
                 trees = [str(change.new_tree) for change in self._changes]
                 self._bindings = Bindings(self._worlds.live.values(), trees)
         return self._plan
 
-    def _seen(self) -> tuple[Sequence[Any], frozenset[type]]:
+    def _moment(self, known: set[int]) -> Heap:
+        """Return who holds what gives way, and the instances that a plan is about, as they are just now.
+
+        Everything, where a tuple holds some of it whose id is not one of `known`.
+        """
+        matching = self._matching
+        if matching.is_about_untracked():
+            return Heap(tracked_with_tuples())
+        moment = _moment_or_none(self._targets(), known if matching.giving_way() else None)
+        # What is ours of the attempt has gone by now, and is not among the objects.
+        return moment or Heap(tracked_with_tuples())
+
+    def _targets(self) -> list[Any]:
+        """Return that of which a plan must know who holds it, or what its instances are."""
+        matching = self._matching
+        givers = matching.giving_way()
+        references = [reference for one in givers for reference in weakref.getweakrefs(one)]
+        parts = [part for part, _ in matching.rebuilt]
+        wanted = self._wanted() if self._looked is None else ()
+        return [*givers, *references, *parts, *self.living.asked_for(), *wanted]
+
+    def _wanted(self) -> list[Any]:
+        """Return that of which functions and instances are made that a plan must know of."""
+        return [*self._planner.closures.codes(), *self.living.growing()]
+
+    def _seen(self, where: Heap) -> tuple[Heap, frozenset[type]]:
         """Return the objects that a plan must know of, and the classes that have instances for certain."""
-        heap = self._looked.heap() if self._looked is not None else None
-        if self._looked is not None and heap is not None:
-            return heap, self._looked.present
-        with_tuples = self._matching.retired or self._matching.parted
-        return tracked_with_tuples() if with_tuples else tracked(), frozenset()
+        looked = self._looked
+        if where.has_holders_of(self._wanted()):
+            return where, frozenset()
+        if looked is not None and looked.moving == self._matching.moving and (heap := looked.heap()) is not None:
+            return heap, looked.present
+        return Heap(tracked()), frozenset()
 
     def route(self, weight: float) -> None:
         """Patch is all or nothing."""
@@ -336,6 +392,13 @@ class PatchPrepared:
         self._plan = []
         self._bindings = None
         self.living.filled.clear()
+
+
+def _moment_or_none(targets: list[Any], known: set[int] | None) -> Moment | None:
+    try:
+        return Moment(targets, known)
+    except UnknownTupleError:
+        return None
 
 
 def _swap_entry(name: str, *, new: Any, old: Any) -> Operation:

@@ -11,43 +11,25 @@ import functools
 import gc
 import types
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from noodle_upgrade_runtime.operations import Operation, held_for_undo
+from noodle_upgrade_runtime.asking import namespace_of
+from noodle_upgrade_runtime.heap import Heap
+from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.patch.classes import bases_problem
 from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
 from noodle_upgrade_runtime.patch.weak import is_list_of_subclasses, renewed
 
-__all__ = ["Holders", "holders_of"]
-
-_BATCH = 256
-
-
-def holders_of(targets: set[int], heap: Sequence[Any]) -> Iterator[Any]:
-    """Yield the objects of `heap` that refer directly to one of the objects with these ids.
-
-    Modules are not asked: their names are a dict, which is in the heap by itself, and a compiled one may show objects
-    that are dead. CPython 3.12's `_asyncio` visits its list of freed futures, and whoever holds one breaks the heap.
-    """
-    if not targets:
-        return
-    referents = gc.get_referents
-    heap = [value for value in heap if not isinstance(value, types.ModuleType)]
-    for start in range(0, len(heap), _BATCH):
-        batch = heap[start : start + _BATCH]
-        if targets.isdisjoint(map(id, referents(*batch))):
-            continue
-        for value in batch:
-            if not targets.isdisjoint(map(id, referents(value))):
-                yield value
+__all__ = ["Holders"]
 
 
 class Holders:
     """Plans that every holder of an old object holds its replacement.
 
     `replacements` maps the id of an old object to (old, new); `moving` are the ids of classes whose instances become
-    instances of the replacement. What cannot be told another object is named in `stuck`, with the id of what it holds.
+    instances of the replacement; `parts` are those of an earlier plan. What cannot be told another object is named in
+    `stuck`, with the id of what it holds.
     """
 
     def __init__(
@@ -56,13 +38,16 @@ class Holders:
         *,
         skip: Callable[[Any], bool],
         moving: frozenset[int] = frozenset(),
+        parts: Sequence[tuple[Any, int]] = (),
     ) -> None:
         self._new = dict(replacements)
         self.roots = [old for old, _ in replacements.values()]
         self._skip = skip
         self._moving = moving
         self.operations: list[Operation] = []
-        self._causes = {old: old for old in replacements}
+        self._causes = {old: old for old in replacements} | {id(part): cause for part, cause in parts}
+        self._parts = {id(part): part for part, _ in parts}
+        self._classes: dict[int, type] | None = None
         self.stuck: list[tuple[str, int]] = []
         self._renew_references()
 
@@ -77,45 +62,57 @@ class Holders:
                 else:
                     self._new[id(reference)] = (reference, made)
 
-    def plan(self, heap: Sequence[Any]) -> list[Operation]:
-        """Return the operations; immutable holders are built again, and their holders in turn."""
-        wanted = set(self._new)
-        seen: set[int] = set()
-        undo = held_for_undo(heap)
-        classes = _classes_by_namespace(heap) if wanted else {}
+    def plan(self, heap: Heap) -> list[Operation]:
+        """Return the operations; immutable holders are built again once somebody holds them, and told in turn."""
+        found: dict[int, Any] = {}
+        own = {*map(id, (self._new, self._parts, found, self.roots)), *map(id, self._new.values())}
+        wanted = [old for old, _ in self._new.values()] + list(self._parts.values())
         while wanted:
-            rebuilt: set[int] = set()
-            for holder in list(holders_of(wanted, heap)):
-                if id(holder) in seen and isinstance(holder, types.FrameType):
-                    continue
-                if id(holder) in undo or self._skip(holder):
-                    continue
-                if (cls := classes.get(id(holder))) is not None:
-                    # Told as a class: the interpreter keeps in a cache what it has found in one.
-                    holder = cls  # noqa: PLW2901 - it stands for its namespace
-                    if self._skip(cls):
-                        continue
-                made = self._rebuild(holder)
-                if made is not None and id(holder) not in self._new:
-                    self._causes[id(holder)] = self._cause(holder)
-                    self._new[id(holder)] = (holder, made)
-                    rebuilt.add(id(holder))
-                elif made is None and id(holder) not in seen:
-                    seen.add(id(holder))
-                    self._patch(holder)
-                elif made is None:
-                    self._patch(holder)
-            wanted = rebuilt
+            known = set(found) | self._parts.keys() | self._new.keys()
+            holders = [one for one in heap.holders(wanted) if id(one) not in own | known and not self._skip(one)]
+            own.add(id(holders))
+            found |= {id(one): one for one in holders}
+            wanted = [one for one in holders if _is_built_again(one, self._new)]
+            own.add(id(wanted))
+            for part in wanted:
+                self._parts[id(part)], self._causes[id(part)] = part, self._cause(part)
+        for one in found.values():
+            if type(one) is Operation:
+                # It stays as it is, with the calls that it is made of.
+                for part in (one, one.do, one.undo):
+                    self._parts.pop(id(part), None)
+        for one in [*found.values()]:
+            if not _is_built_again(one, self._new) and not self._skip(holder := self._as_told(one, heap)):
+                self._patch(holder)
         return self.operations
+
+    def parts(self) -> list[tuple[Any, int]]:
+        """Return the immutable holders that were built again, each with the id of what it holds in the end.
+
+        For the next plan, which finds at its first look whoever holds them.
+        """
+        return [(old, self._causes[key]) for key, (old, _) in self._new.items() if _is_built_again(old, self._new)]
+
+    def _as_told(self, holder: Any, heap: Heap) -> Any:
+        """Return the class whose names a dict has: the interpreter keeps in a cache what it has found in a class."""
+        if type(holder) is not dict:
+            return holder
+        if self._classes is None:
+            self._classes = _classes_by_namespace(heap)
+        return self._classes.get(id(holder), holder)
 
     def new(self, value: Any) -> Any:
         """Return what stands for a value from now on."""
+        if id(value) in self._parts:
+            # Not before: what nobody holds may be a tuple that another thread is still filling.
+            part = self._parts.pop(id(value))
+            self._new[id(value)] = (part, self._rebuild(part))
         found = self._new.get(id(value))
         return value if found is None else found[1]
 
     def _rebuild(self, holder: Any) -> Any:
         kind = type(holder)
-        if isinstance(holder, tuple) and id(kind) not in self._new and instance_dict(holder) is None:
+        if isinstance(holder, tuple):
             items = tuple.__getitem__(holder, slice(None))
             return tuple.__new__(kind, [self.new(item) for item in items])
         if kind is frozenset:
@@ -124,9 +121,7 @@ class Holders:
             return types.MethodType(self.new(holder.__func__), self.new(holder.__self__))
         if kind is types.GenericAlias:
             return types.GenericAlias(self.new(holder.__origin__), self.new(holder.__args__))
-        if kind is types.UnionType:
-            return functools.reduce(lambda a, b: a | b, [self.new(a) for a in holder.__args__])
-        return None
+        return functools.reduce(lambda a, b: a | b, [self.new(a) for a in holder.__args__])
 
     def _patch(self, holder: Any) -> None:
         patch = next((patch for kind, patch in _PATCH.items() if isinstance(holder, kind)), None)
@@ -171,13 +166,22 @@ class Holders:
             self.refuse(holder)
 
 
-def _classes_by_namespace(heap: Sequence[Any]) -> dict[int, type]:
+_BUILT_AGAIN = frozenset({frozenset, types.MethodType, types.GenericAlias, types.UnionType})
+
+
+def _is_built_again(holder: Any, new: Mapping[int, Any]) -> bool:
+    """Whether nobody can change an object, so that its holders hold another one."""
+    if isinstance(holder, tuple):
+        return id(type(holder)) not in new and instance_dict(holder) is None
+    return type(holder) in _BUILT_AGAIN
+
+
+def _classes_by_namespace(heap: Heap) -> dict[int, type]:
     """Return the classes by the id of the dict that they bind their names in."""
     found = {}
-    for cls in heap:
-        if issubclass(type(cls), type):  # a weak proxy of a class would say that it is one
-            namespace = gc.get_referents(type.__getattribute__(cls, "__dict__"))
-            found.update({id(namespace[0]): cls} if namespace else {})
+    for cls in heap.classes():
+        namespace = gc.get_referents(namespace_of(cls))
+        found.update({id(namespace[0]): cls} if namespace else {})
     return found
 
 

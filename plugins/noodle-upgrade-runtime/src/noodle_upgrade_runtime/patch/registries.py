@@ -14,6 +14,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from noodle_upgrade_runtime.asking import namespace_of
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.patch.surroundings import Entry, Item, Member
@@ -123,7 +124,7 @@ def _in(value: Any, module: str) -> Iterator[Any]:
         yield value
     elif isinstance(value, type):
         if type.__getattribute__(value, "__module__") == module:
-            yield from (one for one in type.__getattribute__(value, "__dict__").values() if type(one) in _KINDS)
+            yield from (one for one in namespace_of(value).values() if type(one) in _KINDS)
     elif getattr(kind, "__module__", "builtins") not in sys.stdlib_module_names and not callable(value):
         # By what it refers to: to ask an instance for its `__dict__` would slow it down.
         for one in gc.get_referents(value):

@@ -5,13 +5,12 @@ Whoever holds the old object holds the new one from the commit on; instances of 
 
 from __future__ import annotations
 
-import gc
 import inspect
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from noodle_upgrade_runtime.heap import untracked_in
+from noodle_upgrade_runtime.heap import Heap, untracked_in
 from noodle_upgrade_runtime.operations import Operation, Script
 from noodle_upgrade_runtime.patch.census import of_instances
 from noodle_upgrade_runtime.patch.classes import HEAP_TYPE, fields_problem, own_slots
@@ -29,7 +28,7 @@ _CLASS_OWN = frozenset({
 """What a class has by the way it is made; what decorators note of its fields is nobody's setting either."""
 
 
-def retire(matching: Matching, heap: Sequence[Any], skip: Callable[[Any], bool]) -> Holders:
+def retire(matching: Matching, heap: Heap, skip: Callable[[Any], bool]) -> Holders:
     """Plan that the holders of what gives way hold what comes instead, and that instances move."""
     replacements: dict[int, tuple[Any, Any]] = {}
     reasons: dict[int, str] = {}
@@ -44,7 +43,7 @@ def retire(matching: Matching, heap: Sequence[Any], skip: Callable[[Any], bool])
         name = f"{entry.live.__module__}.{entry.live.__qualname__}"
         reasons[id(entry.live)] = f"a class that cannot change in place: {name} ({entry.reason})"
         own |= own_parts(entry.live)
-        instances = [value for value in heap if type(value) is entry.live]
+        instances = heap.of([entry.live])
         problem = moving_problem(entry.live, new, instances)
         if not problem:
             moving.add(id(entry.live))
@@ -55,14 +54,21 @@ def retire(matching: Matching, heap: Sequence[Any], skip: Callable[[Any], bool])
     for parted in matching.parted:
         if isinstance(parted.live, type):
             own |= own_parts(parted.live)
-            _check_given_up(matching, parted, sum(type(value) is parted.live for value in heap))
+            _check_given_up(matching, parted, len(heap.of([parted.live])))
         replacements[id(parted.live)] = (parted.live, matching.translator.image(parted.staged))
         reasons[id(parted.live)] = f"{parted.name}, which is another object in the new version ({parted.reason})"
     matching.moving = frozenset(moving)
     own |= caches_of_abstract_classes(heap)
-    holders = Holders(replacements, skip=lambda value: id(value) in own or skip(value), moving=frozenset(moving))
-    hidden = any(not gc.is_tracked(old) for old, _ in replacements.values())
-    holders.plan([*heap, *untracked_in(list(heap))] if hidden else heap)
+    holders = Holders(
+        replacements,
+        skip=lambda value: id(value) in own or skip(value),
+        moving=frozenset(moving),
+        parts=matching.rebuilt,
+    )
+    if matching.is_about_untracked():
+        heap = Heap([*heap.objects, *untracked_in(heap.objects)])
+    holders.plan(heap)
+    matching.rebuilt[:] = holders.parts()
     # A function passes its calls on: whoever cannot be told has what comes instead all the same.
     passed_on = {id(parted.live) for parted in matching.parted if isinstance(parted.live, types.FunctionType)}
     given_up = {id(parted.live) for parted in matching.parted if isinstance(parted.live, type)}

@@ -12,6 +12,8 @@ import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from noodle_upgrade_runtime.asking import mro_of
+from noodle_upgrade_runtime.heap import Heap
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 from noodle_upgrade_runtime.patch.fields import AddedField, added_fields, given_fields
 from noodle_upgrade_runtime.patch.instances import has_own, never_constructed
@@ -42,13 +44,11 @@ class Returning:
     def __bool__(self) -> bool:
         return bool(self._lost)
 
-    def bring_back(
-        self, heap: Sequence[Any], pairs: Iterable[tuple[Any, Any]], twins: Mapping[int, Any]
-    ) -> tuple[str, ...]:
+    def bring_back(self, heap: Heap, pairs: Iterable[tuple[Any, Any]], twins: Mapping[int, Any]) -> tuple[str, ...]:
         """Give the instances of `heap` what they lack, empty caches of those that cannot have it; name what is left."""
         lacking: dict[int, tuple[Any, str]] = {}
-        for instance in heap:
-            for cls in self._lost.keys() & set(type.__dict__["__mro__"].__get__(type(instance))):
+        for instance in heap.of([kind for kind in heap.kinds.values() if self._lost.keys() & set(mro_of(kind))]):
+            for cls in self._lost.keys() & set(mro_of(type(instance))):
                 if never_constructed([instance], self._given[cls]):
                     continue
                 for added in self._lost[cls]:

@@ -18,7 +18,6 @@ from attrs import define, field, frozen
 
 from noodle_upgrade_runtime.patch.constructors import (
     Builder,
-    definition_of,
     first_parameter,
     is_name,
     mangled,
@@ -26,6 +25,7 @@ from noodle_upgrade_runtime.patch.constructors import (
     targets_of,
 )
 from noodle_upgrade_runtime.patch.doubts import ADDING, Doubts, loads_of_comprehension
+from noodle_upgrade_runtime.patch.sources import definition_of
 
 __all__ = ["Argument", "Slice", "slice_of"]
 

@@ -14,8 +14,9 @@ from functools import partial
 from typing import Any
 
 from noodle_upgrade_core.errors import StageError, SwapRefusedError, UpgradeError
+from noodle_upgrade_runtime.asking import namespace_of
 from noodle_upgrade_runtime.engine import Change
-from noodle_upgrade_runtime.heap import tracked_with_tuples
+from noodle_upgrade_runtime.heap import Heap, tracked_with_tuples
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.patch.abstract import ClassBuilder
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
@@ -27,6 +28,7 @@ from noodle_upgrade_runtime.patch.pairing import Pairing
 from noodle_upgrade_runtime.patch.planner import Again
 from noodle_upgrade_runtime.patch.prepared import PatchPrepared, Worlds
 from noodle_upgrade_runtime.patch.registries import Registered, Registries
+from noodle_upgrade_runtime.patch.sources import reading
 from noodle_upgrade_runtime.patch.surroundings import Effect, Surroundings, handlers_in, standing
 
 __all__ = ["Staging", "is_native", "live_modules"]
@@ -73,7 +75,9 @@ class Staging:
     def run(self) -> None:
         """Stage; what went wrong is kept for the thread that waits."""
         try:
-            self.prepared = self._stage()
+            prepared = self._stage()
+            prepared.try_again()
+            self.prepared = prepared
         except UpgradeError as error:
             self.error = error
         except BaseException as error:  # noqa: BLE001 - whatever the new version raises, SystemExit too, is its failure
@@ -111,10 +115,10 @@ class Staging:
 
     def _stage(self) -> PatchPrepared:
         heap = tracked_with_tuples()
-        with self._inventory.watch(heap):
+        with self._inventory.watch(heap), reading():
             worlds = self._load_both()
             self._planning = True
-            return PatchPrepared(self.changes, worlds, heap, self._load_again, self._notes())
+            return PatchPrepared(self.changes, worlds, Heap(heap), self._load_again, self._notes())
 
     def _notes(self) -> list[str]:
         """Say what the classes are not that become abstract."""
@@ -179,7 +183,7 @@ class Staging:
         """Return the live class of a name, None when there is none."""
         found: Any = self._live.get(module)
         for part in qualname.split(".") if found is not None else ():
-            found = (type.__getattribute__(found, "__dict__") if isinstance(found, type) else vars(found)).get(part)
+            found = (namespace_of(found) if isinstance(found, type) else vars(found)).get(part)
             if not isinstance(found, type):
                 return None
         return found

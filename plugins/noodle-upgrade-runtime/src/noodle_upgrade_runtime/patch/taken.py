@@ -8,11 +8,12 @@ has as an object of its own, and there may be instances and subclasses of a clas
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
 
+from noodle_upgrade_runtime.heap import Heap
 from noodle_upgrade_runtime.operations import Operation, Script
 from noodle_upgrade_runtime.patch.census import of_instances
 from noodle_upgrade_runtime.patch.closures import recoding
@@ -40,7 +41,7 @@ class Taken:
             self.matching.retired or self.matching.replaced or self.matching.parted or self.planner.closures.parts
         )
 
-    def lead_back(self, heap: Sequence[Any], *, skip: Callable[[Any], bool]) -> tuple[str, ...]:
+    def lead_back(self, heap: Heap, *, skip: Callable[[Any], bool]) -> tuple[str, ...]:
         """Do it, for the objects of `heap`; return what goes on with the version that is left.
 
         `skip` says of an object that it is ours, or a part of that version itself.
@@ -80,7 +81,7 @@ class Taken:
                 found += recoding(theirs, code, subject=name, versions=self.planner.versions)
         return found
 
-    def _holders(self, heap: Sequence[Any], skip: Callable[[Any], bool]) -> Holders:
+    def _holders(self, heap: Heap, skip: Callable[[Any], bool]) -> Holders:
         """Plan for who holds a class, or an object of another kind, that took the place of one of the old version's."""
         image = self.matching.translator.image
         replacements: dict[int, tuple[Any, Any]] = {}
@@ -90,7 +91,7 @@ class Taken:
             new = image(entry.staged)
             replacements[id(new)] = (new, entry.live)
             own |= own_parts(new)
-            instances = [one for one in heap if type(one) is new and not skip(one)]
+            instances = [one for one in heap.of([new]) if not skip(one)]
             if problem := moving_problem(new, entry.live, instances):
                 said = f"made by the version that was left stay what they are ({problem})"
                 self._staying += [of_instances(new, len(instances), said)] if instances else []
@@ -102,7 +103,7 @@ class Taken:
                 replacements[id(theirs)] = (theirs, parted.live)
         holders = Holders(
             replacements,
-            skip=lambda value: value is heap or id(value) in own or skip(value),
+            skip=lambda value: id(value) in own or skip(value),
             moving=frozenset(moving),
         )
         if replacements:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from noodle_upgrade_core.errors import SwapRefusedError
+from noodle_upgrade_runtime.asking import member_of
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.patch.becoming import is_plain
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, Correspondence, instance_dict, slot_values
@@ -151,7 +152,7 @@ def _slotted(translator: Translator, value: Any) -> Any:
     image, slots = translator.image(kind), slot_values(value)
     if image is kind or not slots:
         return value
-    members = {name: _member_of(image, name) for name in slots}
+    members = {name: member_of(image, name) for name in slots}
     if None in members.values():
         return value
     made, own = object.__new__(image), instance_dict(value)
@@ -165,13 +166,6 @@ def _slotted(translator: Translator, value: Any) -> Any:
         theirs.update(own)
     translator.fix_later(made)
     return made
-
-
-def _member_of(cls: type, name: str) -> Any:
-    """Return the descriptor of a class's slot, None where it has none of this name."""
-    order = type.__dict__["__mro__"].__get__(cls)
-    found = next((ns[name] for base in order if name in (ns := type.__getattribute__(base, "__dict__"))), None)
-    return found if type(found) is types.MemberDescriptorType else None
 
 
 def _frozenset(translator: Translator, value: frozenset[Any]) -> Any:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import abc
 import gc
 import weakref
-from collections.abc import Iterable
 from typing import Any
+
+from noodle_upgrade_runtime.asking import namespace_of
+from noodle_upgrade_runtime.heap import Heap
 
 __all__ = ["WEAK", "caches_of_abstract_classes", "is_list_of_subclasses", "registry_of", "renewed"]
 
@@ -42,16 +44,14 @@ def is_list_of_subclasses(holder: Any, old: Any) -> bool:
     return type(reference) is weakref.ref and reference() is old
 
 
-def caches_of_abstract_classes(heap: Iterable[Any]) -> set[int]:
+def caches_of_abstract_classes(heap: Heap) -> set[int]:
     """Return the ids of the sets in which abstract classes remember their answers, and not what was registered.
 
     Those hold for a time that only CPython knows: what it remembers of the old class stays true of that.
     """
     found: set[int] = set()
-    for value in heap:
-        if not issubclass(type(value), abc.ABCMeta) or "_abc_impl" not in (
-            own := type.__getattribute__(value, "__dict__")
-        ):
+    for value in heap.classes():
+        if not isinstance(value, abc.ABCMeta) or "_abc_impl" not in (own := namespace_of(value)):
             continue
         sets = [held for held in gc.get_referents(own["_abc_impl"]) if type(held) is set]
         # Visited in the order of registry, cache and negative cache; what is not there yet is left out.

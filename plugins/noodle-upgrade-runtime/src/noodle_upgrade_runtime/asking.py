@@ -1,0 +1,38 @@
+"""What objects are and hold, asked so that no code of theirs runs: a metaclass may have a `__getattribute__`."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+__all__ = ["member_of", "mro_of", "namespace_of", "subclasses_of"]
+
+
+def mro_of(cls: type) -> tuple[type, ...]:
+    """Return a class with its bases."""
+    found: tuple[type, ...] = type.__dict__["__mro__"].__get__(cls)
+    return found
+
+
+def namespace_of(cls: type) -> types.MappingProxyType[str, Any]:
+    """Return what a class binds itself."""
+    found: types.MappingProxyType[str, Any] = type.__getattribute__(cls, "__dict__")
+    return found
+
+
+def member_of(cls: type, name: str) -> Any:
+    """Return the descriptor of a slot, None where a class has none of this name."""
+    found = (namespace_of(base).get(name) for base in mro_of(cls))
+    return next((one for one in found if type(one) is types.MemberDescriptorType), None)
+
+
+def subclasses_of(cls: type) -> list[type]:
+    """Return the classes that derive from one, whichever way."""
+    found: dict[int, type] = {}
+    fresh: list[type] = type.__subclasses__(cls)
+    while fresh:
+        one = fresh.pop()
+        if id(one) not in found:
+            found[id(one)] = one
+            fresh += type.__subclasses__(one)
+    return list(found.values())
