@@ -67,8 +67,11 @@ def _names(cls: type) -> tuple[str, ...]:
 
 
 @functools.cache
-def _getter(cls: type) -> Callable[[Any], Any]:
-    return operator.attrgetter(*_names(cls))
+def _reader(cls: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    """Return the names of the fields, and what reads all of them at once."""
+    names = _names(cls)
+    getter = operator.attrgetter(*names)
+    return names, getter if len(names) > 1 else lambda value: (getter(value),)
 
 
 def _out(value: Any, depth: int) -> Any:
@@ -81,8 +84,9 @@ def _out(value: Any, depth: int) -> Any:
         return value
     if depth >= MAX_DEPTH:
         raise _Unfit(f"it lies deeper than {MAX_DEPTH} levels")
-    if kind is tuple or kind is list:
-        return _list_out(value, depth + 1)
+    usual = _USUAL.get(kind)
+    if usual is not None:
+        return usual(value, depth + 1)
     if hasattr(kind, "__attrs_attrs__"):
         return _object_out(value, cast("Hashable", kind), depth + 1)
     if isinstance(value, Mapping):
@@ -91,9 +95,8 @@ def _out(value: Any, depth: int) -> Any:
 
 
 def _object_out(value: Any, kind: Hashable, depth: int) -> dict[str, Any]:
-    names, name = _names(kind), ""
-    found = _getter(kind)(value)
-    made: dict[str, Any] = dict(zip(names, found if len(names) > 1 else (found,), strict=True))
+    (names, read), name = _reader(kind), ""
+    made: dict[str, Any] = dict(zip(names, read(value), strict=True))
     try:
         # Most fields are simple: only the others are worth a call.
         for name, item in made.items():
@@ -129,13 +132,26 @@ def _list_out(value: Iterable[Any], depth: int) -> list[Any]:
     return made
 
 
+def _time_out(value: datetime, _: int) -> str:
+    if value.utcoffset() is None:
+        raise _Unfit(f"the time {value.isoformat()} has no offset; use aware datetimes")
+    return value.isoformat()
+
+
+_USUAL: Mapping[type, Callable[[Any, int], Any]] = {
+    tuple: _list_out,
+    list: _list_out,
+    dict: _mapping_out,
+    datetime: _time_out,
+}
+"""What needs no asking: looking whether a class is a mapping costs more than most values do."""
+
+
 def _out_rare(value: Any, depth: int) -> Any:
     if isinstance(value, enum.Enum):
         return _out(value.value, depth)
     if isinstance(value, datetime):
-        if value.utcoffset() is None:
-            raise _Unfit(f"the time {value.isoformat()} has no offset; use aware datetimes")
-        return value.isoformat()
+        return _time_out(value, depth)
     if isinstance(value, UpgradeError):
         return _out(value.to_wire(), depth)
     if isinstance(value, set | frozenset):
