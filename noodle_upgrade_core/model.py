@@ -130,13 +130,15 @@ class Phase(enum.StrEnum):
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen; a stuck upgrade has not ended, a person must look at it."""
-        return self in {Phase.DONE, Phase.REJECTED, Phase.ROLLED_BACK, Phase.ABORTED}
+        return self in _ENDED
 
     @property
     def status(self) -> UpgradeStatus:
         """What a person is told while an upgrade is in this phase."""
         return _STATUS[self]
 
+
+_ENDED = frozenset({Phase.DONE, Phase.REJECTED, Phase.ROLLED_BACK, Phase.ABORTED})
 
 _STATUS = {
     Phase.RECEIVED: UpgradeStatus.PENDING,
@@ -365,6 +367,9 @@ class PlanCost:
     download_bytes: int = 0
 
 
+_DIGESTED = json.JSONEncoder(sort_keys=True, default=str)
+
+
 @frozen(kw_only=True)
 class UpgradePlan:
     """What would happen, in which order (dependencies first), how, and what cannot be done.
@@ -411,7 +416,7 @@ class UpgradePlan:
             for s in self.steps
         ]
         gate = [request.strategy, dict(request.parameters), str(request.validation_level), request.rollback_enabled]
-        return hashlib.sha256(json.dumps([subject, gate], sort_keys=True, default=str).encode()).hexdigest()
+        return hashlib.sha256(_DIGESTED.encode([subject, gate]).encode()).hexdigest()
 
     def __str__(self) -> str:
         return "\n".join(_plan_lines(self))
