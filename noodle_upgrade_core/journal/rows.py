@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -42,7 +43,13 @@ ACTIVE: Final = "component_name, version, generation, artifact, upgrade_id, stat
 
 def stamp(at: datetime) -> str:
     """Return a time as text of one length, in UTC, so that the order of texts is that of times."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds")
+    return _text_of(at if at.tzinfo is UTC else at.astimezone(UTC))
+
+
+@functools.lru_cache(maxsize=64)
+def _text_of(at: datetime) -> str:
+    """Return a time in UTC as text: one moment is written into several rows, often in several transactions."""
+    return at.isoformat(timespec="microseconds")
 
 
 def unstamp(written: str) -> datetime:
