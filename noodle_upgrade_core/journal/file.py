@@ -214,19 +214,22 @@ class SqliteFile:
         With `sync` it is on the disk when the block is left; without it a crash of the process cannot undo it any
         more, and a power loss only until the next synced one.
         """
-        with self.lock, self._translated():
+        with self.lock:
             connection = self._usable()
-            if sync is not self._synced:
-                connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
-                self._synced = sync
-            connection.execute("BEGIN IMMEDIATE")
             try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+                if sync is not self._synced:
+                    connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
+                    self._synced = sync
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                raise self._ours(error) from error
             if self._faults is not None:
                 self._faults("COMMITTED")
             self._since_checkpoint += 1
@@ -270,6 +273,14 @@ class SqliteFile:
             if self.refusal is not None and self.schema_version == 0:
                 return []  # there was no room to begin it
             return self._reader.execute(query, values).fetchall()
+
+    def own_rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query between two writes, for whoever is about to write: waits for a write.
+
+        What was written last is still at hand in the connection that wrote it; the one that reads has to fetch it.
+        """
+        with self.lock, self._translated():
+            return self._usable().execute(query, values).fetchall()
 
     def problems(self) -> list[str]:
         """Look through the whole file; returns what SQLite finds wrong with it."""

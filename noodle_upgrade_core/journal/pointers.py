@@ -90,15 +90,20 @@ def check_reached(record: UpgradeRecord, connection: sqlite3.Connection) -> None
             )
 
 
-def move(connection: sqlite3.Connection, to: PointerMove, *, upgrade_id: str) -> tuple[Pointer, dict[str, Any]]:
-    """Move one pointer if it is where it is expected; return what was there, and the move for the audit."""
-    before = pointer(connection, to.component_name)
-    if before is None or (to.expected_version and not same_version(before.version, to.expected_version)):
+def move(
+    connection: sqlite3.Connection, to: PointerMove, *, upgrade_id: str, expected: str = ""
+) -> tuple[Pointer, dict[str, Any]]:
+    """Move one pointer if it is where it is expected; return what was there, and the move for the audit.
+
+    `expected` stands in for a move that does not say where it begins.
+    """
+    before, expected = pointer(connection, to.component_name), to.expected_version or expected
+    if before is None or (expected and not same_version(before.version, expected)):
         found = "nothing" if before is None else before.version
         raise VersionMismatchError(
-            f"The journal has {to.component_name} at {found}, and {to.expected_version} was expected.",
+            f"The journal has {to.component_name} at {found}, and {expected} was expected.",
             hint="Plan again: another upgrade came between.",
-            details={"component_name": to.component_name, "found": found, "expected": to.expected_version},
+            details={"component_name": to.component_name, "found": found, "expected": expected},
         )
     connection.execute(
         "UPDATE pointers SET version = ?, generation = generation + 1, artifact = ?, upgrade_id = ?, state_digest = ?"

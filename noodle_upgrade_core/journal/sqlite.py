@@ -6,10 +6,10 @@ transaction takes along.
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 from attrs import evolve
@@ -33,6 +33,8 @@ __all__ = ["SqliteJournal"]
 
 _COMMITTED = frozenset({Phase.COMMITTED, Phase.SOAKING})
 _BEFORE_INTENT = frozenset({Phase.RECEIVED, Phase.VALIDATED, Phase.APPROVED})
+_ADVANCED = _BEFORE_INTENT | {Phase.STAGED, Phase.SOAKING}
+_FINISHED = frozenset({Phase.DONE, Phase.REJECTED, Phase.ABORTED, Phase.STUCK})
 
 
 class SqliteJournal(SqliteWrites):
@@ -75,15 +77,10 @@ class SqliteJournal(SqliteWrites):
 
     def _check_begin(self, record: UpgradeRecord) -> None:
         self._check_held()
-        names, nonces = (", ".join("?" * len(some)) for some in (record.components, record.nonces))
-        query = (
-            "SELECT 'known', upgrade_id, '' FROM upgrades WHERE upgrade_id = ?"  # noqa: S608 - only marks
-            f" UNION ALL SELECT 'used', upgrade_id, nonce FROM nonces WHERE nonce IN ({nonces})"
-            f" UNION ALL SELECT 'held', upgrade_id, component_name FROM members WHERE open = 1"
-            f" AND component_name IN ({names})"
-        )
+        query = _begin_query(len(record.nonces), len(record.components))
         held = []
-        for kind, upgrade_id, what in self._rows(query, (record.upgrade_id, *record.nonces, *record.components)):
+        found = self._opened().own_rows(query, (record.upgrade_id, *record.nonces, *record.components))
+        for kind, upgrade_id, what in found:
             if kind == "used":
                 raise _used(what, upgrade_id)
             held.append((what, upgrade_id) if kind == "held" else ("", ""))
@@ -123,7 +120,7 @@ class SqliteJournal(SqliteWrites):
     ) -> UpgradeRecord:
         """VALIDATED, APPROVED, STAGED (they ride), SOAKING (durable); raises `JournalError` for another order."""
         fields: dict[str, Any] = {} if decision is None else {"decision": lenient(decision)}
-        if phase not in {*_BEFORE_INTENT, Phase.STAGED, Phase.SOAKING}:
+        if phase not in _ADVANCED:
             raise JournalError(
                 f"{phase} is not reached by advancing.", hint="Use intend, commit, rolled_back or finish."
             )
@@ -206,8 +203,8 @@ class SqliteJournal(SqliteWrites):
             before.clear()
             moved = []
             for move in moves:
-                expected = move.expected_version or record.from_versions[move.component_name]
-                was, entry = pointers.move(connection, evolve(move, expected_version=expected), upgrade_id=upgrade_id)
+                expected = record.from_versions[move.component_name]
+                was, entry = pointers.move(connection, move, upgrade_id=upgrade_id, expected=expected)
                 before.append(was)
                 moved.append(entry)
             return {"moves": moved}
@@ -249,7 +246,7 @@ class SqliteJournal(SqliteWrites):
                 self._check_free(record, [(row[0], row[1]) for row in self._rows(query, record.components)])
             fields = {} if error is None else {"error": lenient(error)}
             durable = record.phase is not Phase.SHIFTING
-            effect = partial(pointers.check_reached, record) if record.phase is Phase.DONE else None
+            effect = functools.partial(pointers.check_reached, record) if record.phase is Phase.DONE else None
             return self._change(
                 upgrade_id, Phase.ROLLING_BACK, who=who, why=why, durable=durable, effect=effect, fields=fields
             )
@@ -321,7 +318,7 @@ class SqliteJournal(SqliteWrites):
 
         DONE after ROLLING_BACK is durable too: `VersionMismatchError` unless all pointers are at the new version.
         """
-        if phase not in {Phase.DONE, Phase.REJECTED, Phase.ABORTED, Phase.STUCK}:
+        if phase not in _FINISHED:
             raise JournalError(f"An upgrade does not finish as {phase}.", hint="Use rolled_back for ROLLED_BACK.")
         record = self._current(upgrade_id)
         stays = phase is Phase.DONE and record.phase is Phase.ROLLING_BACK
@@ -334,7 +331,7 @@ class SqliteJournal(SqliteWrites):
             why=why,
             evidence=evidence,
             durable=durable or stays or soaked or phase is Phase.STUCK,
-            effect=partial(pointers.check_reached, record) if stays else None,
+            effect=functools.partial(pointers.check_reached, record) if stays else None,
             fields=_ending(error, result),
         )
         self._write_riding()
@@ -478,6 +475,17 @@ class SqliteJournal(SqliteWrites):
             changed = evolve(record, soak_tries=left, updated_at=self._clock(), fence=self._number)
             self._apply(changed, (), durable=True)
         return Phase.SOAKING
+
+
+@functools.cache
+def _begin_query(nonces: int, components: int) -> str:
+    """Return what asks for all that could be in the way of a new upgrade."""
+    return (
+        "SELECT 'known', upgrade_id, '' FROM upgrades WHERE upgrade_id = ?"  # noqa: S608 - only marks
+        f" UNION ALL SELECT 'used', upgrade_id, nonce FROM nonces WHERE nonce IN ({', '.join('?' * nonces)})"
+        f" UNION ALL SELECT 'held', upgrade_id, component_name FROM members WHERE open = 1"
+        f" AND component_name IN ({', '.join('?' * components)})"
+    )
 
 
 def _used(nonce: str, upgrade_id: str) -> InvalidRequestError:
