@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 
+_POINTER = f"SELECT {ACTIVE} FROM pointers WHERE component_name = ?"  # noqa: S608 - a constant
+
+
 def same_version(one: str, other: str) -> bool:
     """Whether two texts mean one version: `2.0` and `2.0.0` do."""
     if one == other:
@@ -49,8 +52,7 @@ class Pointer:
 
 def pointer(connection: sqlite3.Connection, component_name: str) -> Pointer | None:
     """Return one pointer as this transaction sees it."""
-    query = f"SELECT {ACTIVE} FROM pointers WHERE component_name = ?"  # noqa: S608 - a constant
-    row = connection.execute(query, (component_name,)).fetchone()
+    row = connection.execute(_POINTER, (component_name,)).fetchone()
     return None if row is None else Pointer(*row)
 
 

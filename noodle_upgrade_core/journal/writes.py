@@ -32,6 +32,8 @@ __all__ = ["Effect", "SqliteWrites", "insert_rows"]
 
 logger = logging.getLogger("noodle_upgrade")
 
+_INSERT_AUDIT = f"INSERT INTO audit ({AUDIT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
+
 Effect = Callable[[sqlite3.Connection], Mapping[str, Any] | None]
 """What is done inside a change's transaction; returns evidence for its audit row."""
 
@@ -314,8 +316,7 @@ def _has_ended(holder: str) -> bool:
 
 def insert_rows(connection: sqlite3.Connection, rows: Sequence[AuditRow]) -> None:
     """Add rows to the audit."""
-    query = f"INSERT INTO audit ({AUDIT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
-    connection.executemany(query, [audit_values(row) for row in rows])
+    connection.executemany(_INSERT_AUDIT, [audit_values(row) for row in rows])
 
 
 def _flush(connection: sqlite3.Connection, riding: Riding) -> None:
