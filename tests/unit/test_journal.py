@@ -805,6 +805,26 @@ def test_the_schema_itself_keeps_the_invariants(journal, path, statement, words)
     connection.close()
 
 
+def test_the_schema_takes_the_steps_that_there_are_and_no_other(journal, path):
+    journal.close()
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("DROP TRIGGER audit_chained")  # it would refuse them before their own check is asked
+    insert = "INSERT INTO audit SELECT NULL, 'up-1', ?, ?, '', '', '', number, '{}' FROM lease"
+
+    def taken(before, after):
+        try:
+            connection.execute(insert, (before, after))
+        except sqlite3.IntegrityError:
+            return False
+        return True
+
+    befores, afters = [*Phase, None, "dreaming"], [*Phase, None, "dreaming"]
+    found = {(before, after) for before in befores for after in afters if taken(before, after)}
+    connection.close()
+    steps = {(before, after) for before, some in TRANSITIONS.items() for after in some}
+    assert found == {*steps, (None, Phase.RECEIVED)}
+
+
 def test_a_write_that_the_schema_refuses_is_our_error_and_leaves_nothing(journal):
     bring(journal, "up-1", make_plan("a"), Phase.COMMITTED)
 
