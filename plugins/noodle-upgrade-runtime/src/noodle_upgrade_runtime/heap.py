@@ -49,17 +49,30 @@ class Heap:
     Their kinds are told apart by their ids, because a metaclass may have a hash of its own.
     """
 
-    __slots__ = ("_ids", "kinds", "objects")
+    __slots__ = ("_ids", "_is_whole", "_kinds", "objects")
 
     def __init__(self, objects: list[Any]) -> None:
         self.objects = objects
-        self.kinds: dict[int, type] = {}
+        self._is_whole = False
+        self._kinds: dict[int, type] = {}
         self._ids: list[int] = []
-        for start in range(0, len(objects), _PART):
-            part = objects[start : start + _PART]  # a part at a time: nobody else runs meanwhile
+
+    @property
+    def kinds(self) -> dict[int, type]:
+        """The kinds of these objects, by their ids."""
+        for start in range(len(self._ids), len(self.objects), _PART):
+            part = self.objects[start : start + _PART]  # a part at a time: nobody else runs meanwhile
             ids = list(map(id, map(type, part)))
             self._ids += ids
-            self.kinds.update(zip(ids, map(type, part), strict=True))
+            self._kinds.update(zip(ids, map(type, part), strict=True))
+        return self._kinds
+
+    def whole(self) -> Heap:
+        """Have the tuples among these objects that they hold, which are complete: in the one list that there is."""
+        if not self._is_whole:
+            self._is_whole = True
+            self.objects += with_tuples(self.objects)[len(self.objects) :]
+        return self
 
     def of(self, kinds: Iterable[type]) -> list[Any]:
         """Return the objects of just these kinds."""

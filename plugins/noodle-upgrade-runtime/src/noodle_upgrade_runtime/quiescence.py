@@ -185,7 +185,7 @@ class Alone:
 
     def __init__(self, seconds: float = 0.005) -> None:
         self.seconds = seconds
-        self._until = 0.0
+        self._until = float("inf")
         self._turns = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -199,7 +199,7 @@ class Alone:
         self._turns.close()
 
     def is_over(self) -> bool:
-        """Return whether others may have run meanwhile, because it took longer."""
+        """Return whether others may have run meanwhile, because it took longer; False for one that nobody entered."""
         return time.perf_counter() > self._until - _SWITCH_SECONDS
 
 

@@ -20,7 +20,7 @@ from noodle_upgrade_runtime.gate import Gate
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.namespace import Space
 from noodle_upgrade_runtime.operations import Call, Operation, Script
-from noodle_upgrade_runtime.quiescence import NOBODY, Alone, Blocker, at_quiescence, in_one_go
+from noodle_upgrade_runtime.quiescence import NOBODY, Alone, Blocker, at_quiescence
 
 __all__ = ["Leaving", "Quiet", "RuntimeSwap"]
 
@@ -324,7 +324,7 @@ def _at(
     at_once: bool = False,
 ) -> tuple[Blocker, ...]:
     if not quiet.names:
-        in_one_go(change, alone)
+        change()
         return ()
     left = quiet.within if within is None else within
     return at_quiescence(

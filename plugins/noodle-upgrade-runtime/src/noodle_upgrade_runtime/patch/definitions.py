@@ -120,7 +120,7 @@ def _function(planner: Planner, live: types.FunctionType, staged: types.Function
     others: list[Operation] = []
     for attribute in FUNCTION_ATTRIBUTES:
         mine, theirs = getattr(live, attribute), getattr(staged, attribute)
-        if mine is theirs or (mine == theirs and type(mine) in _PLAIN):
+        if mine is theirs or _is_plainly_same(mine, theirs):
             continue
         pristine = getattr(base, attribute)
         merged = planner.merge(live, {attribute: mine}, {attribute: theirs}, {attribute: pristine}, name)
@@ -149,7 +149,19 @@ def _forget(planner: Planner, live: types.FunctionType) -> None:
     planner.add((dict.clear, remembered), (dict.clear, remembered), f"the cache of {live.__qualname__}")
 
 
-_PLAIN = (str, type(None))
+def _is_plainly_same(mine: Any, theirs: Any) -> bool:
+    """Whether two attributes are the same, as most are: plain values, or tuples and dicts of such."""
+    kind = type(mine)
+    if kind is not type(theirs):
+        return False
+    if kind is tuple or kind is dict:
+        parts = (mine, theirs) if kind is tuple else (mine.values(), theirs.values())
+        plain = _PLAIN.issuperset(map(type, parts[0])) and list(map(type, parts[0])) == list(map(type, parts[1]))
+        return plain and (kind is tuple or list(mine) == list(theirs)) and list(parts[0]) == list(parts[1])
+    return kind in _PLAIN and bool(mine == theirs)
+
+
+_PLAIN = frozenset({str, bytes, int, bool, type(None)})
 
 FUNCTION_ATTRIBUTES = [
     "__defaults__", "__kwdefaults__", "__doc__", "__annotations__", "__name__", "__qualname__", "__module__",

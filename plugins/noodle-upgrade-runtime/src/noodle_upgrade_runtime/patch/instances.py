@@ -149,6 +149,8 @@ def instances_of(classes: Sequence[type], heap: Heap) -> Mapping[type, list[Any]
     """Return the instances of each class, those of its subclasses included."""
     found: dict[type, list[Any]] = {cls: [] for cls in classes}
     wanted = set(classes)
+    if not classes:
+        return found
     kinds = {kind: [cls for cls in mro_of(kind) if cls in wanted] for kind in heap.kinds.values()}
     for value in heap.of([kind for kind, below in kinds.items() if below]):
         for cls in kinds[type(value)]:

@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
-from noodle_upgrade_runtime.heap import Since, tracked_with_tuples, with_tuples
+from noodle_upgrade_runtime.heap import Since, tracked
 from noodle_upgrade_runtime.patch.classes import HEAP_TYPE
 
 __all__ = ["Inventory"]
@@ -16,8 +16,8 @@ __all__ = ["Inventory"]
 class Inventory:
     """Tells what was made while it watched: `with inventory.watch(): ...`.
 
-    While it watches, everything that existed before is held, so that no id is used twice. Objects that the collector
-    does not track count as made.
+    While it watches, everything that existed before is held, so that no id is used twice; tuples are not, and are what
+    they hold. Objects that the collector does not track count as made.
     """
 
     def __init__(self) -> None:
@@ -32,6 +32,8 @@ class Inventory:
         """Return whether an object was made by a private load."""
         if isinstance(value, type) and not value.__flags__ & HEAP_TYPE:
             return False  # the interpreter's own, which the collector does not track either
+        if type(value) is tuple:
+            return any(map(self.made, value)) or not gc.is_tracked(value)
         if self._depth:
             return id(value) not in self._before or id(value) in self._made
         return id(value) in self._made or not gc.is_tracked(value)
@@ -39,13 +41,17 @@ class Inventory:
     def made_in(self, roots: Iterable[Any]) -> set[int]:
         """Return the ids of what was made and is reached from `roots` now: ids are used again."""
         found: set[int] = set()
-        fresh = [one for one in roots if id(one) in self._made]
+        fresh = [one for one in roots if self._is_kept(one)]
         while fresh:
             found.update(map(id, fresh))
             # Modules are not asked: see `Heap.holders`.
             held = gc.get_referents(*(vars(one) if type(one) is types.ModuleType else one for one in fresh))
-            fresh = list({id(one): one for one in held if id(one) in self._made and id(one) not in found}.values())
+            fresh = list({id(one): one for one in held if id(one) not in found and self._is_kept(one)}.values())
         return found
+
+    def _is_kept(self, value: Any) -> bool:
+        """Whether an object was made by a private load, and not only counts as made."""
+        return id(value) in self._made or (type(value) is tuple and any(map(self._is_kept, value)))
 
     def watch(self, heap: Sequence[Any] | None = None) -> Self:
         """Take note, within the context that this is, of what is made from now on; `heap` is what there is now.
@@ -53,7 +59,7 @@ class Inventory:
         A watch within a watch changes nothing, and looks at nothing: the outer one sees what the inner one would.
         """
         if not self._depth:
-            heap = tracked_with_tuples() if heap is None else heap
+            heap = tracked() if heap is None else heap
             self._heap, self._before = heap, set(map(id, heap))
             self._before.add(id(heap))
         return self
@@ -73,7 +79,7 @@ class Inventory:
         if not self._depth:
             # What was made is young, unless somebody has let the collector run.
             young = self._since.young()
-            now = tracked_with_tuples() if young is None else with_tuples(young)
+            now = tracked() if young is None else young
             if self._was_on:
                 gc.enable()
             # What this class needs for itself would leave its ids to objects of the program.

@@ -36,6 +36,10 @@ class Again:
 _CONTAINERS = (dict, list, set, collections.deque)
 
 
+_SOON_PLANNED = frozenset({types.FunctionType, types.CellType, types.MethodType, property, staticmethod, classmethod})
+"""To plan for these takes no longer than to see whether they have changed."""
+
+
 class Planner:
     """Plans the operations for matched objects; `again()` imports the old version once more, when that is needed.
 
@@ -123,6 +127,9 @@ class Planner:
                 mine.extend(theirs)
             for old, new in known.added[0]:
                 self.closures.learn(old, new)
+            return
+        if type(live) in _SOON_PLANNED:
+            self._pair(live, staged)
             return
         sizes, undecided = [len(one) for one in self._lists()], len(self.conflicts)
         self.links.opened = opened = [live]

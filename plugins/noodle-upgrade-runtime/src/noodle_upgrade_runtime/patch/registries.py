@@ -114,8 +114,15 @@ def _containers(names: Names) -> list[Any]:
         if top.startswith("noodle_upgrade"):
             continue
         for value in list(vars(module).values()):
-            found.update((id(one), one) for one in _in(value, name))
+            if type(value) not in _WITHOUT:
+                found.update((id(one), one) for one in _in(value, name))
     return list(found.values())
+
+
+_WITHOUT = frozenset({
+    types.FunctionType, types.BuiltinFunctionType, types.ModuleType, str, bytes, int, bool, float, type(None), tuple,
+})  # fmt: skip
+"""Kinds of most values of modules, which have nothing in them that is meant here."""
 
 
 def _in(value: Any, module: str) -> Iterator[Any]:

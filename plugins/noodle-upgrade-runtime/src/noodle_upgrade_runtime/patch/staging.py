@@ -16,7 +16,7 @@ from typing import Any
 from noodle_upgrade_core.errors import StageError, SwapRefusedError, UpgradeError
 from noodle_upgrade_runtime.asking import namespace_of
 from noodle_upgrade_runtime.engine import Change
-from noodle_upgrade_runtime.heap import Heap, tracked_with_tuples
+from noodle_upgrade_runtime.heap import Heap, tracked
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.patch.abstract import ClassBuilder
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
@@ -75,9 +75,7 @@ class Staging:
     def run(self) -> None:
         """Stage; what went wrong is kept for the thread that waits."""
         try:
-            prepared = self._stage()
-            prepared.try_again()
-            self.prepared = prepared
+            self.prepared = self._stage()
         except UpgradeError as error:
             self.error = error
         except BaseException as error:  # noqa: BLE001 - whatever the new version raises, SystemExit too, is its failure
@@ -114,7 +112,7 @@ class Staging:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.ident), ctypes.py_object(SystemExit))
 
     def _stage(self) -> PatchPrepared:
-        heap = tracked_with_tuples()
+        heap = tracked()
         with self._inventory.watch(heap), reading():
             worlds = self._load_both()
             self._planning = True
