@@ -10,13 +10,14 @@ import statistics
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from attrs import define
 from measuring import Options, Reading, collector_off, timed
 from subjects import Subject, functions_source
 
-from noodle_upgrade_runtime.operations import Operation, Script
+from noodle_upgrade_runtime.operations import Operation, Script, Tuning
 
 __all__ = ["measure"]
 
@@ -26,7 +27,7 @@ PAUSE_SECONDS = 0.0005
 
 def measure(options: Options) -> list[Reading]:
     """Measure the commit of fresh stagings, then read without a pause while commits and undos go on."""
-    firsts, shifts, again, limits = [], [], [], []
+    firsts, shifts, again, limits, tunings = [], [], [], [], []
     for number in range(options.most(options.rounds, 2)):
         subject = Subject(options.folder / str(number), f"fable{number}", functions_source(BINDINGS))
         subject.run(1)
@@ -36,9 +37,10 @@ def measure(options: Options) -> list[Reading]:
             # As in a real commit, which plans its operations last: what is stored to has just been looked at.
             made = part.operations()
             script = Script(made)
-            firsts.append(timed(script.apply))
+            firsts.append(timed(partial(script.apply, tuned=False)))
+            tunings.append(timed(script.tune))
             script.revert()
-            again.append(timed(script.apply))
+            again.append(timed(partial(script.apply, tuned=False)))
             script.revert()
         with collector_off():
             stores = _limit(part.operations())
@@ -54,6 +56,11 @@ def measure(options: Options) -> list[Reading]:
     told = (
         f"{len(made)} operations of the patch engine, the first time; again {statistics.median(again) / 1000:.1f} us;"
         f" RuntimeSwap.shift around it {statistics.median(shifts) / 1e6:.1f} ms; reference: the same stores alone"
+        + (
+            f"; calls made fast behind it in {statistics.median(tunings) / 1000:.0f} us"
+            if sys.version_info >= (3, 13)
+            else ""
+        )
     )
     return [
         Reading(name="commit_500", value=value, reference=limit, ratio=value / limit, note=told),
@@ -63,7 +70,7 @@ def measure(options: Options) -> list[Reading]:
 
 def _limit(made: Sequence[Operation]) -> Callable[[], object]:
     """Return the least that these stores can cost, and leave them made."""
-    calls = [operation.do for operation in made]
+    calls = [operation.do for operation in made if not isinstance(operation, Tuning)]
     return lambda: collections.deque(itertools.starmap(operator.call, calls), maxlen=0)
 
 

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["Call", "Operation", "Script", "collector_paused", "gil_is_on", "held_for_undo"]
+__all__ = ["Call", "Operation", "Script", "Tuning", "collector_paused", "gil_is_on", "held_for_undo"]
 
 Call = tuple[Any, ...]
 """`(function, *arguments)`."""
@@ -33,6 +33,12 @@ class Operation(NamedTuple):
     do: Call
     undo: Call
     subject: str = ""
+
+
+class Tuning(Operation):
+    """An operation that changes nothing but how fast calls are: no part of a change, and carried out behind it."""
+
+    __slots__ = ()
 
 
 def gil_is_on() -> bool:
@@ -67,14 +73,19 @@ def held_for_undo(operations: Iterable[Operation]) -> set[int]:
 
 
 class Script:
-    """A list of operations, ready to be carried out and taken back; made once, because making it is the slow part."""
+    """A list of operations, ready to be carried out and taken back; made once, because making it is the slow part.
 
-    __slots__ = ("_applied", "_backward", "_forward", "operations")
+    What only makes calls fast (`Tuning`) is no part of the atomic step: it is carried out behind it, by `tune`.
+    """
+
+    __slots__ = ("_applied", "_backward", "_forward", "_tuning", "operations")
 
     def __init__(self, operations: Sequence[Operation]) -> None:
         self.operations = tuple(operations)
-        self._forward = [operation.do for operation in self.operations]
-        self._backward = [operation.undo for operation in reversed(self.operations)]
+        bindings = [operation for operation in self.operations if type(operation) is not Tuning]
+        self._tuning = [operation for operation in self.operations if type(operation) is Tuning]
+        self._forward = [operation.do for operation in bindings]
+        self._backward = [operation.undo for operation in reversed(bindings)]
         self._applied = False
 
     @property
@@ -82,10 +93,11 @@ class Script:
         """Whether the operations are in effect."""
         return self._applied
 
-    def apply(self) -> None:
+    def apply(self, *, tuned: bool = True) -> None:
         """Put all of them into effect, in order, in one atomic step; nothing when they already are.
 
         When one raises, which a trial should have shown before, those before it are taken back and the error goes on.
+        Who is in a hurry has `tune` called later.
         """
         if self._applied:
             return
@@ -95,34 +107,48 @@ class Script:
                 _run(calls)
             except BaseException:
                 self._take_back(len(self._forward) - operator.length_hint(calls) - 1)
+                self.tune()
                 raise
         self._applied = True
+        if tuned:
+            self.tune()
 
-    def revert(self) -> None:
+    def revert(self, *, tuned: bool = True) -> None:
         """Take all of them back, last first, in one atomic step; nothing when they are not in effect.
 
         When one raises, the others are taken back all the same, and the error goes on.
         """
         if not self._applied:
             return
-        with collector_paused():
-            self._take_back(len(self._forward))
-        self._applied = False
+        try:
+            with collector_paused():
+                self._take_back(len(self._forward))
+            self._applied = False
+        finally:
+            if tuned or self._applied:
+                self.tune()
+
+    def tune(self) -> None:
+        """Make calls as fast as they can be with what is in effect now."""
+        _run(iter([one.do if self._applied else one.undo for one in self._tuning]))
 
     def trial(self) -> None:
         """Put them into effect and take them back within one atomic step, so that nobody sees it."""
         if self._applied:
             return
         calls = itertools.chain(forward := iter(self._forward), self._backward)
-        with collector_paused():
-            try:
+        try:
+            with collector_paused():
                 _run(calls)
-            except BaseException:
-                left = operator.length_hint(forward)
-                # With some left it failed on the way there: those that were made go back. With none left it may have
-                # failed on either way: every inverse is made again, which is harmless, since each sets a known value.
+        except BaseException:
+            left = operator.length_hint(forward)
+            # With some left it failed on the way there: those that were made go back. With none left it may have
+            # failed on either way: every inverse is made again, which is harmless, since each sets a known value.
+            with collector_paused():
                 self._take_back(len(self._forward) - left - 1 if left else len(self._forward))
-                raise
+            raise
+        finally:
+            self.tune()
 
     def _take_back(self, made: int) -> None:
         """Make the inverses of the first `made` operations, last first, past any that raise; then raise the first."""

@@ -185,7 +185,7 @@ class RuntimeSwap:
             script = Script([*operations, *self._extra(operations), *self._notes()])
             if alone.is_over():
                 return False  # others may have run since it was looked at who is inside
-            script.apply()
+            script.apply(tuned=False)
             self._script = script
             self.pause_seconds = time.perf_counter() - begun
             return True
@@ -196,6 +196,8 @@ class RuntimeSwap:
                 if (looking := getattr(part, "looking", None)) is not None:
                     stack.enter_context(looking())
             self._quietly(change, self._quiet, alone, moves="hand_over")
+        if self._script is not None:
+            self._script.tune()
 
     def _notes(self) -> list[Operation]:
         """The ledger says what runs in the same step in which it comes to run."""
@@ -248,12 +250,15 @@ class RuntimeSwap:
             noted: list[str] = []
 
             def change() -> None:
-                script.revert()
+                script.revert(tuned=False)
                 for part in self.parts:
                     if (went_back := getattr(part, "went_back", None)) is not None:
                         noted.extend(went_back())
 
-            self._quietly(change, quiet, self._alone(), moves="hand_back")
+            try:
+                self._quietly(change, quiet, self._alone(), moves="hand_back")
+            finally:
+                script.tune()
             if noted:
                 self._noted(noted)
             self._script = None

@@ -7,6 +7,7 @@ import types
 
 import pytest
 
+from noodle_upgrade_runtime.operations import Script
 from noodle_upgrade_runtime.patch.callversions import CallVersions
 from noodle_upgrade_runtime.patch.functions import born, forwarding_code
 
@@ -73,6 +74,16 @@ def test_a_function_with_new_code_has_the_call_version_that_def_gives(package):
     assert versions._word(module.f).value not in {0, before}
     package.rollback()
     assert versions._word(module.f).value == before
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="functions get a version at def only from 3.13 on")
+def test_a_function_that_was_given_other_code_meanwhile_is_not_told_that_it_has_this_one(package):
+    module = package.load("def f(x=1): return 'old'\n", "def f(x=2): return 'new'\n")
+    script = Script(package.stage().operations())
+    script.apply(tuned=False)
+    module.f.__code__ = (lambda x, y: "mine").__code__
+    script.tune()
+    assert CallVersions()._word(module.f).value == 0
 
 
 def test_a_born_function_is_what_def_makes():

@@ -12,7 +12,7 @@ import sys
 import types
 from typing import Any
 
-from noodle_upgrade_runtime.operations import Operation
+from noodle_upgrade_runtime.operations import Tuning
 
 __all__ = ["CallVersions"]
 
@@ -30,28 +30,30 @@ class CallVersions:
         """Whether this interpreter gives out versions at `def` only, and where they lie is known."""
         return self._offset is not None
 
-    def operation(self, live: types.FunctionType, made: types.FunctionType) -> Operation | None:
-        """Return what gives `live` the version of `made`, whose code it gets; None where nothing is to be done.
+    def tuning(self, live: types.FunctionType, made: types.FunctionType) -> Tuning | None:
+        """Return what gives `live` the version of `made`, whose code it gets, and its present one when that goes back.
 
-        To be carried out after everything else that changes `live`, and taken back before.
+        None where nothing is to be done.
         """
         if self._offset is None:
             return None
-        return Operation(
-            (setattr, self._word(live), "value", self._word(made).value), (id, None), f"calls of {live.__qualname__}"
-        )
-
-    def restoring(self, live: types.FunctionType) -> Operation | None:
-        """Return what gives `live` its present version back in an undo, after everything else."""
-        if self._offset is None:
-            return None
         word = self._word(live)
-        return Operation((id, None), (setattr, word, "value", word.value), f"calls of {live.__qualname__}")
+        return Tuning(
+            (_give, live, made.__code__, word, self._word(made).value),
+            (_give, live, live.__code__, word, word.value),
+            f"calls of {live.__qualname__}",
+        )
 
     def _word(self, function: types.FunctionType) -> ctypes.c_uint32:
         word = ctypes.c_uint32.from_address(id(function) + (self._offset or 0))
         word.function = function  # type: ignore[attr-defined]  # the address is good as long as the function lives
         return word
+
+
+def _give(function: types.FunctionType, code: types.CodeType, word: ctypes.c_uint32, version: int) -> None:
+    """Give a function the version of its code, unless somebody has given it another one meanwhile."""
+    if function.__code__ is code:
+        word.value = version
 
 
 def _find() -> int | None:

@@ -144,11 +144,11 @@ def recoding(
     `made` is a function that `def` made from the same code.
     """
     quiet = _quiet() if sys.version_info >= (3, 13) and _kind(code) != _kind(live.__code__) else ()
-    found: list[Operation | None] = [*quiet[:2], versions.restoring(live)]
+    found: list[Operation | None] = [*quiet[:2]]
     found.append(Operation((setattr, live, "__code__", code), (setattr, live, "__code__", live.__code__), subject))
     found += others
     if versions.needed:
-        found.append(versions.operation(live, made or born(code, {}, closure=_cells(code))))
+        found.append(versions.tuning(live, made or born(code, {}, closure=_cells(code))))
     return [operation for operation in (*found, *quiet[2:]) if operation is not None]
 
 

@@ -134,8 +134,8 @@ def _function(planner: Planner, live: types.FunctionType, staged: types.Function
             live, staged.__code__, subject=name, versions=planner.versions, made=staged, others=others
         )
     elif others:
-        first, last = planner.versions.restoring(live), planner.versions.operation(live, live)
-        planner.operations += [op for op in (first, *others, last) if op is not None]
+        tuning = planner.versions.tuning(live, live)
+        planner.operations += [*others, *([] if tuning is None else [tuning])]
     if is_dispatcher(live):
         _forget(planner, live)
     if live.__dict__ or staged.__dict__:
