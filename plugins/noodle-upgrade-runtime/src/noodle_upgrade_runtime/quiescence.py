@@ -247,6 +247,7 @@ def at_quiescence(
                     return ()
             if quiet:
                 alone.seconds *= 2
+                continue  # nobody stands in its way: all that it lacked was time
         if time.monotonic() >= until:
             break
     inside = (*blockers(names), *_suspended(suspended))

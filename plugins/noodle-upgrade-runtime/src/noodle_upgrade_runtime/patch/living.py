@@ -24,6 +24,7 @@ from noodle_upgrade_runtime.patch.constructors import name_of
 from noodle_upgrade_runtime.patch.copies import Additions, Copied, additions, copied_tables, held_copies, with_all_of
 from noodle_upgrade_runtime.patch.fields import added_fields, given_fields, removed_fields
 from noodle_upgrade_runtime.patch.filled import Filled
+from noodle_upgrade_runtime.patch.hashes import rehashed
 from noodle_upgrade_runtime.patch.instances import (
     HOOK,
     Growth,
@@ -77,6 +78,7 @@ class Living:
         self._outdated: dict[type, tuple[str, ...]] = {}
         self._kept: dict[type, tuple[str, ...]] = {}
         self._grown: tuple[frozenset[int] | None, list[Growing]] = (None, [])
+        self.rehashed = [] if self._keeps() else rehashed(self.classes(), matching.links.contents_alike)
         self._find_outdated()
         self._imported = self._count_imported()
 
@@ -96,6 +98,7 @@ class Living:
             "kept": {name_of(cls): list(tables) for cls, tables in self._kept.items()},
             "shared": {name_of(cls): names for cls, names in self._shared.items() if names},
             "imported": {name_of(cls): count for cls, count in self._imported.items()},
+            "rehashed": [name_of(cls) for cls in self.rehashed],
             "caches": [cache.name for cache in self.caches],
             "copied": {name_of(cls): [one.attribute for one in copied] for cls, copied in self._copied.items()},
         }

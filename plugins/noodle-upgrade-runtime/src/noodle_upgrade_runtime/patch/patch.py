@@ -16,6 +16,7 @@ from noodle_upgrade_runtime.heap import Heap, looking_seconds, tracked
 from noodle_upgrade_runtime.operations import gil_is_on
 from noodle_upgrade_runtime.patch.caches import caches_of, held_alone
 from noodle_upgrade_runtime.patch.census import instance_blockers, instance_notes, unfit_blockers
+from noodle_upgrade_runtime.patch.hashes import key_blockers
 from noodle_upgrade_runtime.patch.instances import instances_of, never_constructed
 from noodle_upgrade_runtime.patch.prepared import MECHANISM, PatchPrepared
 from noodle_upgrade_runtime.patch.staging import Staging, is_native, live_modules
@@ -61,11 +62,15 @@ class PatchEngine:
         against = unfit_blockers(stuck, {}, exactly=True)
         if change.parameters.get("runtime.instances") == "keep":
             return against
+        rehashed = [
+            cls for name in evidence.get("rehashed") or () if (cls := _class_of(str(name), modules)) is not None
+        ]
+        keys = key_blockers(rehashed, Heap(tracked())) if rehashed else []
         outdated, imported = _of_classes(evidence, "outdated", "imported", modules)
         unfit, made = _of_classes(evidence, "unfit", "unfit_imported", modules)
         given, _ = _of_classes(evidence, "given", "", modules)
         known = _cared_for(given, [str(name) for name in evidence.get("caches") or ()])
-        return (*against, *instance_blockers(outdated, imported), *unfit_blockers(unfit, made, known=known))
+        return (*against, *keys, *instance_blockers(outdated, imported), *unfit_blockers(unfit, made, known=known))
 
     def notes(self, change: Change, evidence: Mapping[str, Any]) -> tuple[str, ...]:
         """Return what a person should know of a change that a rehearsal found possible, and this program."""

@@ -25,6 +25,7 @@ from noodle_upgrade_runtime.patch.constructors import name_of
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.elsewhere import held_elsewhere
 from noodle_upgrade_runtime.patch.finders import counterparts, gone_operations
+from noodle_upgrade_runtime.patch.hashes import key_blockers
 from noodle_upgrade_runtime.patch.instances import (
     sweep,
 )
@@ -240,6 +241,8 @@ class PatchPrepared:
             holders, where = self._retire(where if heap is None else heap.whole(), ours)
         if matching.moving != moved and heap is None:
             where = Heap(tracked())  # other instances are of interest now
+        if self.living.rehashed:
+            matching.blockers += key_blockers(self.living.rehashed, Heap(tracked()) if heap is None else heap)
         begun = time.perf_counter()
         lacking = self.living.counted(where)
         planned = self._planner.plan(self.living.copies(where))

@@ -80,9 +80,7 @@ def _(m):
     old="from dataclasses import dataclass\n@dataclass(frozen=True)\nclass D:\n    a: int\n",
     new="from dataclasses import dataclass\n@dataclass(frozen=True)\nclass D:\n    a: int\n    b: int = 5\n",
     before=("D(a=2)", True, True),
-    after=("D(a=2, b=5)", True, True),
-    sees="is found there",
-    wrong="its hash is another one: a set of the program's does not find it any more, and nobody says so",
+    refused="are keys of tables, which would not find them",
 )
 def _(m):
     one = m.D(2)

@@ -1,0 +1,71 @@
+"""Instances that are keys of tables, and of which the new version makes another hash."""
+
+from __future__ import annotations
+
+import collections
+
+import pytest
+
+from noodle_upgrade_core.errors import SwapRefusedError
+
+OLD = "class K:\n    def __init__(self, n): self.n = n\n    def __hash__(self): return hash(self.n)\n"
+NEW = OLD.replace("hash(self.n)", "hash((self.n, 'new'))")
+FROZEN = "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass K:\n    n: int\n"
+
+HOLDS = {
+    "a dict": lambda one: {one: 1},
+    "an ordered dict": lambda one: collections.OrderedDict({one: 1}),
+    "a dict of a class of its own": lambda one: type("Table", (dict,), {"__iter__": None})({one: 1}),
+    "a set": lambda one: {one},
+    "a frozen set": lambda one: frozenset([one]),
+    "a key that is a tuple": lambda one: {(1, one): 1},
+}
+
+
+@pytest.mark.parametrize("name", sorted(HOLDS))
+def test_a_change_that_a_table_would_not_find_its_keys_after_is_refused_with_their_number(package, name):
+    module = package.load(OLD, NEW)
+    table = HOLDS[name](module.K(1))
+    with pytest.raises(SwapRefusedError, match=r"1 live instance\(s\) of .*K are keys of tables, which would not find"):
+        package.stage()
+    del table
+    package.stage()
+
+
+def test_one_that_comes_to_be_a_key_after_staging_is_found_at_the_commit(package):
+    module = package.load(OLD, NEW)
+    part = package.stage()
+    table = {module.K(1): 1}
+    with pytest.raises(SwapRefusedError, match="are keys of tables"):
+        part.operations()
+    assert module.K(1).n == next(iter(table)).n
+
+
+def test_values_and_items_are_no_keys(package):
+    module = package.load(OLD, NEW)
+    kept = [{1: module.K(1)}, [module.K(2)], (module.K(3),)]
+    package.upgrade()
+    assert hash(kept[1][0]) == hash((2, "new"))
+
+
+def test_the_same_hash_in_other_words_around_it_is_no_reason(package):
+    module = package.load(OLD, OLD + "    def other(self): return 1\n\n# another line\n")
+    table = {module.K(1): 1}
+    package.upgrade()
+    assert next(iter(table)).other() == 1
+
+
+def test_a_frozen_dataclass_that_gains_a_field_makes_another_hash(package):
+    module = package.load(FROZEN, FROZEN + "    m: int = 2\n")
+    kept = {module.K(1)}
+    with pytest.raises(SwapRefusedError, match="are keys of tables"):
+        package.stage()
+    assert module.K(1) in kept
+
+
+def test_who_says_that_instances_may_go_on_as_they_are_is_not_asked(package):
+    module = package.load(OLD, NEW)
+    table = {module.K(1): 1}
+    package.parameters = {"runtime.instances": "keep"}
+    package.upgrade()
+    assert hash(next(iter(table))) == hash((1, "new"))
