@@ -32,6 +32,7 @@ __all__ = ["Alone", "Blocker", "at_quiescence", "blockers", "in_one_go", "place"
 NOBODY = Names()
 _SWITCH_SECONDS = 0.0002
 """So much of it is not relied on: what passes between asking for the interpreter's lock and looking at the clock."""
+_LEAST_WITH_A_LOOK = 0.05
 _PAUSE_SECONDS = 0.0005
 _LOOK_SECONDS = 0.03
 _LONGEST_LOOK_SECONDS = 0.25
@@ -233,6 +234,8 @@ def at_quiescence(
     for that: a change that finds it over before it has done anything returns False, and is tried again with more.
     """
     alone = alone or Alone()
+    if suspended:
+        alone.seconds = max(alone.seconds, _LEAST_WITH_A_LOOK)
     until = time.monotonic() + within
     me = threading.get_ident()
     sleepers = _Sleepers(suspended)
@@ -246,8 +249,10 @@ def at_quiescence(
                 if quiet and change() is not False:
                     return ()
             if quiet:
+                # Nobody stands in its way: all that it lacked was time.
                 alone.seconds *= 2
-                continue  # nobody stands in its way: all that it lacked was time
+                at_once = True
+                continue
         if time.monotonic() >= until:
             break
     inside = (*blockers(names), *_suspended(suspended))
