@@ -10,6 +10,8 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from attrs import define
+
 from noodle_upgrade_runtime.heap import Heap, untracked_in
 from noodle_upgrade_runtime.operations import Operation, Script
 from noodle_upgrade_runtime.patch.census import of_instances
@@ -26,6 +28,22 @@ _CLASS_OWN = frozenset({
     "__attrs_attrs__", "__dataclass_fields__",
 })  # fmt: skip
 """What a class has by the way it is made; what decorators note of its fields is nobody's setting either."""
+
+
+@define(eq=False)
+class _Kept:
+    """Tells which holders stay as they are: parts of what gives way, caches of abstract classes, what `skip` says."""
+
+    own: set[int]
+    skip: Callable[[Any], bool]
+    heap: Heap
+    _caches: set[int] | None = None
+
+    def __call__(self, value: Any) -> bool:
+        if type(value) is set and self._caches is None:
+            self._caches = caches_of_abstract_classes(self.heap)  # only where there is one to be told from
+        is_cache = type(value) is set and id(value) in (self._caches or ())
+        return id(value) in self.own or is_cache or self.skip(value)
 
 
 def retire(matching: Matching, heap: Heap, skip: Callable[[Any], bool]) -> Holders:
@@ -58,10 +76,9 @@ def retire(matching: Matching, heap: Heap, skip: Callable[[Any], bool]) -> Holde
         replacements[id(parted.live)] = (parted.live, matching.translator.image(parted.staged))
         reasons[id(parted.live)] = f"{parted.name}, which is another object in the new version ({parted.reason})"
     matching.moving = frozenset(moving)
-    own |= caches_of_abstract_classes(heap)
     holders = Holders(
         replacements,
-        skip=lambda value: id(value) in own or skip(value),
+        skip=_Kept(own, skip, heap),
         moving=frozenset(moving),
         parts=matching.rebuilt,
     )
