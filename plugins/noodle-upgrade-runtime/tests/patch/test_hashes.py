@@ -69,3 +69,12 @@ def test_who_says_that_instances_may_go_on_as_they_are_is_not_asked(package):
     package.parameters = {"runtime.instances": "keep"}
     package.upgrade()
     assert hash(next(iter(table))) == hash((1, "new"))
+
+
+def test_a_hash_that_differs_with_every_import_stays_and_tables_find_their_keys(package):
+    source = "import attrs\n@attrs.frozen\nclass K:\n    n: int\n    def m(self): return '@@'\n"
+    module = package.load(source.replace("@@", "old"), source.replace("@@", "new"))
+    one = module.K(1)
+    table = {one: 1}
+    package.upgrade()
+    assert (one.m(), one in table, module.K(1) in table) == ("new", True, True)

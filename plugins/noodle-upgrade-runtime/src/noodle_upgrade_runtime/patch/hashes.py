@@ -25,8 +25,14 @@ def rehashed(classes: Iterable[tuple[type, type, type]], same: Callable[[Any, An
     `classes` are (living class, its twin in a fresh import of the old version, the new version's); `same` tells whether
     two objects hold the same.
     """
-    pairs = [(live, _hash_of(twin), _hash_of(new)) for live, twin, new in classes]
-    return [live for live, old, new in pairs if old is not new and not same(old, new)]
+    found = []
+    for live, twin, new in classes:
+        now, old, then = (_hash_of(cls) for cls in (live, twin, new))
+        # One that differs with every import, as attrs makes them, is this process's own, and stays.
+        stays = now is not old and not same(now, old)
+        if not (stays or old is then or same(old, then)):
+            found.append(live)
+    return found
 
 
 def _hash_of(cls: type) -> Any:
