@@ -136,3 +136,46 @@ TABLE = {FIRST}
     with pytest.raises(SwapRefusedError, match="cannot be compared"):
         package.upgrade()
     assert module.TABLE[module.Symbol("mine")] == 3
+
+
+RULES = """
+class Options:
+    def __init__(self, keep): self.keep = keep
+class Rule:
+    def __init__(self, name, keep=False): self.name, self.options = name, Options(keep)
+    def __eq__(self, other):
+        assert isinstance(other, Rule), other
+        return self.name == other.name
+    def __hash__(self): return hash(self.name)
+TABLE = {Rule("a"): VERSION, Rule("b", True): VERSION}
+NAMES = {Rule("a"), Rule("b")}
+def find(name): return TABLE[Rule(name)]
+"""
+
+
+def test_a_key_that_has_an_object_of_its_own_for_its_values_is_found(package):
+    """The object equals only itself, and each import makes another one, but it says the same."""
+    module = package.load(RULES.replace("VERSION", "1"), RULES.replace("VERSION", "2"))
+    table, names = module.TABLE, module.NAMES
+    table[module.Rule("mine")] = 3
+    names.add(module.Rule("mine"))
+    package.upgrade()
+    assert (module.find("a"), module.find("b"), module.find("mine"), len(table), len(names)) == (2, 2, 3, 3, 3)
+    assert all(type(one.options) is module.Options for one in table)
+    package.rollback()
+    assert (module.find("a"), module.find("b"), module.find("mine"), len(table), len(names)) == (1, 1, 3, 3, 3)
+
+
+def test_keys_that_only_an_object_of_their_own_tells_apart_stay_apart(package):
+    text = (
+        "class Mark:\n    def __init__(self): self.n = 1\nclass A: pass\nM = Mark()\nTABLE = {(A, Mark()): VERSION}\n"
+    )
+    module = package.load(text.replace("VERSION", "1"), text.replace("VERSION", "2"))
+    mine = [module.Mark(), module.Mark()]
+    for number, mark in enumerate(mine):
+        module.TABLE[module.A, mark] = f"mine {number}"
+    package.upgrade()
+    assert [module.TABLE[module.A, mark] for mark in mine] == ["mine 0", "mine 1"]
+    assert sorted(map(str, module.TABLE.values())) == ["2", "mine 0", "mine 1"]
+    package.rollback()
+    assert sorted(map(str, module.TABLE.values())) == ["1", "mine 0", "mine 1"]

@@ -15,7 +15,7 @@ from noodle_upgrade_runtime.operations import Call
 from noodle_upgrade_runtime.patch.becoming import become_calls, may_become
 from noodle_upgrade_runtime.patch.classes import paired_calls
 from noodle_upgrade_runtime.patch.correspondence import Correspondence, instance_dict, slot_values
-from noodle_upgrade_runtime.patch.keys import is_plain_key, key_of
+from noodle_upgrade_runtime.patch.keys import by_key, is_plain_key
 from noodle_upgrade_runtime.patch.lazily import cached_names, made_by_properties
 from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.state import MISSING, merge_lists, merge_names, merge_sets
@@ -31,7 +31,7 @@ def part_of(value: Any, key: Any, links: Correspondence) -> Any:
     if isinstance(value, type | types.ModuleType):
         return own_items(value).get(key, MISSING)
     if isinstance(value, dict):
-        return {key_of(links, own): held for own, held in dict.items(value)}.get(key, MISSING)
+        return by_key(links, dict.items(value)).get(key, MISSING)
     if isinstance(value, types.CellType):
         return _content(value)
     if isinstance(value, types.FunctionType) and isinstance(key, str) and key in dir(types.FunctionType):
@@ -60,14 +60,15 @@ def _dict(planner: Planner, live: dict[Any, Any], staged: dict[Any, Any]) -> Non
     links = planner.links
     if isinstance(live, collections.defaultdict) and isinstance(staged, collections.defaultdict):
         _factory(planner, live, staged)
-    base, now, new = ({key_of(links, k): v for k, v in dict.items(d)} for d in (planner.twin(live), live, staged))
+    base, now, new = (by_key(links, dict.items(one)) for one in (planner.twin(live), live, staged))
     known = len(planner.conflicts)
     takes = planner.merge(live, now, new, base, "a mapping").takes
     if len(planner.conflicts) > known and (name := _name_of(planner, live)):
         planner.conflicts[known:] = [what.replace("a mapping", name, 1) for what in planner.conflicts[known:]]
     if not takes:
         return
-    keys = {key_of(links, key): planner.image(key) for key in staged} | {key_of(links, key): key for key in live}
+    keys = dict(zip(new, map(planner.image, dict.keys(staged)), strict=True))
+    keys |= dict(zip(now, dict.keys(live), strict=True))
     result = dict(now)
     for take in takes:
         if take.value is MISSING:

@@ -6,14 +6,15 @@ run Python code between its calls.
 
 from __future__ import annotations
 
+import collections
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from noodle_upgrade_runtime.asking import mro_of, namespace_of
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, STANDARD, Correspondence, instance_dict, slot_values
 
-__all__ = ["Token", "is_plain_key", "key_of"]
+__all__ = ["Token", "by_key", "is_plain_key", "key_of", "keys_of"]
 
 _DEEPEST = 4
 _BY_IDENTITY = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
@@ -42,6 +43,26 @@ def key_of(links: Correspondence, key: Any) -> Any:
     """Return what stands for a key in a merge: the live key itself where it is a plain one."""
     live = links.canonical(key)
     return live if is_plain_key(live, links) else Token(_form(links, live, _DEEPEST), live)
+
+
+def keys_of(links: Correspondence, keys: Iterable[Any]) -> list[Any]:
+    """Return what stands for each key of one container: keys that look alike are told apart by their order."""
+    seen: collections.Counter[Token] = collections.Counter()
+    found = []
+    for key in keys:
+        one = key_of(links, key)
+        if type(one) is Token:
+            seen[one] += 1
+            if seen[one] > 1:
+                one = Token((one.form, seen[one]), one.key)
+        found.append(one)
+    return found
+
+
+def by_key(links: Correspondence, items: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Return the values of a mapping, given its items, by what stands for their keys."""
+    held = list(items)
+    return dict(zip(keys_of(links, [key for key, _ in held]), [value for _, value in held], strict=True))
 
 
 def is_plain_key(key: Any, links: Correspondence | None = None) -> bool:
@@ -80,7 +101,7 @@ def _form(links: Correspondence, value: Any, depth: int) -> Any:
     kind = type(value)
     if kind in ATOMS:
         return (kind, value)
-    if links.is_live(value) or isinstance(value, _BY_IDENTITY) or not depth or _has_identity(kind):
+    if links.is_live(value) or isinstance(value, _BY_IDENTITY) or not depth or _is_itself(value, depth):
         return ("one", id(value))
     if kind in {tuple, list}:
         return (kind, tuple([_form(links, item, depth - 1) for item in value]))
@@ -101,6 +122,21 @@ def _form_of_instance(links: Correspondence, value: Any, depth: int) -> Any:
     elif not own:
         return ("one", id(value))
     return (id(links.canonical(type(value))), tuple(parts))
+
+
+def _is_itself(value: Any, depth: int) -> bool:
+    """Return whether an object equals only itself, and is no mere record inside a key."""
+    return _has_identity(type(value)) and (depth == _DEEPEST or not _is_record(value))
+
+
+def _is_record(value: Any) -> bool:
+    """Return whether an object is nothing but named values: a part of a key that means what another like it means."""
+    own = [*(instance_dict(value) or {}).values(), *slot_values(value).values()]
+    return bool(own) and all(map(_is_value, own))
+
+
+def _is_value(value: Any) -> bool:
+    return type(value) in ATOMS or (type(value) in {tuple, frozenset} and all(map(_is_value, value)))
 
 
 _PLAIN: dict[type, Callable[[Any], Any]] = {

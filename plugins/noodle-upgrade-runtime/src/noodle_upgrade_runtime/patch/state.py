@@ -12,7 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
-from noodle_upgrade_runtime.patch.keys import key_of
+from noodle_upgrade_runtime.patch.keys import keys_of
 
 __all__ = ["MISSING", "Conflict", "Merge", "Take", "merge_lists", "merge_names", "merge_sets"]
 
@@ -75,9 +75,9 @@ def _decide(links: Correspondence, base: Any, live: Any, staged: Any) -> bool | 
 
 def merge_sets(links: Correspondence, base: Any, live: Any, staged: Any) -> tuple[list[Any], list[Any]]:
     """Return the staged members to add and the live ones to take away."""
-    before, after, mine = ({key_of(links, value) for value in values} for values in (base, staged, live))
-    add = [v for v in staged if (k := key_of(links, v)) not in before and k not in mine]
-    remove = [v for v in live if (k := key_of(links, v)) in before and k not in after]
+    before, after, mine = (dict(zip(keys_of(links, values), values, strict=True)) for values in (base, staged, live))
+    add = [value for key, value in after.items() if key not in before and key not in mine]
+    remove = [value for key, value in mine.items() if key in before and key not in after]
     return add, remove
 
 

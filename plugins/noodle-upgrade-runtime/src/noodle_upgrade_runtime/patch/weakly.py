@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from noodle_upgrade_runtime.operations import Call
 from noodle_upgrade_runtime.patch.classes import paired_calls
-from noodle_upgrade_runtime.patch.keys import key_of
+from noodle_upgrade_runtime.patch.keys import by_key
 from noodle_upgrade_runtime.patch.state import MISSING, merge_sets
 from noodle_upgrade_runtime.patch.weak import registry_of
 
@@ -41,19 +41,21 @@ def _weak_set(planner: Planner, live: Any, staged: Any) -> None:
 
 def _weak_mapping(planner: Planner, live: Any, staged: Any) -> None:
     links = planner.links
-    by_key = isinstance(live, weakref.WeakKeyDictionary)
-    base, now, new = ({key_of(links, k): v for k, v in one.items()} for one in (planner.twin(live), live, staged))
-    keys = {key_of(links, k): planner.image(k) for k in staged} | {key_of(links, k): k for k in live}
+    is_by_key = isinstance(live, weakref.WeakKeyDictionary)
+    items = [list(one.items()) for one in (planner.twin(live), live, staged)]
+    base, now, new = (by_key(links, one) for one in items)
+    keys = dict(zip(new, [planner.image(key) for key, _ in items[2]], strict=True))
+    keys |= dict(zip(now, [key for key, _ in items[1]], strict=True))
     for take in planner.merge(live, now, new, base, "a weak mapping").takes:
         key, old = keys[take.key], now.get(take.key, MISSING)
         image = planner.present(take.value)
         planner.hold(old)
 
         def store(value: Any, key: Any = key) -> Call:
-            place = weakref.ref(key, live._remove) if by_key else key  # noqa: SLF001 - likewise
+            place = weakref.ref(key, live._remove) if is_by_key else key  # noqa: SLF001 - likewise
             if value is MISSING:
                 return (dict.pop, live.data, place, None)
-            held = value if by_key else weakref.KeyedRef(value, live._remove, key)  # noqa: SLF001 - likewise
+            held = value if is_by_key else weakref.KeyedRef(value, live._remove, key)  # noqa: SLF001 - likewise
             return (dict.__setitem__, live.data, place, held)
 
         planner.add(store(image), store(old), "a weak mapping")
