@@ -2,6 +2,7 @@
 
 import contextvars
 import importlib
+import inspect
 import sys
 import types
 
@@ -198,3 +199,69 @@ def test_a_class_that_moves_to_a_module_of_the_package_has_its_first_line_back_a
     assert vars(module.A).get("__firstlineno__") == (None if before is None else 3)
     package.rollback()
     assert (module.A.__module__, vars(module.A).get("__firstlineno__")) == (package.name, before)
+
+
+BARE = "class A:\n    def __init__(self, n): self.n = n\n"
+MAKING = (
+    BARE + "    def __new__(cls, n):\n        made = object.__new__(cls)\n        made.made = n\n        return made\n"
+)
+
+
+def seen(module):
+    return {name: value for name, value in vars(module.A).items() if name == "__new__"}, inspect.signature(module.A)
+
+
+def test_a_class_that_has_gained_a_new_has_none_after_going_back(package):
+    module = package.load(BARE, MAKING)
+    before = seen(module)
+    mine = type("Mine", (module.A,), {})
+    package.upgrade()
+    later = type("Later", (mine,), {})
+    assert [cls(1).made for cls in (module.A, mine, later)] == [1, 1, 1]
+    package.rollback()
+    package.prepared.went_back()
+    assert seen(module) == before
+    assert [cls(2).n for cls in (module.A, mine, later, type("Last", (later,), {}))] == [2, 2, 2, 2]
+    with pytest.raises(TypeError, match="takes no arguments"):
+        type("Other", (), {})(1)
+    package.again()
+    assert module.A(3).made == 3
+    assert later(3).made == 3
+
+
+def test_a_class_that_has_lost_its_new_has_none(package):
+    module = package.load(MAKING, BARE)
+    mine = type("Mine", (module.A,), {"__new__": lambda cls, n: object.__new__(cls)})
+    package.upgrade()
+    package.prepared.settle()
+    assert "__new__" not in vars(module.A)
+    assert (module.A(1).n, mine(2).n) == (1, 2)
+    assert not hasattr(module.A(1), "made")
+    package.rollback()
+    package.prepared.went_back()
+    assert module.A(3).made == 3
+
+
+def test_a_new_that_came_with_a_base_leaves_nothing(package):
+    old = "class Other: pass\nclass Plain(Other):\n    def __init__(self, n): self.n = n\n"
+    new = old.replace("Plain(Other)", "Plain(Making)").replace(
+        "class Plain", "class Making(Other):\n    def __new__(cls, n): return super().__new__(cls)\nclass Plain"
+    )
+    module = package.load(old, new)
+    package.upgrade()
+    assert module.Plain(1).n == 1
+    package.rollback()
+    package.prepared.went_back()
+    assert "__new__" not in vars(module.Plain)
+    assert module.Plain(2).n == 2
+    assert type("Mine", (module.Plain,), {})(3).n == 3
+
+
+def test_an_instance_with_arguments_that_nobody_takes_is_refused_as_before(package):
+    module = package.load("class A: pass\n", "class A:\n    def __new__(cls, *args): return object.__new__(cls)\n")
+    package.upgrade()
+    module.A(1)
+    package.rollback()
+    package.prepared.went_back()
+    with pytest.raises(TypeError, match="takes no arguments"):
+        module.A(1)

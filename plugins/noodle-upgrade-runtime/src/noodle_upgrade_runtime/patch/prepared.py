@@ -32,6 +32,7 @@ from noodle_upgrade_runtime.patch.instances import (
 from noodle_upgrade_runtime.patch.inventory import Inventory
 from noodle_upgrade_runtime.patch.living import Living
 from noodle_upgrade_runtime.patch.matching import Matching, match
+from noodle_upgrade_runtime.patch.newslot import take_away_stand_ins
 from noodle_upgrade_runtime.patch.planner import Again, Planner, store_call
 from noodle_upgrade_runtime.patch.registries import Registered, gone_from_registries
 from noodle_upgrade_runtime.patch.retiring import retire
@@ -180,6 +181,7 @@ class PatchPrepared:
         Those that lived before get back what they had.
         """
         self.living.filled.take_back()
+        take_away_stand_ins(self._classes())
         if self._bindings is not None:
             self._bindings.bring_back()
         noted: tuple[str, ...] = ()
@@ -373,6 +375,7 @@ class PatchPrepared:
 
     def settle(self) -> None:
         """Fill the fields that nobody has read yet, beside the program; reads then cost what they always did."""
+        take_away_stand_ins(self._classes())
         lazy = {cls: names for cls, names in self.living.lazy.items() if names}
         if lazy and self.sweeper is None:
 
@@ -382,6 +385,9 @@ class PatchPrepared:
 
             self.sweeper = threading.Thread(target=fill, name="noodle-upgrade-fields", daemon=True)
             self.sweeper.start()
+
+    def _classes(self) -> list[type]:
+        return [live for live, _ in self._matching.pairs if isinstance(live, type)]
 
     def running(self) -> dict[str, str]:
         """Return the version that each component really runs: where its live modules say that they came from."""
