@@ -18,6 +18,7 @@ from noodle_upgrade_runtime.patch.closures import Closures
 from noodle_upgrade_runtime.patch.copies import Copied
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.matching import Matching
+from noodle_upgrade_runtime.patch.noted import Noted
 from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.settled import Parts, Seen
 from noodle_upgrade_runtime.patch.state import MISSING, Merge, merge_names
@@ -60,6 +61,7 @@ class Planner:
         self.versions = versions
         self.fleeting: set[int] = set()
         """The ids of containers whose contents must not be held: whoever is only in there shall be found so."""
+        self.noted = Noted.of(matching.pairs)
         self._hidden: dict[int, types.FunctionType] = {}
         self._settled: dict[int, Parts] = {}
         self._moving: frozenset[int] = frozenset()

@@ -224,8 +224,8 @@ class PatchPrepared:
                 gc.collect(0)
             with Since.now() as since:
                 heap = Heap(tracked())
-                functions, present = self._planner.closures.among(heap), self.living.present(heap)
-                self._looked = Looked(matching.moving, since, functions, present)
+                functions = [*self._planner.closures.among(heap), *self._planner.noted.among(heap)]
+                self._looked = Looked(matching.moving, since, functions, self.living.present(heap))
                 del heap
                 yield
         finally:
@@ -251,6 +251,7 @@ class PatchPrepared:
         seen, present = self._seen(where)
         known = {id(old) for old, _ in matching.pairs}
         planned += self._planner.closures.plan(seen, known, self._planner.versions)
+        planned += self._planner.noted.plan(seen)
         planned += self.living.grow(lacking, seen, present)
         alike, image = matching.links.alike, matching.translator.image
         effects = effect_operations(*self._worlds.effects, alike=alike, image=image)
@@ -354,7 +355,7 @@ class PatchPrepared:
 
     def _wanted(self) -> list[Any]:
         """Return that of which functions and instances are made that a plan must know of."""
-        return [*self._planner.closures.codes(), *self.living.growing()]
+        return [*self._planner.closures.codes(), *self._planner.noted.codes(), *self.living.growing()]
 
     def _seen(self, where: Heap) -> tuple[Heap, frozenset[type]]:
         """Return the objects that a plan must know of, and the classes that have instances for certain."""

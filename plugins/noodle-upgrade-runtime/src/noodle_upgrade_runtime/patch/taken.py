@@ -38,7 +38,11 @@ class Taken:
     def needs(self) -> bool:
         """Whether there can be anything."""
         return bool(
-            self.matching.retired or self.matching.replaced or self.matching.parted or self.planner.closures.parts
+            self.matching.retired
+            or self.matching.replaced
+            or self.matching.parted
+            or self.planner.closures.parts
+            or self.planner.noted
         )
 
     def lead_back(self, heap: Heap, *, skip: Callable[[Any], bool]) -> tuple[str, ...]:
@@ -50,6 +54,7 @@ class Taken:
         back = self.planner.closures.reversed()
         known = {id(one) for one in back.among(heap) if skip(one)}
         operations = back.plan(heap, known, self.planner.versions)
+        operations += self.planner.noted.lead_back(heap, skip=skip)
         holders = self._holders(heap, skip)
         forwards = self._passed_on()
         Script([*operations, *holders.operations]).apply()
