@@ -143,7 +143,7 @@ def test_a_proxy_of_a_context_that_the_user_has_set_can_be_looked_at(package: Pa
             @property
             def __class__(self):
                 set_by = current.get(None)
-                return Proxy if set_by is None else type(set_by.app.thing)
+                return Proxy if set_by is None else type(set_by.app.environ["thing"])
 
         proxy = Proxy()
         """
