@@ -231,24 +231,60 @@ made = [FIRST]
 
 def test_a_counter_goes_on_where_it_is(package):
     texts = [
-        COUNTED.replace("NAME", "cls_counter").replace("FIRST", first)
+        COUNTED.replace("NAME", "order").replace("FIRST", first)
         for first in ("Attribute()", "Attribute(), Attribute()")
     ]
     module = package.load(*texts)
     for _ in range(5):
         module.Attribute()
     package.upgrade()
-    assert module.Attribute.cls_counter == 6
+    assert module.Attribute.order == 6
     package.rollback()
-    assert module.Attribute.cls_counter == 6
+    assert module.Attribute.order == 6
 
 
-def test_a_number_that_does_not_say_that_it_counts_is_a_conflict(package):
-    texts = [
-        COUNTED.replace("NAME", "limit").replace("FIRST", first)
-        for first in ("Attribute()", "Attribute(), Attribute()")
-    ]
-    module = package.load(*texts)
-    module.Attribute.limit = 9
-    with pytest.raises(StateConflictError, match="limit"):
+def test_a_number_that_nothing_counts_on_is_a_conflict(package):
+    text = "class Attribute:\n    max_count = FIRST\n    def __init__(self): self.left = Attribute.max_count + 1\n"
+    module = package.load(text.replace("FIRST", "3"), text.replace("FIRST", "4"))
+    module.Attribute.max_count = 9
+    with pytest.raises(StateConflictError, match="max_count"):
         package.upgrade()
+
+
+GONE = """
+class Field:
+    order = 0
+    def __init__(self):
+        self.place = Field.order
+        Field.order += 1
+        Field.order = Field.order + 0
+first = Field()
+"""
+
+
+def test_a_counter_that_the_new_version_does_not_have_goes_and_comes_back(package):
+    module = package.load(GONE, "class Field: pass\nfirst = Field()\n")
+    made = module.Field()
+    package.upgrade()
+    assert not hasattr(module.Field, "order")
+    assert made.place == 1
+    package.rollback()
+    assert module.Field.order == 2
+    assert module.Field().place == 2
+
+
+def test_a_counter_that_the_new_version_still_speaks_of_stays(package):
+    new = "class Field:\n    def seen(self): return Field.order\nfirst = Field()\n"
+    module = package.load(GONE, new)
+    module.Field()
+    package.upgrade()
+    assert module.Field().seen() == 2
+
+
+def test_a_number_that_the_program_has_set_stays_where_the_new_version_has_none(package):
+    module = package.load(
+        "class Field:\n    order = 0\n    def __init__(self): self.order = 1\n", "class Field: pass\n"
+    )
+    module.Field.order = 5
+    package.upgrade()
+    assert module.Field.order == 5

@@ -54,6 +54,10 @@ class Noted:
     def __bool__(self) -> bool:
         return bool(self._first and self._changed)
 
+    def records(self) -> list[Any]:
+        """Return the containers in which this remembers objects of the program."""
+        return [self._first, self._changed, self._planned]
+
     def among(self, heap: Heap) -> list[types.FunctionType]:
         """Return the wrappers of functions that take other arguments."""
         if not self:

@@ -7,7 +7,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from noodle_upgrade_core.errors import StateConflictError
 from noodle_upgrade_runtime.asking import mro_of
@@ -17,11 +17,12 @@ from noodle_upgrade_runtime.patch.callversions import CallVersions
 from noodle_upgrade_runtime.patch.closures import Closures
 from noodle_upgrade_runtime.patch.copies import Copied
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
+from noodle_upgrade_runtime.patch.counters import Counters
 from noodle_upgrade_runtime.patch.matching import Matching
 from noodle_upgrade_runtime.patch.noted import Noted
 from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.settled import Parts, Seen
-from noodle_upgrade_runtime.patch.state import MISSING, Merge, merge_names
+from noodle_upgrade_runtime.patch.state import MISSING, Merge, Take, merge_names
 
 __all__ = ["Again", "Planner", "store_call"]
 
@@ -62,6 +63,7 @@ class Planner:
         self.fleeting: set[int] = set()
         """The ids of containers whose contents must not be held: whoever is only in there shall be found so."""
         self.noted = Noted.of(matching.pairs)
+        self.counters = Counters(matching.pairs)
         self._hidden: dict[int, types.FunctionType] = {}
         self._settled: dict[int, Parts] = {}
         self._moving: frozenset[int] = frozenset()
@@ -153,7 +155,7 @@ class Planner:
         """Return the ids of what this remembers of objects, which must stay as it is."""
         found = {id(one) for parts in self._settled.values() for one in parts.seen.records()}
         found |= held_for_undo([*self.operations, *self.first])
-        return found | set(map(id, (*self.learned, *self.closures.parts.values())))
+        return found | set(map(id, (*self.learned, *self.closures.parts.values(), *self.noted.records())))
 
     def learn(self, old: types.CodeType, new: types.CodeType) -> None:
         """Note that code takes the place of other code, also where a call has made a function of it."""
@@ -216,13 +218,16 @@ class Planner:
     ) -> Merge:
         """Merge what `owner` binds; conflicts are noted, unless each import makes another value."""
         merged = merge_names(self.links, base, live, staged)
+        if isinstance(owner, type | types.ModuleType):
+            gone = [Take(name, MISSING) for name in self.counters.gone(live, staged, base)]
+            merged = evolve(merged, takes=(*merged.takes, *gone))
         for take in merged.takes:
             self._check_kept(
                 live.get(take.key, MISSING), base.get(take.key, MISSING), take.value, f"{where}.{take.key}"
             )
         # What the program put into a copy of its own would be put over the new table, too, if it were made anew.
         for conflict in () if id(owner) in self._copies else merged.conflicts:
-            if _has_counted(conflict.key, live, staged):
+            if self.counters.goes_on(conflict.key, live, staged):
                 continue
             # Where each import makes another value, the live one is this process's own, and stays.
             again = self._again()
@@ -253,13 +258,6 @@ class Planner:
         other = again.twins.get(id(live))
         if other is None or again.links.contents_alike(other, self.twin(live)):
             self.conflicts.append(what)
-
-
-def _has_counted(name: Any, live: Mapping[Any, Any], staged: Mapping[Any, Any]) -> bool:
-    """Whether this is a counter, which has come further here than importing the new version brings it: it goes on."""
-    mine, theirs = live.get(name), staged.get(name)
-    said = isinstance(name, str) and "count" in name.lower()
-    return said and type(mine) is int and type(theirs) is int and mine >= theirs
 
 
 def store_call(namespace: dict[Any, Any], key: Any, value: Any) -> Call:
