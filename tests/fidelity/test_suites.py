@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import linecache
 import os
 import sys
 import warnings
@@ -162,6 +163,15 @@ def test_what_a_suite_leaves_in_the_process_is_put_back(monkeypatch: pytest.Monk
         warnings.simplefilter("ignore")  # that somebody only asks for a loop
         asyncio.get_event_loop_policy().get_event_loop().close()
     asyncio.set_event_loop_policy(None)
+
+
+def test_the_texts_that_a_suite_made_code_from_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What makes methods of texts takes another name for one that is there already: a suite may ask for the name."""
+    entry = (1, None, ["1\n"], "")
+    monkeypatch.setattr(linecache, "cache", {"<mine>": entry})
+    with testing._put_back():
+        linecache.cache |= {"<generated>": entry, "file.py": entry}
+    assert set(linecache.cache) == {"<mine>", "file.py"}
 
 
 def test_the_modules_of_a_suite_that_has_run_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

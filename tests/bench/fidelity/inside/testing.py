@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import json
+import linecache
 import os
 import re
 import sys
@@ -71,7 +72,7 @@ def run_suite(folder: Path, arguments: Sequence[str], notes: Path, tree: Path) -
 @contextlib.contextmanager
 def _put_back() -> Iterator[None]:
     """Put back what a suite leaves of itself in the process: a second one was not written to come after it."""
-    folder, path, environ = Path.cwd(), list(sys.path), dict(os.environ)
+    folder, path, environ, known = Path.cwd(), list(sys.path), dict(os.environ), set(linecache.cache)
     policy = _event_loops().get("_event_loop_policy")
     try:
         yield
@@ -80,6 +81,10 @@ def _put_back() -> Iterator[None]:
         sys.path[:] = [entry for entry in sys.path if entry in path]
         os.environ.clear()
         os.environ.update(environ)
+        # Texts that code of the suite's own was made from, by names that a second suite makes, too, and finds taken.
+        for name in set(linecache.cache) - known:
+            if name.startswith("<"):
+                del linecache.cache[name]
         # asyncio.run leaves its own policy so that it makes no loop any more for those who only ask for one.
         is_usual = type(policy).__module__.partition(".")[0] == "asyncio"
         _event_loops()["_event_loop_policy"] = None if is_usual else policy
