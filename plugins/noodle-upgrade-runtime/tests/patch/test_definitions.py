@@ -265,3 +265,24 @@ def test_an_instance_with_arguments_that_nobody_takes_is_refused_as_before(packa
     package.prepared.went_back()
     with pytest.raises(TypeError, match="takes no arguments"):
         module.A(1)
+
+
+def test_a_new_class_below_classes_with_slots_lives_below_those_that_live(package):
+    text = (
+        "class Root:\n    def f(self): return VERSION\n"
+        "class Node(Root):\n    __slots__ = ('a',)\n"
+        "class Leaf(Node):\n    __slots__ = ('b',)\n"
+    )
+    old, new = text.replace("VERSION", "'old'"), text.replace("VERSION", "'new'")
+    module = package.load(
+        old, new + "class Fresh(Leaf):\n    def g(self): return super().f()\nclass More(Leaf): pass\n"
+    )
+    leaf, held = module.Leaf, module.Leaf()
+    package.upgrade()
+    assert module.Leaf is leaf
+    assert (held.f(), module.Fresh().g(), module.More().f()) == ("new", "new", "new")
+    assert module.Fresh.__mro__ == (module.Fresh, leaf, module.Node, module.Root, object)
+    package.rollback()
+    assert (held.f(), hasattr(module, "Fresh")) == ("old", False)
+    package.again()
+    assert (module.Fresh().g(), isinstance(module.More(), leaf)) == ("new", True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from noodle_upgrade_runtime.asking import member_of, namespace_of
 from noodle_upgrade_runtime.operations import Operation
+from noodle_upgrade_runtime.patch.classes import bases_problem
 from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
 
 if TYPE_CHECKING:
@@ -151,13 +152,27 @@ def _fix_class(translator: Translator, value: type) -> None:
     bases = value.__bases__
     images = translator.image(bases)
     if images is not bases:
-        translator.operations.append(
-            Operation(
-                (type.__setattr__, value, "__bases__", images),
-                (type.__setattr__, value, "__bases__", bases),
-                f"bases of {value.__module__}.{value.__qualname__}",
-            )
-        )
+        if "layout" in bases_problem(value, images):
+            _rebase_above(translator, value)
+        translator.operations.append(_rebased(value, images))
+
+
+def _rebase_above(translator: Translator, value: type) -> None:
+    """Give the classes that this one is derived from, and that live ones stand for, the live bases first.
+
+    CPython takes two classes for alike only where the nearest one above them with a layout of its own is the same. Each
+    once: on the way back they must not have theirs before everything below them has.
+    """
+    done = {id(operation.do[1]) for operation in translator.operations}
+    for above in reversed(value.__mro__[1:]):
+        images = translator.image(above.__bases__)
+        if id(above) not in done and translator.image(above) is not above and images is not above.__bases__:
+            translator.operations.append(_rebased(above, images))
+
+
+def _rebased(value: type, bases: tuple[type, ...]) -> Operation:
+    do, undo = ((type.__setattr__, value, "__bases__", wanted) for wanted in (bases, value.__bases__))
+    return Operation(do, undo, f"bases of {value.__module__}.{value.__qualname__}")
 
 
 def _fix_module(translator: Translator, value: types.ModuleType) -> None:
