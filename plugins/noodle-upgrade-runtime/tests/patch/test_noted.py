@@ -90,3 +90,15 @@ def test_a_wrapper_made_between_the_look_and_the_commit_begins_anew(package, use
         for operation in prepared.operations():
             operation.do[0](*operation.do[1:])
     assert mine("a", "x") == used.act("a", "x") == "x"
+
+
+def test_one_that_wraps_what_passes_all_on_begins_anew(package, used):
+    def passing_on(function):
+        return lambda *args: function(*args)
+
+    mine = used.fitting(passing_on(used.shout))
+    assert mine("a", "x") == "x"
+    package.upgrade()
+    assert mine("a", "x") == "x"
+    package.rollback()
+    assert mine("a", "x") == "x"

@@ -91,9 +91,17 @@ class Noted:
                     cells[id(cell)] = Operation(do, undo, subject)
         return cells
 
-    def _wraps(self, function: types.FunctionType) -> bool:
-        held = map(_content, function.__closure__ or ())
-        return any(id(one.__func__ if type(one) is types.MethodType else one) in self._changed for one in held)
+    def _wraps(self, function: types.FunctionType, deepest: int = 4) -> bool:
+        """Return whether a function passes its arguments on to one that takes others, if need be past more like it."""
+        for cell in function.__closure__ or ():
+            held = _content(cell)
+            one: Any = held.__func__ if type(held) is types.MethodType else held
+            if id(one) in self._changed:
+                return True
+            passes_on = type(one) is types.FunctionType and one.__code__.co_flags & inspect.CO_VARARGS
+            if passes_on and deepest and self._wraps(one, deepest - 1):
+                return True
+        return False
 
 
 def _content(cell: types.CellType) -> Any:
