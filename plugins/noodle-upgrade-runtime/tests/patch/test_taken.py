@@ -112,3 +112,31 @@ def test_a_function_that_somebody_holds_is_the_one_that_its_name_means_whatever_
     assert (held(), hasattr(held, "__wrapped__")) == (before, bool(old))
     package.again()
     assert (held(), module.name()) == (after, after)
+
+
+def test_a_function_of_its_own_that_the_new_version_has_for_another_name(package):
+    old = "def name(): return 'old'\noldName = name\nclass A:\n    def f(self): return 'old'\n    oldF = f\n"
+    new = (
+        "def passing(f):\n    def inner(*args): return 'by ' + f(*args)\n    return inner\n"
+        "def name(): return 'new'\noldName = passing(name)\n"
+        "class A:\n    def f(self): return 'new'\n    oldF = passing(f)\n"
+    )
+    module = package.load(old, new)
+    package.upgrade()
+    since = [module.oldName]
+    part, unbound = functools.partial(module.oldName), {"f": module.A.oldF}
+    assert (since[0](), part(), unbound["f"](module.A())) == ("by new", "by new", "by new")
+    assert back(package) == ()
+    assert (since[0], part.func, unbound["f"]) == (module.name, module.name, module.A.f)
+    assert (module.oldName(), module.A().oldF()) == ("old", "old")
+    package.again()
+    assert (module.oldName(), module.A().oldF()) == ("by new", "by new")
+
+
+def test_a_function_of_another_package_that_the_new_version_has_for_a_name_stays_with_its_holders(package):
+    module = package.load("def join(*a): return 'old'\n", "from posixpath import join\n")
+    package.upgrade()
+    since = module.join
+    assert back(package) == ()
+    assert since("a", "b") == "a/b"
+    assert module.join("a", "b") == "old"

@@ -8,7 +8,7 @@ has as an object of its own, and there may be instances and subclasses of a clas
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from attrs import define, field
@@ -19,6 +19,7 @@ from noodle_upgrade_runtime.patch.census import of_instances
 from noodle_upgrade_runtime.patch.closures import recoding
 from noodle_upgrade_runtime.patch.functions import forwarding_code
 from noodle_upgrade_runtime.patch.matching import Matching
+from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.planner import Planner
 from noodle_upgrade_runtime.patch.references import Holders
 from noodle_upgrade_runtime.patch.retiring import moving_problem, own_parts
@@ -34,6 +35,13 @@ class Taken:
     planner: Planner
     _forwards: Script | None = None
     _staying: list[str] = field(factory=list)
+    _others: list[tuple[Any, Any]] = field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        told = {id(staged) for _, staged in (*self.matching.replaced, *self.matching.passing)}
+        told |= {id(parted.staged) for parted in self.matching.parted}
+        known = self.matching.links.knows
+        self._others += [pair for pair in self._bound_by_both() if id(pair[1]) not in told and not known(pair[1])]
 
     def needs(self) -> bool:
         """Whether there can be anything."""
@@ -43,6 +51,7 @@ class Taken:
             or self.matching.parted
             or self.planner.closures.parts
             or self.planner.noted
+            or self._others
         )
 
     def lead_back(self, heap: Heap, *, skip: Callable[[Any], bool]) -> tuple[str, ...]:
@@ -86,6 +95,27 @@ class Taken:
                 found += recoding(theirs, code, subject=name, versions=self.planner.versions)
         return found
 
+    def _aliases(self) -> dict[int, tuple[Any, Any]]:
+        """Return the functions that the new version has for what was another name of one, each with that one."""
+        found: dict[int, list[tuple[Any, Any]]] = {}
+        for live, theirs in self._others:
+            made = self.matching.translator.image(theirs)
+            found.setdefault(id(made), []).append((made, live))
+        return {key: same[0] for key, same in found.items() if all(one[1] is same[0][1] for one in same)}
+
+    def _bound_by_both(self) -> Iterator[tuple[Any, Any]]:
+        """Yield the functions that modules and classes bind to a name in the old version, and in the new one."""
+        for owner, staged in self.matching.pairs:
+            if isinstance(owner, type | types.ModuleType):
+                mine = own_items(self.matching.pristine.get(id(owner), owner))
+                for name, theirs in own_items(staged).items():
+                    live = self.matching.links.canonical(mine.get(name))
+                    if not type(live) is type(theirs) is types.FunctionType or live is theirs:
+                        continue
+                    # Not what comes from elsewhere: others mean that by it.
+                    if self.matching.links.knows(theirs.__globals__) and self.matching.links.is_live(live):
+                        yield live, theirs
+
     def _holders(self, heap: Heap, skip: Callable[[Any], bool]) -> Holders:
         """Plan for who holds a class, or an object of another kind, that took the place of one of the old version's."""
         image = self.matching.translator.image
@@ -106,6 +136,8 @@ class Taken:
             theirs = image(parted.staged)
             if type(theirs) is not types.FunctionType and isinstance(parted.live, types.FunctionType | type):
                 replacements[id(theirs)] = (theirs, parted.live)
+        replacements |= self._aliases()
+        own |= {id(self._others), *map(id, self._others)}
         holders = Holders(
             replacements,
             skip=lambda value: id(value) in own or skip(value),
