@@ -286,3 +286,16 @@ def test_a_new_class_below_classes_with_slots_lives_below_those_that_live(packag
     assert (held.f(), hasattr(module, "Fresh")) == ("old", False)
     package.again()
     assert (module.Fresh().g(), isinstance(module.More(), leaf)) == ("new", True)
+
+
+def test_a_module_that_is_no_package_any_more_has_no_path(package):
+    text = "import os\n__path__ = [os.path.dirname(__file__)]\n"
+    package.load("from . import one, two", "from . import one, two", one=(text, "import os\n"), two=("A = 1\n", text))
+    one, two = (sys.modules[f"{package.name}.{name}"] for name in ("one", "two"))
+    two.__path__ = mine = ["mine"]
+    path = one.__path__
+    package.upgrade()
+    assert not hasattr(one, "__path__")
+    package.rollback()
+    assert one.__path__ is path
+    assert two.__path__ is mine

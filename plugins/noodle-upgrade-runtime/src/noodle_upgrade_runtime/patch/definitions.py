@@ -49,6 +49,8 @@ def _module(planner: Planner, live: types.ModuleType, staged: types.ModuleType) 
     for key in _FORCED:
         if key in fresh:
             planner.store(namespace, key, planner.image(fresh[key]), f"{name}.{key}")
+    if "__path__" in vars(planner.twin(live)) and "__path__" not in fresh:
+        planner.store(namespace, "__path__", MISSING, f"{name}.__path__")  # it is no package any more
 
 
 def _class(planner: Planner, live: type, staged: type) -> None:
