@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import collections
+import fractions
 import functools
 import pickle
+import posixpath
 
 import pytest
 
@@ -140,3 +143,28 @@ def test_a_function_of_another_package_that_the_new_version_has_for_a_name_stays
     assert back(package) == ()
     assert since("a", "b") == "a/b"
     assert module.join("a", "b") == "old"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "theirs"),
+    [
+        ("class Table(dict): pass\n", "from collections import OrderedDict as Table\n", collections.OrderedDict),
+        ("class Table: pass\n", "from fractions import Fraction as Table\n", fractions.Fraction),
+        ("class Table: pass\n", "from posixpath import join as Table\n", posixpath.join),
+        ("def Table(): return 'old'\n", "from posixpath import join as Table\n", posixpath.join),
+        ("def Table(): return 'old'\n", "from fractions import Fraction as Table\n", fractions.Fraction),
+    ],
+)
+def test_what_the_new_version_had_from_elsewhere_is_what_others_hold_and_stays_theirs(package, old, new, theirs):
+    module = package.load(old, new)
+    before, code = module.Table, getattr(theirs, "__code__", None)
+    mine = [theirs]
+    package.upgrade()
+    assert module.Table is theirs
+    package.rollback()
+    package.prepared.went_back()
+    assert module.Table is before
+    assert mine[0] is theirs
+    assert (collections.OrderedDict.__module__, fractions.Fraction.__module__) == ("collections", "fractions")
+    assert getattr(theirs, "__code__", None) is code
+    assert posixpath.join("a", "b") == "a/b"

@@ -86,14 +86,21 @@ class Taken:
         """Return what has functions that only the version that is left has call those that take their place."""
         found = []
         image = self.matching.translator.image
-        pairs = [*self.matching.replaced, *((one.live, one.staged) for one in self.matching.parted)]
-        for live, staged in pairs:
+        for live, staged in [*self.matching.replaced, *self._parted()]:
             theirs = image(staged)
-            if type(live) is type(theirs) is types.FunctionType and theirs is not live:
+            if callable(live) and type(theirs) is types.FunctionType and theirs is not live:
                 name = f"{theirs.__module__}.{theirs.__qualname__}"
                 code = forwarding_code(theirs.__code__, live)
                 found += recoding(theirs, code, subject=name, versions=self.planner.versions)
         return found
+
+    def _parted(self) -> Iterator[tuple[Any, Any]]:
+        """Yield what gave way to an object that the new version has made itself.
+
+        What it has from elsewhere is held by others as well, who mean something else by it.
+        """
+        made = self.matching.translator.is_made
+        yield from ((one.live, one.staged) for one in self.matching.parted if made(one.staged))
 
     def _aliases(self) -> dict[int, tuple[Any, Any]]:
         """Return the functions that the new version has for what was another name of one, each with that one."""
@@ -132,10 +139,10 @@ class Taken:
                 self._staying += [of_instances(new, len(instances), said)] if instances else []
             else:
                 moving.add(id(new))
-        for parted in self.matching.parted:
-            theirs = image(parted.staged)
-            if type(theirs) is not types.FunctionType and isinstance(parted.live, types.FunctionType | type):
-                replacements[id(theirs)] = (theirs, parted.live)
+        for live, staged in self._parted():
+            theirs = image(staged)
+            if type(theirs) is not types.FunctionType and theirs is not live:
+                replacements[id(theirs)] = (theirs, live)
         replacements |= self._aliases()
         own |= {id(self._others), *map(id, self._others)}
         holders = Holders(

@@ -45,6 +45,10 @@ class Translator:
         self.functions: list[types.FunctionType] = []
         self.operations: list[Operation] = []
 
+    def is_made(self, value: Any) -> bool:
+        """Return whether an object was made while staging, and is not one of others."""
+        return self._made(value)
+
     def records(self) -> list[Any]:
         """Return the containers in which this remembers objects of the program."""
         return [self._images, self._kept, self._queue]

@@ -5,7 +5,6 @@ import inspect
 from matrix.probing import Group
 
 GROUP = Group("Functions that become something else")
-SINCE = "who takes it from the new version goes on with that after going back"
 
 
 @GROUP.probe(
@@ -103,7 +102,6 @@ def _(m):
     new="def thing(n): return ('new', n)\n",
     before=("old", 1),
     after=("new", 1),
-    since=SINCE,
     sees="is the function",
 )
 def _(m):

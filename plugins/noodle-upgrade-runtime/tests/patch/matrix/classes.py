@@ -7,7 +7,6 @@ import sys
 from matrix.probing import Group, both, program
 
 GROUP = Group("Classes")
-SINCE = "what is made of the new class stays with that after going back"
 
 A = both("""
     class A:

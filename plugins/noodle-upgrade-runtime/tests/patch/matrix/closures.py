@@ -6,7 +6,7 @@ import inspect
 from matrix.probing import Group, both
 
 GROUP = Group("Closures and decorators")
-SINCE = "who was made since goes on with the new code after going back, and nobody says so"
+SINCE = "one that was made since goes on with the new code"
 
 
 @GROUP.probe(

@@ -301,7 +301,7 @@ def _(m):
     before=(1, ("a", "b"), True),
     after=(1, ("b", "a"), False),
     fresh=(2, ("b", "a"), True),
-    since="what is made of the new class stays with that after going back",
+    since="an instance that was made since stays one of the new class",
     told="stay instances of the old class",
     sees="they stay instances of the old class, each field with its value; the plan says so",
 )

@@ -102,7 +102,6 @@ def _(m):
     new="import enum\nclass I(enum.IntEnum):\n    A = 10\nclass S(str, enum.Enum):\n    A = 'new'\n",
     before=(1, True, "old", True, True),
     after=(10, True, "new", True, True),
-    since="who takes it from the new version goes on with that after going back",
     sees="whoever has it has the new member: a number cannot become another one",
 )
 def _(m):

@@ -10,7 +10,6 @@ import unittest.mock
 from matrix.probing import Group, both, program
 
 GROUP = Group("Functions")
-SINCE = "who takes it from the new version goes on with that after going back"
 
 F = both("def f(x='@@ default'): return ('@@', x)\n")
 SEEN = {"before": ("old", "old default"), "after": ("new", "new default")}

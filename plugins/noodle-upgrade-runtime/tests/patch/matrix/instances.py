@@ -6,7 +6,6 @@ import operator
 from matrix.probing import Group, both
 
 GROUP = Group("Instances")
-SINCE = "an instance that was made since lacks what only the old constructor gives"
 
 A = both("""
     class A:

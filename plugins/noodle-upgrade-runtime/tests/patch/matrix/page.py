@@ -23,7 +23,8 @@ Python: before, after the commit, after going back, and both ways once more. "Th
 each function and class. In {refused} of the {count} probes the change is refused before anything happens, for the reason that
 stands there.
 
-What is not right yet says so. "Since" is what was made by the new version, or taken from it, and is looked at after going back.
+What the program makes or takes of the new version is led back as well, once that is left. Of four kinds it cannot be: "since"
+says so here, and the way back names each one.
 """
 
 
@@ -40,19 +41,15 @@ def page() -> str:
 
 
 def _after(probe: Probe) -> str:
-    if probe.wrong:
-        return f"**not right yet**: {probe.wrong}"
     if probe.refused:
         return f"refused: `{probe.refused.replace('PKG', 'package')}`"
     return probe.sees
 
 
 def _back(probe: Probe) -> str:
-    if probe.wrong:
-        return ""
     if probe.refused:
         return "possible once nothing holds it" if probe.let_go else "refused until it is taken back"
-    return f"{probe.back}; since: **not right yet**: {probe.since}" if probe.since else probe.back
+    return f"{probe.back}; {probe.since}, and is named" if probe.since else probe.back
 
 
 def _cell(text: str) -> str:

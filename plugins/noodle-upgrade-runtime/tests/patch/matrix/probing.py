@@ -22,6 +22,7 @@ class Probe:
     version, and `after` with the new one. Who takes hold only after the commit sees `fresh`, and after going back
     `later`; both are what they would be without an upgrade, if nothing is said. With `refused` the change is not made,
     for a reason that has these words; `let_go` says whether it would be once the program holds nothing any more.
+    `since` says what cannot be led back of what was taken from the new version: it is named by the way back.
     `files` are submodules: the text of the old and of the new version, "" for none. PKG is the name of the package.
     """
 
@@ -41,7 +42,6 @@ class Probe:
     files: dict[str, tuple[str, str]] = field(default_factory=dict)
     once: bool = False
     since: str = ""
-    wrong: str = ""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class Outcome:
         self.probe = probe
         self.wrong: list[str] = []
         self.since: list[str] = []
+        self.named: list[str] = []
 
 
 class _Trial:
@@ -127,7 +128,7 @@ def _there_and_back(trials: Sequence[_Trial], prepared: Any, *, again: bool) -> 
     left = prepared.went_back()
     for trial in trials:
         if named := [what for what in left if trial.package.name in what]:
-            trial.outcome.since += named
+            trial.outcome.named += named
         if again:
             trial.expect("after going back again", trial.look, trial.probe.before)
             trial.check_state("after going back again")

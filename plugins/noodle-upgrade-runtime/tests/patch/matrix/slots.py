@@ -117,7 +117,7 @@ def _(m):
     before=(1, 1, True),
     after=(1, 2, False),
     fresh=(2, 2, True),
-    since="what is made of the new class stays with that after going back",
+    since="an instance that was made since stays one of the new class",
     told="stay instances of the old class",
     sees="they stay instances of the old class, and work; the plan says so",
 )
@@ -133,7 +133,7 @@ def _(m):
     before=(False, True),
     after=(True, False),
     fresh=(True, True),
-    since="what is made of the new class stays with that after going back",
+    since="an instance that was made since stays one of the new class",
     told="stay instances of the old class",
     sees="instances that live stay instances of the old class; the plan says so",
 )

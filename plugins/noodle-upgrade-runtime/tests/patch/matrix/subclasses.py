@@ -5,7 +5,6 @@ import types
 from matrix.probing import Group, both
 
 GROUP = Group("Subclasses and bases")
-SINCE = "what is made of the new class stays with that after going back"
 
 A = both("""
     class A:
