@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from typing import Any
 
-__all__ = ["member_of", "mro_of", "namespace_of", "subclasses_of"]
+__all__ = ["deleter_of", "member_of", "mro_of", "namespace_of", "setter_of", "subclasses_of"]
 
 
 def mro_of(cls: type) -> tuple[type, ...]:
@@ -36,3 +36,21 @@ def subclasses_of(cls: type) -> list[type]:
             found[id(one)] = one
             fresh += type.__subclasses__(one)
     return list(found.values())
+
+
+def setter_of(cls: type) -> Any:
+    """Return the C function that sets an attribute of a class: that of its metaclass, where C code made that one.
+
+    `type.__setattr__` refuses the classes of ctypes from CPython 3.13 on.
+    """
+    return _c_function(cls, "__setattr__")
+
+
+def deleter_of(cls: type) -> Any:
+    """Return the C function that takes an attribute of a class away, likewise."""
+    return _c_function(cls, "__delattr__")
+
+
+def _c_function(cls: type, name: str) -> Any:
+    found = (namespace_of(kind).get(name) for kind in mro_of(type(cls)))
+    return next(one for one in found if type(one) is types.WrapperDescriptorType)

@@ -1,7 +1,7 @@
 """Two versions in one process, called through handles: which answers are neither's, and which calls ran both.
 
 What can be called is found by trying: functions of the package that answer the same samples in both versions, each in a
-process of its own first, twice with the same answer.
+process of its own first, four times with the same answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +46,18 @@ _UNWANTED = re.compile(
 
 
 def answers(symbols: Sequence[Symbol]) -> dict[str, dict[str, str]]:
-    """Return what this version's functions say to the samples: by name, and by the sample's number."""
-    found: dict[str, dict[str, str]] = {}
-    for symbol in symbols:
-        if isinstance(symbol.value, types.FunctionType) and _takes_one(symbol):
-            said = {str(number): answer for number, answer in _tried(symbol.value)}
-            if said:
-                found[symbol.key] = said
-    return found
+    """Return what this version's functions say to the samples: by name, and by the sample's number.
+
+    All are asked once more in the opposite order: what another one has pushed somewhere is no answer of a version's.
+    """
+    asked = [one for one in symbols if isinstance(one.value, types.FunctionType) and _takes_one(one)]
+    first = {one.key: dict(_tried(one.value, range(len(SAMPLES)))) for one in asked}
+    again = {one.key: dict(_tried(one.value, reversed(range(len(SAMPLES))))) for one in reversed(asked)}
+    found = {
+        key: {str(number): answer for number, answer in said.items() if again[key].get(number) == answer}
+        for key, said in first.items()
+    }
+    return {key: said for key, said in found.items() if said}
 
 
 def _takes_one(symbol: Symbol) -> bool:
@@ -66,8 +70,8 @@ def _takes_one(symbol: Symbol) -> bool:
     return True
 
 
-def _tried(function: Any) -> Iterator[tuple[int, str]]:
-    for number in range(len(SAMPLES)):
+def _tried(function: Any, numbers: Iterable[int]) -> Iterator[tuple[int, str]]:
+    for number in numbers:
         first, second = _say(function, number), _say(function, number)
         if first is not None and first == second:
             yield number, first

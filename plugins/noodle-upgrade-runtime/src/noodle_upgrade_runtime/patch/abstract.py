@@ -15,6 +15,8 @@ from typing import Any
 
 from attrs import define, field
 
+from noodle_upgrade_runtime.asking import setter_of
+
 __all__ = ["ClassBuilder"]
 
 _MISSING = object()
@@ -69,5 +71,5 @@ class ClassBuilder:
             self._kept.add(id(cls))
             names = [*vars(cls), *(name for base in cls.__bases__ for name in getattr(base, "__abstractmethods__", ()))]
             found = frozenset(n for n in names if getattr(getattr(cls, n, None), "__isabstractmethod__", False))
-            type.__setattr__(cls, "__abstractmethods__", found)
+            setter_of(cls)(cls, "__abstractmethods__", found)
         return cls

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from noodle_upgrade_runtime.asking import namespace_of
+from noodle_upgrade_runtime.asking import deleter_of, namespace_of, setter_of
 from noodle_upgrade_runtime.operations import Call, Operation, Script
 
 __all__ = [
@@ -38,7 +38,7 @@ def bases_problem(cls: type, bases: tuple[type, ...]) -> str:
     subject = cls if effective_new(cls.__mro__) is effective_new((cls, *bases[0].__mro__)) else _clone(cls)
     if subject is None:
         return "a `__new__` comes or goes, and a base's `__init_subclass__` forbids a trial"
-    setter = type.__setattr__
+    setter = setter_of(subject)
     try:
         Script(
             [Operation((setter, subject, "__bases__", bases), (setter, subject, "__bases__", cls.__bases__))]
@@ -110,10 +110,10 @@ def _calls(cls: type, name: str, value: Any, missing: Any) -> list[Call]:
     if name == "__new__" and value is missing and effective_new(cls.__mro__[1:]) is object.__new__:
         value = plain_new(cls)
     if value is not missing:
-        return [(type.__setattr__, cls, name, value)]
+        return [(setter_of(cls), cls, name, value)]
     # Bound first, so that taking it away cannot fail when the program has done so already.
     bound: Any = frozenset() if name == "__abstractmethods__" else None
-    return [(type.__setattr__, cls, name, bound), (type.__delattr__, cls, name)]
+    return [(setter_of(cls), cls, name, bound), (deleter_of(cls), cls, name)]
 
 
 def plain_new(cls: type) -> Any:
@@ -139,9 +139,9 @@ _PLAIN_NEW = plain_new(object)
 
 def new_calls(cls: type, before: Any, after: Any) -> tuple[list[Call], list[Call]]:
     """Return the calls that an inherited `__new__` needs that comes (`before` is that of `object`) or goes."""
-    bind: list[Call] = [(type.__setattr__, cls, "__new__", plain_new(cls))]
+    bind: list[Call] = [(setter_of(cls), cls, "__new__", plain_new(cls))]
     # Bound first, so that taking it away cannot fail.
-    unbind: list[Call] = [(type.__setattr__, cls, "__new__", object.__new__), (type.__delattr__, cls, "__new__")]
+    unbind: list[Call] = [(setter_of(cls), cls, "__new__", object.__new__), (deleter_of(cls), cls, "__new__")]
     if before is object.__new__ and after is not object.__new__:
         return unbind, bind
     if before is not object.__new__ and after is object.__new__:
@@ -154,7 +154,7 @@ def _dict_calls(cls: type, name: str, value: Any, missing: Any) -> list[Call]:
     store: Call = (dict.pop, namespace, name, None) if value is missing else (dict.__setitem__, namespace, name, value)
     # Storing an attribute that is there already tells the interpreter that the class has changed. Not `__module__`:
     # from 3.13 on that takes `__firstlineno__` away.
-    touch: Call = (type.__setattr__, cls, "__doc__", namespace.get("__doc__"))
+    touch: Call = (setter_of(cls), cls, "__doc__", namespace.get("__doc__"))
     return [store, touch]
 
 

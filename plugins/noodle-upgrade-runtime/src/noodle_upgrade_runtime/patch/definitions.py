@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from noodle_upgrade_runtime.asking import setter_of
 from noodle_upgrade_runtime.operations import Call, Operation
 from noodle_upgrade_runtime.patch.classes import (
     attribute_calls,
@@ -62,7 +63,7 @@ def _class(planner: Planner, live: type, staged: type) -> None:
     if "__module__" in takes and _LINE in mine:
         # Setting the module takes the line away, from 3.13 on.
         keys = ("__module__", _LINE)
-        do, undo = ([(type.__setattr__, live, k, side.get(k, mine[k])) for k in keys] for side in (theirs, mine))
+        do, undo = ([(setter_of(live), live, k, side.get(k, mine[k])) for k in keys] for side in (theirs, mine))
         planner.operations += paired_calls(do, undo, f"{name}.__module__")
         takes = {key: take for key, take in takes.items() if key not in keys}
     for take in takes.values():
@@ -104,8 +105,8 @@ def _bases(planner: Planner, live: type, staged: type, name: str) -> None:
     if not same_items(bases, live.__bases__):
         planner.first.append(
             Operation(
-                (type.__setattr__, live, "__bases__", bases),
-                (type.__setattr__, live, "__bases__", live.__bases__),
+                (setter_of(live), live, "__bases__", bases),
+                (setter_of(live), live, "__bases__", live.__bases__),
                 f"{name}.__bases__",
             )
         )

@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from noodle_upgrade_runtime.asking import member_of, namespace_of
+from noodle_upgrade_runtime.asking import member_of, namespace_of, setter_of
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.patch.classes import bases_problem
 from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
@@ -148,7 +148,7 @@ def _fix_class(translator: Translator, value: type) -> None:
             continue
         image = translator.image(held)
         if image is not held:
-            type.__setattr__(value, name, image)
+            setter_of(value)(value, name, image)
     bases = value.__bases__
     images = translator.image(bases)
     if images is not bases:
@@ -171,7 +171,7 @@ def _rebase_above(translator: Translator, value: type) -> None:
 
 
 def _rebased(value: type, bases: tuple[type, ...]) -> Operation:
-    do, undo = ((type.__setattr__, value, "__bases__", wanted) for wanted in (bases, value.__bases__))
+    do, undo = ((setter_of(value), value, "__bases__", wanted) for wanted in (bases, value.__bases__))
     return Operation(do, undo, f"bases of {value.__module__}.{value.__qualname__}")
 
 

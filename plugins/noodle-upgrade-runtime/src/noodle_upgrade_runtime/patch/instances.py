@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from noodle_upgrade_runtime.asking import mro_of, namespace_of
+from noodle_upgrade_runtime.asking import deleter_of, mro_of, namespace_of
 from noodle_upgrade_runtime.heap import Heap, tracked
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 from noodle_upgrade_runtime.patch.fields import AddedField
@@ -201,5 +201,5 @@ def sweep(cls: type, names: Sequence[str], given: Collection[str] = ()) -> int:
                 failed.add(name)
     for name in lazy.keys() - failed:
         if vars(cls).get(name) is lazy[name]:
-            type.__delattr__(cls, name)
+            deleter_of(cls)(cls, name)
     return len(found)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterable, Iterator
 
+from noodle_upgrade_runtime.asking import deleter_of
 from noodle_upgrade_runtime.operations import Call, Operation, Script
 from noodle_upgrade_runtime.patch.classes import effective_new, is_plain_new
 
@@ -31,7 +32,7 @@ def take_away_stand_ins(classes: Iterable[type]) -> None:
         noted = [one for one in _with_subclasses(cls) if inherited is object.__new__ is effective_new(one.__mro__)]
         # Each step means what the one before it did; in one go, so that no class is derived between them.
         calls: list[Call] = [(setattr, _word(one, offset), "value", plain) for one in noted]
-        calls.append((type.__delattr__, cls, "__new__"))
+        calls.append((deleter_of(cls), cls, "__new__"))
         Script([Operation(call, (id, None)) for call in calls]).apply()
 
 

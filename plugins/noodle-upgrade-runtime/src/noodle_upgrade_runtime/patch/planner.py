@@ -10,7 +10,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from noodle_upgrade_core.errors import StateConflictError
-from noodle_upgrade_runtime.asking import mro_of
+from noodle_upgrade_runtime.asking import mro_of, setter_of
 from noodle_upgrade_runtime.operations import Call, Operation, held_for_undo
 from noodle_upgrade_runtime.patch import contents, definitions, weakly
 from noodle_upgrade_runtime.patch.callversions import CallVersions
@@ -178,7 +178,7 @@ class Planner:
         for live, _ in self._matching.pairs:
             for name, value in own_items(live).items() if isinstance(live, type) else ():
                 if id(value) in self.initialised:
-                    call: Call = (type.__setattr__, live, name, value)
+                    call: Call = (setter_of(live), live, name, value)
                     self.add(call, call, f"{live.__qualname__}.{name}")
 
     def add(self, do: Call, undo: Call, subject: str) -> None:

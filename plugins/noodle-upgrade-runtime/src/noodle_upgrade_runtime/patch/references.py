@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from noodle_upgrade_runtime.asking import namespace_of
+from noodle_upgrade_runtime.asking import namespace_of, setter_of
 from noodle_upgrade_runtime.heap import Heap
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.patch.classes import bases_problem
@@ -262,15 +262,15 @@ def _type(holders: Holders, holder: type) -> None:
             holders.refuse(holder, f"class {holder.__module__}.{holder.__qualname__} ({problem})")
             return
         holders.add(
-            (type.__setattr__, holder, "__bases__", new_bases),
-            (type.__setattr__, holder, "__bases__", bases),
+            (setter_of(holder), holder, "__bases__", new_bases),
+            (setter_of(holder), holder, "__bases__", bases),
             f"{holder.__qualname__}.__bases__",
         )
     for name, value in list(vars(holder).items()):
         new = holders.new(value)
         if new is not value and name not in {"__dict__", "__weakref__"}:
             holders.add(
-                (type.__setattr__, holder, name, new), (type.__setattr__, holder, name, value), _where(holder, name)
+                (setter_of(holder), holder, name, new), (setter_of(holder), holder, name, value), _where(holder, name)
             )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from attrs import define
 
+from noodle_upgrade_runtime.asking import setter_of
 from noodle_upgrade_runtime.heap import Heap, untracked_in
 from noodle_upgrade_runtime.operations import Operation, Script
 from noodle_upgrade_runtime.patch.census import of_instances
@@ -137,7 +138,7 @@ def _carry_over(matching: Matching, entry: Retired, new: type) -> None:
             cls = f"{entry.live.__module__}.{entry.live.__qualname__}"
             matching.blockers.append(f"The program and the new version both changed {cls}.{name}.")
             continue
-        type.__setattr__(new, name, value)
+        setter_of(new)(new, name, value)
 
 
 def _check_given_up(matching: Matching, parted: Parted, instances: int) -> None:
