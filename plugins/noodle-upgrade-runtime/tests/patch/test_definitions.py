@@ -303,7 +303,9 @@ def test_a_module_that_is_no_package_any_more_has_no_path(package):
 
 def test_a_structure_of_ctypes_gains_a_method_and_loses_it_again(package):
     source = "import ctypes\nclass Point(ctypes.Structure):\n    _fields_ = [('x', ctypes.c_int)]\n    def m(self): return ('old', self.x)\n"
-    module = package.load(source, source.replace("'old'", "'new'") + "    def more(self): return self.x\n    kind = 1\n")
+    module = package.load(
+        source, source.replace("'old'", "'new'") + "    def more(self): return self.x\n    kind = 1\n"
+    )
     point = module.Point(3)
     package.upgrade()
     assert (point.m(), point.more(), module.Point.kind) == (("new", 3), 3, 1)

@@ -168,3 +168,22 @@ def test_what_the_new_version_had_from_elsewhere_is_what_others_hold_and_stays_t
     assert (collections.OrderedDict.__module__, fractions.Fraction.__module__) == ("collections", "fractions")
     assert getattr(theirs, "__code__", None) is code
     assert posixpath.join("a", "b") == "a/b"
+
+
+@pytest.mark.parametrize(
+    "before", ["def made(): return 'old'\n", "class made: pass\n", "made = property(lambda self: 1)\n"]
+)
+def test_what_both_versions_have_stays_what_it_is_when_another_name_for_it_goes(package, before):
+    common = "class Common:\n    def m(self): return '@@'\n"
+    module = package.load(
+        common.replace("@@", "old") + "class A:\n    " + before.replace("\n", "\n    ").rstrip() + "\n",
+        common.replace("@@", "new") + "class A:\n    made = Common\n",
+    )
+    held, old = [module.Common], vars(module.A)["made"]
+    package.upgrade()
+    assert module.A.made is held[0] is module.Common
+    package.rollback()
+    package.prepared.went_back()
+    assert held[0] is module.Common
+    assert vars(module.A)["made"] is old
+    assert module.Common().m() == "old"

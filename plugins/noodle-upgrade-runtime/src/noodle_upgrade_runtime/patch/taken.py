@@ -95,12 +95,14 @@ class Taken:
         return found
 
     def _parted(self) -> Iterator[tuple[Any, Any]]:
-        """Yield what gave way to an object that the new version has made itself.
+        """Yield what gave way to an object that only the new version has.
 
-        What it has from elsewhere is held by others as well, who mean something else by it.
+        What it has from elsewhere, or in common with the old one, is held by others as well, who mean that by it.
         """
-        made = self.matching.translator.is_made
-        yield from ((one.live, one.staged) for one in self.matching.parted if made(one.staged))
+        made, known = self.matching.translator.is_made, self.matching.links.knows
+        for one in self.matching.parted:
+            if made(one.staged) and not known(one.staged):
+                yield one.live, one.staged
 
     def _aliases(self) -> dict[int, tuple[Any, Any]]:
         """Return the functions that the new version has for what was another name of one, each with that one."""

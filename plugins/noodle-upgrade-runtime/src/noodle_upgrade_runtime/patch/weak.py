@@ -27,12 +27,15 @@ def registry_of(cls: abc.ABCMeta) -> set[weakref.ref[Any]]:
 
 
 def renewed(reference: Any, new: Any) -> Any:
-    """Return a reference of the same kind to another object, None for a kind that is not known here."""
+    """Return a reference of the same kind to another object, None where there can be none, or the kind is not known."""
     kind = type(reference)
-    if kind is weakref.ref:
-        return weakref.ref(new, reference.__callback__)
-    if kind is weakref.KeyedRef:
-        return weakref.KeyedRef(new, reference.__callback__, reference.key)
+    try:
+        if kind is weakref.ref:
+            return weakref.ref(new, reference.__callback__)
+        if kind is weakref.KeyedRef:
+            return weakref.KeyedRef(new, reference.__callback__, reference.key)
+    except TypeError:
+        return None  # nothing can refer to it weakly
     return None
 
 
