@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import collections
+import weakref
 
 import pytest
 
-from noodle_upgrade_core.errors import SwapRefusedError
+from noodle_upgrade_core.errors import SwapRefusedError, UpgradeError
 
 OLD = "class K:\n    def __init__(self, n): self.n = n\n    def __hash__(self): return hash(self.n)\n"
 NEW = OLD.replace("hash(self.n)", "hash((self.n, 'new'))")
@@ -78,3 +79,89 @@ def test_a_hash_that_differs_with_every_import_stays_and_tables_find_their_keys(
     table = {one: 1}
     package.upgrade()
     assert (one.m(), one in table, module.K(1) in table) == ("new", True, True)
+
+
+HASHED = """
+class Key:
+    def __init__(self, n): self.n = n
+    def __eq__(self, other): return self.n == other.n
+    def _key(self): return self.n
+    def __hash__(self): return hash(self._key())
+"""
+
+
+def test_keys_whose_hash_asks_a_method_that_changes_stand_against_it(package):
+    module = package.load(HASHED, HASHED.replace("return self.n\n", 'return ("new", self.n)\n'))
+    table = {module.Key(1): "one"}
+    with pytest.raises(SwapRefusedError):
+        package.upgrade()
+    assert table[module.Key(1)] == "one"
+
+
+def test_keys_in_weak_tables_stand_against_another_hash(package):
+    module = package.load(HASHED, HASHED.replace("hash(self._key())", "hash(('new', self.n))"))
+    key = module.Key(1)
+    table = weakref.WeakKeyDictionary({key: "one"})
+    with pytest.raises(SwapRefusedError):
+        package.upgrade()
+    assert table[key] == "one"
+
+
+def test_keys_deep_in_tuples_stand_against_another_hash(package):
+    module = package.load(HASHED, HASHED.replace("hash(self._key())", "hash(('new', self.n))"))
+    table = {(1, (module.Key(1), 2)): "one"}
+    with pytest.raises(SwapRefusedError):
+        package.upgrade()
+    assert table[(1, (module.Key(1), 2))] == "one"
+
+
+def test_keys_in_frozen_sets_stand_against_another_hash(package):
+    module = package.load(HASHED, HASHED.replace("hash(self._key())", "hash(('new', self.n))"))
+    key = module.Key(2)
+    table = {frozenset([key]): "two"}
+    with pytest.raises(SwapRefusedError):
+        package.upgrade()
+    assert table[frozenset([key])] == "two"
+
+
+GIVES_WAY = """
+class Key:
+    SLOTS
+    def __init__(self, n): self.n = n
+    def __eq__(self, other): return self.n == other.n
+    def __hash__(self): return hash(self.n)
+"""
+
+
+def test_keys_that_move_to_a_class_with_another_hash_stand_against_it(package):
+    old = GIVES_WAY.replace("class Key:", "class Key(dict):").replace("SLOTS", "pass")
+    new = GIVES_WAY.replace("class Key:", "class Base(dict): pass\nclass Key(Base):").replace("SLOTS", "pass")
+    new = new.replace("hash(self.n)", 'hash(("new", self.n))')
+    module = package.load(old, new)
+    key = module.Key(1)
+    table = {key: "one"}
+    try:
+        package.upgrade()
+    except UpgradeError:
+        return
+    assert table[key] == "one"
+
+
+def test_keys_with_slots_that_move_to_a_class_with_another_hash_stand_against_it(package):
+    old = GIVES_WAY.replace("SLOTS", "__slots__ = ('n', 'm')")
+    new = GIVES_WAY.replace("SLOTS", "__slots__ = ('m', 'n')").replace("hash(self.n)", 'hash(("new", self.n))')
+    module = package.load(old, new.replace("class Key:", "class B:\n    __slots__ = ()\nclass Key(B):"))
+    key = module.Key(1)
+    table = {key: "one"}
+    try:
+        package.upgrade()
+    except UpgradeError:
+        return
+    assert table[key] == "one"
+
+
+def test_a_hash_that_stands_in_another_line_is_the_same(package):
+    module = package.load(HASHED, "# a line\n\n" + HASHED)
+    table = {module.Key(1): "one"}
+    package.upgrade()
+    assert table[module.Key(1)] == "one"

@@ -6,12 +6,16 @@ in order would run code of the package while calls are held back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+import types
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from noodle_upgrade_runtime.asking import mro_of, namespace_of
 from noodle_upgrade_runtime.heap import Heap
 from noodle_upgrade_runtime.patch.census import of_instances
+from noodle_upgrade_runtime.patch.functions import plain_function
 from noodle_upgrade_runtime.patch.instances import instances_of
 
 __all__ = ["key_blockers", "rehashed"]
@@ -30,9 +34,60 @@ def rehashed(classes: Iterable[tuple[type, type, type]], same: Callable[[Any, An
         now, old, then = (_hash_of(cls) for cls in (live, twin, new))
         # One that differs with every import, as attrs makes them, is this process's own, and stays.
         stays = now is not old and not same(now, old)
-        if not (stays or old is then or same(old, then)):
+        alike = old is then or same(old, then) or _is_moved(old, then)
+        if not (stays or (alike and _same_asked(_asked_by(old, twin), _asked_by(then, new)))):
             found.append(live)
     return found
+
+
+def _is_moved(old: Any, then: Any) -> bool:
+    """Whether two functions that hold nothing but their code differ in no more than where they stand."""
+    both = (old, then)
+    plain = all(type(one) is types.FunctionType and not (one.__closure__ or one.__defaults__) for one in both)
+    return plain and _same_code(old.__code__, then.__code__)
+
+
+def _asked_by(made: Any, cls: type) -> dict[str, types.FunctionType]:
+    """Return the functions that one which makes a hash asks, by name: the class's own, and its module's."""
+    found: dict[str, types.FunctionType] = {}
+    fresh = [made]
+    while fresh:
+        one = fresh.pop()
+        if type(one) is not types.FunctionType:
+            continue
+        names = {name for code in _codes(one.__code__) for name in code.co_names}
+        for name in sorted(names - found.keys()):
+            held = next((space[name] for base in mro_of(cls) if name in (space := namespace_of(base))), None)
+            function = plain_function(held) or plain_function(one.__globals__.get(name))
+            if function is not None:
+                found[name] = function
+                fresh.append(function)
+    return found
+
+
+def _same_asked(before: Mapping[str, types.FunctionType], after: Mapping[str, types.FunctionType]) -> bool:
+    return before.keys() == after.keys() and all(_same_code(before[n].__code__, after[n].__code__) for n in before)
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for one in code.co_consts:
+        if isinstance(one, types.CodeType):
+            yield from _codes(one)
+
+
+def _same_code(left: types.CodeType, right: types.CodeType) -> bool:
+    """Whether code does the same, wherever in its file it stands."""
+    return all(
+        one.co_code == other.co_code
+        and one.co_names == other.co_names
+        and [c for c in one.co_consts if not isinstance(c, types.CodeType)]
+        == [c for c in other.co_consts if not isinstance(c, types.CodeType)]
+        for one, other in itertools.zip_longest(_codes(left), _codes(right), fillvalue=_NOTHING)
+    )
+
+
+_NOTHING = compile("", "", "exec")
 
 
 def _hash_of(cls: type) -> Any:
@@ -56,17 +111,33 @@ def _keys_of(classes: Sequence[type], heap: Heap) -> dict[type, set[int]]:
     if not every:
         return {}
     instances = [one for values in instances_of(classes, heap).values() for one in values]
-    # A tuple as a key has the hash of what it holds.
-    inside = {id(one): one for one in heap.whole().holders(instances) if type(one) is tuple}
+    inside = _tuples_with(instances, heap)
     kinds = [kind for kind in heap.kinds.values() if any(base in _TABLES for base in mro_of(kind))]
     keys: set[int] = set()
     for table in heap.of(kinds):
         for key in _keys(table):
-            if id(key) in every:
-                keys.add(id(key))
-            elif id(key) in inside:
-                keys.update(every.intersection(map(id, inside[id(key)])))
+            # A weak reference has the hash of what it leads to.
+            one = key() if isinstance(key, weakref.ref) else key
+            if id(one) in every:
+                keys.add(id(one))
+            else:
+                keys.update(inside.get(id(one), ()))
     return {cls: ids & keys for cls, ids in found.items()}
+
+
+def _tuples_with(instances: Sequence[Any], heap: Heap) -> dict[int, set[int]]:
+    """Return the ids of the tuples that hold some of these, however deep, with theirs: it has the hash of what it holds.
+
+    The heap holds the tuples, so that their ids stay theirs.
+    """
+    held = {id(one): {id(one)} for one in instances}
+    found: dict[int, set[int]] = {}
+    fresh = instances
+    while fresh:
+        fresh = [one for one in heap.whole().holders(fresh) if type(one) is tuple and id(one) not in found]
+        found |= {id(one): set().union(*(held[id(part)] for part in one if id(part) in held)) for one in fresh}
+        held |= found
+    return found
 
 
 def _keys(table: Any) -> Iterable[Any]:

@@ -78,7 +78,9 @@ class Living:
         self._outdated: dict[type, tuple[str, ...]] = {}
         self._kept: dict[type, tuple[str, ...]] = {}
         self._grown: tuple[frozenset[int] | None, list[Growing]] = (None, [])
-        self.rehashed = [] if self._keeps() else rehashed(self.classes(), matching.links.contents_alike)
+        same = matching.links.contents_alike
+        self.rehashed = [] if self._keeps() else rehashed(self.classes(), same)
+        self._rehashed_anew = [] if self._keeps() else rehashed(self._giving_way(), same)
         self._find_outdated()
         self._imported = self._count_imported()
 
@@ -90,6 +92,20 @@ class Living:
             for old, new in self._matching.pairs
             if isinstance(old, type) and not issubclass(old, type) and isinstance(twin := twins.get(id(old)), type)
         ]
+
+    def _giving_way(self) -> list[tuple[type, type, type]]:
+        """Return every class that another one takes the place of, in the same way."""
+        twins = self._matching.pristine
+        return [
+            (entry.live, twin, entry.staged)
+            for entry in self._matching.retired
+            if isinstance(twin := twins.get(id(entry.live)), type)
+        ]
+
+    def hashed_anew(self) -> list[type]:
+        """Return the classes whose instances get another hash: they keep their class, or move to its successor."""
+        left = set(map(id, self._matching.left))
+        return [*self.rehashed, *(cls for cls in self._rehashed_anew if id(cls) not in left)]
 
     def evidence(self) -> dict[str, Any]:
         """Return what a plan can be told of it, as plain data."""

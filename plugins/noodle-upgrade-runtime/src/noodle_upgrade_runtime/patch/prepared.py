@@ -243,8 +243,8 @@ class PatchPrepared:
             holders, where = self._retire(where if heap is None else heap.whole(), ours)
         if matching.moving != moved and heap is None:
             where = Heap(tracked())  # other instances are of interest now
-        if self.living.rehashed:
-            matching.blockers += key_blockers(self.living.rehashed, Heap(tracked()) if heap is None else heap)
+        if hashed_anew := self.living.hashed_anew():
+            matching.blockers += key_blockers(hashed_anew, Heap(tracked()) if heap is None else heap)
         begun = time.perf_counter()
         lacking = self.living.counted(where)
         planned = self._planner.plan(self.living.copies(where))

@@ -20,7 +20,8 @@ from attrs import frozen
 from noodle_upgrade_runtime.asking import mro_of, namespace_of
 from noodle_upgrade_runtime.patch.becoming import is_plain
 from noodle_upgrade_runtime.patch.classes import HEAP_TYPE, effective_new
-from noodle_upgrade_runtime.patch.correspondence import ATOMS, instance_dict
+from noodle_upgrade_runtime.patch.correspondence import ATOMS, instance_dict, slot_values
+from noodle_upgrade_runtime.patch.weak import WEAK
 
 __all__ = ["Parts", "Seen"]
 
@@ -82,14 +83,15 @@ def _held_by(value: Any) -> list[Any] | None:
         return []
     if kind in _KEYED:
         own, keys = value if kind is not set else {}, value
-    elif isinstance(value, abc.ABCMeta):
-        return None  # what it has registered is out of sight
+    elif isinstance(value, (abc.ABCMeta, *WEAK)):
+        return None  # what it has registered, or holds weakly, is out of sight
     elif isinstance(value, type):
         own = namespace_of(value)
     elif kind is types.ModuleType:
         own = vars(value)
     elif kind in _TOLD or (is_plain(value) and not any(map(_is_compiled, mro_of(kind)))):
-        own = instance_dict(value) or {}
+        # Of slots also the names: the same value may have gone from one to another.
+        own = {**slot_values(value), **(instance_dict(value) or {})}
     else:
         return None
     if not ATOMS.issuperset(map(type, keys)):
