@@ -6,6 +6,7 @@ import types
 import pytest
 
 from noodle_upgrade_core.errors import DrainTimeoutError
+from noodle_upgrade_runtime import quiescence
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.quiescence import Alone, at_quiescence, blockers, in_one_go, stayers
 
@@ -205,3 +206,26 @@ def test_a_change_that_took_too_long_to_be_planned_is_tried_again_with_more_time
     assert at_quiescence(change, Names({"nobody"}), within=0, alone=alone) == ()
     assert tries[0]
     assert not tries[-1]
+
+
+@pytest.mark.parametrize("go", [in_one_go, lambda change, alone: at_quiescence(change, Names(), within=0, alone=alone)])
+def test_a_change_that_lacks_time_however_much_it_has_is_given_up(go):
+    tries = []
+    with pytest.raises(DrainTimeoutError, match="Other threads ran"):
+        go(lambda: bool(tries.append(1)), Alone(0.0001))
+    assert len(tries) == quiescence._MOST_TRIES
+
+
+def test_a_change_that_takes_long_has_enough_time_at_the_second_try():
+    alone, tries = Alone(0.005), []
+
+    def change():
+        until = time.thread_time() + 0.1
+        while time.thread_time() < until:
+            pass
+        tries.append(alone.is_over())
+        return not tries[-1]
+
+    at_quiescence(change, Names(), within=0, alone=alone)
+    assert tries[0]
+    assert len(tries) < 4

@@ -32,6 +32,8 @@ __all__ = ["Alone", "Blocker", "at_quiescence", "blockers", "in_one_go", "place"
 NOBODY = Names()
 _SWITCH_SECONDS = 0.0002
 """So much of it is not relied on: what passes between asking for the interpreter's lock and looking at the clock."""
+_MOST_TRIES = 8
+"""Each has more time than the one before, in which others stand still: what lacks it then gives it away itself."""
 _LEAST_WITH_A_LOOK = 0.05
 _PAUSE_SECONDS = 0.0005
 _LOOK_SECONDS = 0.03
@@ -187,6 +189,7 @@ class Alone:
     def __init__(self, seconds: float = 0.005) -> None:
         self.seconds = seconds
         self._until = float("inf")
+        self._begun = self._used = 0.0
         self._turns = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -194,10 +197,16 @@ class Alone:
         time.sleep(_PAUSE_SECONDS)
         # The program may have set another interval meanwhile.
         self._until = time.perf_counter() + min(self.seconds, sys.getswitchinterval())
+        self._begun = time.thread_time()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._used = time.thread_time() - self._begun
         self._turns.close()
+
+    def longer(self) -> None:
+        """Ask for twice as much the next time, or twice of what this thread has used, where that was more."""
+        self.seconds = 2 * max(self.seconds, self._used)
 
     def is_over(self) -> bool:
         """Return whether others may have run meanwhile, because it took longer; False for one that nobody entered."""
@@ -205,13 +214,25 @@ class Alone:
 
 
 def in_one_go(change: Callable[[], bool | None], alone: Alone | None = None) -> None:
-    """Make a change while no other thread runs, whoever is inside; it has twice as much time whenever that is over."""
+    """Make a change while no other thread runs, whoever is inside; it has more time whenever that is over.
+
+    Raises `DrainTimeoutError` when no time is long enough, and nothing has changed.
+    """
     alone = alone or Alone()
-    while True:
+    for _ in range(_MOST_TRIES):
         with alone:
             if change() is not False:
                 return
-        alone.seconds *= 2
+        alone.longer()
+    raise _never_alone()
+
+
+def _never_alone() -> DrainTimeoutError:
+    return DrainTimeoutError(
+        f"Other threads ran while the change was made ready, at each of {_MOST_TRIES} tries.",
+        hint="Upgrade when fewer threads are busy, or use the generation mechanism (a handle).",
+        details={"blockers": ["other threads ran while the change was made ready"]},
+    )
 
 
 def at_quiescence(
@@ -239,6 +260,7 @@ def at_quiescence(
     until = time.monotonic() + within
     me = threading.get_ident()
     sleepers = _Sleepers(suspended)
+    tries = 0
     while True:
         time.sleep(_PAUSE_SECONDS)
         if at_once or not (sleepers.any() or _busy(names, me)):
@@ -249,8 +271,12 @@ def at_quiescence(
                 if quiet and change() is not False:
                     return ()
             if quiet:
-                # Nobody stands in its way: all that it lacked was time.
-                alone.seconds *= 2
+                # Nobody stands in its way: all that it lacked was time. A change that gives the interpreter away
+                # beside busy threads lacks it always.
+                tries += 1
+                if tries >= _MOST_TRIES:
+                    raise _never_alone()
+                alone.longer()
                 at_once = True
                 continue
         if time.monotonic() >= until:

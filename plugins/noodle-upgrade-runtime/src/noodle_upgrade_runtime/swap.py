@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,10 +26,14 @@ from noodle_upgrade_runtime.quiescence import NOBODY, Alone, Blocker, at_quiesce
 __all__ = ["Leaving", "Quiet", "RuntimeSwap"]
 
 _LEAST_ALONE = 0.005
-_TIMES_EXPECTED = 4.0
-"""For how many times as long as a change was planned when it was staged no other thread runs, at most, to make it."""
+_TIMES_EXPECTED = 2.0
+"""For how many times as long as a change was planned when it was staged no other thread runs, at most, to make it.
+
+To plan it again takes half as long, or less. Beside busy threads to get such a time takes as long as it is, for each.
+"""
 MOST_WAIT_BACK = 5.0
 """Seconds that going back waits for a moment with no call inside."""
+_MOST_TRIES_BACK = 6
 
 
 @frozen(kw_only=True)
@@ -211,10 +216,10 @@ class RuntimeSwap:
             made.append(Operation((dict.__setitem__, self._ledger, key, new), undo, f"version of {name}"))
         return made
 
-    def _alone(self) -> Alone:
-        """Return a time without other threads in which a change can be planned and made."""
-        expected = sum(float(getattr(part, "planning_seconds", 0.0)) for part in self.parts)
-        return Alone(max(_LEAST_ALONE, _TIMES_EXPECTED * expected))
+    def _alone(self, expected: str = "planning_seconds", times: float = _TIMES_EXPECTED) -> Alone:
+        """Return a time without other threads in which a change can be planned and made, by what the parts expect."""
+        seconds = sum(float(getattr(part, expected, 0.0)) for part in self.parts)
+        return Alone(max(_LEAST_ALONE, times * seconds))
 
     def _quietly(self, change: Callable[[], bool | None], quiet: Quiet, alone: Alone, *, moves: str) -> None:
         """Make a change while no call is inside, with the state that it moves, by the method `moves` of the parts."""
@@ -248,15 +253,24 @@ class RuntimeSwap:
             # what it does to the state. The journal remembers who that was.
             quiet = evolve(self._quiet, within=min(self._quiet.within, MOST_WAIT_BACK), force=True)
             noted: list[str] = []
+            alone = self._alone("returning_seconds", 1.0)
+            left = [went_back for part in self.parts if (went_back := getattr(part, "went_back", None)) is not None]
+            tries = itertools.count(1)
 
-            def change() -> None:
+            def change() -> bool:
                 script.revert(tuned=False)
-                for part in self.parts:
-                    if (went_back := getattr(part, "went_back", None)) is not None:
-                        noted.extend(went_back())
+                # Going back is carried through: where no time is long enough, in the one that there is.
+                is_over = alone.is_over if next(tries) < _MOST_TRIES_BACK else _never
+                while left:
+                    said = left[0](is_over)
+                    if said is None:
+                        return False
+                    noted.extend(said)
+                    del left[0]
+                return True
 
             try:
-                self._quietly(change, quiet, self._alone(), moves="hand_back")
+                self._quietly(change, quiet, alone, moves="hand_back")
             finally:
                 script.tune()
             if noted:
@@ -384,6 +398,10 @@ class _Attempt:
 
 def _nothing() -> None:
     """Wait for the quiet moment only."""
+
+
+def _never() -> bool:
+    return False
 
 
 def _added(one: Arm, other: Arm) -> Arm:

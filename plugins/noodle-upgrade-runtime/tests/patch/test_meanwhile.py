@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from noodle_upgrade_core.errors import StateConflictError, UpgradeError
 from noodle_upgrade_runtime.operations import Script
+from noodle_upgrade_runtime.patch import sources
 
 
 def commit(package):
@@ -85,3 +86,32 @@ def test_instances_without_slots_of_a_class_that_gives_way(package):
         return
     assert isinstance(held[0], module.Sign)
     assert held[0].name() == "new"
+
+
+PARTED = """
+class A:
+    def __init__(self):
+        self.x = 1
+"""
+MIXED = """
+class Mixin:
+    pass
+class A(Mixin):
+    def __init__(self):
+        self.x = 1
+        self.y = [self.x]
+"""
+
+
+def test_no_source_is_read_while_calls_are_held_back_whoever_has_come_since_staging(package, monkeypatch):
+    module = package.load(PARTED, MIXED)
+    package.stage()
+    one = module.A()
+    read = []
+    monkeypatch.setattr(sources, "_functions_in", lambda path: read.append(path) or {})
+    commit(package)
+    assert not read
+    assert one.y == [1]
+    package.rollback()
+    package.prepared.went_back()
+    assert vars(one) == {"x": 1}

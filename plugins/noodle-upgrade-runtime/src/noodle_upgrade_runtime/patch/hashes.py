@@ -126,7 +126,7 @@ def _keys_of(classes: Sequence[type], heap: Heap) -> dict[type, set[int]]:
 
 
 def _tuples_with(instances: Sequence[Any], heap: Heap) -> dict[int, set[int]]:
-    """Return the ids of the tuples that hold some of these, however deep, with theirs: it has the hash of what it holds.
+    """Return the ids of the tuples that hold some of these, however deep, with theirs: it has the hash of these.
 
     The heap holds the tuples, so that their ids stay theirs.
     """

@@ -72,6 +72,7 @@ class Living:
         self._emptied: dict[str, Cache] = {}
         self._shared: dict[type, list[str]] = {}
         self._growths: dict[tuple[int, int, int], Growth] = {}
+        self._givens: dict[int, frozenset[str]] = {}
         self._migrations: dict[type, Migration] = {}
         self._copied: dict[type, tuple[Copied, ...]] = {}
         self._added: dict[type, tuple[Additions, ...]] = {}
@@ -252,19 +253,23 @@ class Living:
         return found
 
     def _find_growing(self) -> list[Growing]:
-        moved = [
-            (entry.live, entry.staged) for entry in self._matching.retired if id(entry.live) in self._matching.moving
-        ]
-        classes = [(old, new) for old, new in (*self._matching.pairs, *moved) if isinstance(old, type)]
+        pairs = [(old, new, old) for old, new in self._matching.pairs if isinstance(old, type)]
+        # Also of those of which nothing moves yet: instances may come, and to read sources takes long.
+        pairs += [(entry.live, entry.staged, entry.staged) for entry in self._matching.retired]
         found = []
-        for old, new in classes:
+        for old, new, cls in pairs:
             twin = self._matching.pristine.get(id(old))
             if isinstance(twin, type):
-                cls = new if id(old) in self._matching.moving else old
                 growth = self._growth(cls, twin, new)
-                if growth.fields:
-                    found.append(Growing(old, twin, new, growth, given_fields(twin)))
+                given = self._given(twin) if growth.fields else frozenset()
+                if growth.fields and (cls is old or id(old) in self._matching.moving):
+                    found.append(Growing(old, twin, new, growth, given))
         return found
+
+    def _given(self, twin: type) -> frozenset[str]:
+        if id(twin) not in self._givens:
+            self._givens[id(twin)] = given_fields(twin)
+        return self._givens[id(twin)]
 
     def _problem(self, one: Growing) -> str:
         """Say what instances cannot be given, "" when they can be given everything, or need not."""

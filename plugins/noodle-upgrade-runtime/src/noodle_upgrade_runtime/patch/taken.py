@@ -54,10 +54,13 @@ class Taken:
             or self._others
         )
 
-    def lead_back(self, heap: Heap, *, skip: Callable[[Any], bool]) -> tuple[str, ...]:
+    def lead_back(
+        self, heap: Heap, *, skip: Callable[[Any], bool], is_over: Callable[[], bool] = lambda: False
+    ) -> tuple[str, ...] | None:
         """Do it, for the objects of `heap`; return what goes on with the version that is left.
 
-        `skip` says of an object that it is ours, or a part of that version itself.
+        `skip` says of an object that it is ours, or a part of that version itself. When `is_over` says so others have
+        run since the look at the heap: a list may be in another order by now. Then does nothing, and returns None.
         """
         self._staying.clear()
         back = self.planner.closures.reversed()
@@ -66,6 +69,8 @@ class Taken:
         operations += self.planner.noted.lead_back(heap, skip=skip)
         holders = self._holders(heap, skip)
         forwards = self._passed_on()
+        if is_over():
+            return None
         Script([*operations, *holders.operations]).apply()
         self._forwards = Script(forwards)
         self._forwards.apply()
