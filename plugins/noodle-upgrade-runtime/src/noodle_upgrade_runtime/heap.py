@@ -15,7 +15,7 @@ import types
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from noodle_upgrade_runtime.asking import mro_of, subclasses_of
+from noodle_upgrade_runtime.asking import mro_of, namespace_of, subclasses_of
 
 __all__ = [
     "Heap",
@@ -23,6 +23,7 @@ __all__ = [
     "Since",
     "UnknownTupleError",
     "looking_seconds",
+    "shows_instances",
     "tracked",
     "tracked_with_tuples",
     "untracked_in",
@@ -111,6 +112,29 @@ class Heap:
             if not wanted.isdisjoint(map(id, referents(*batch))):
                 found += [value for value in batch if not wanted.isdisjoint(map(id, referents(value)))]
         return found
+
+
+def shows_instances(cls: type) -> bool:
+    """Return whether the collector's way from an instance leads to its class, so that it tells of the instances.
+
+    A class that C code makes at run time has to see to that itself, for those that derive from it too; exceptions that
+    it makes (`csv.Error`) do not.
+    """
+    above = [base for base in mro_of(cls) if base.__flags__ & _HEAP_TYPE]
+    if any(type(value) in _COMPILED for base in above for value in namespace_of(base).values()):
+        return False
+    if not issubclass(cls, BaseException):
+        return True
+    layout: Any = next(base for base in mro_of(cls) if not base.__flags__ & _HEAP_TYPE)
+    try:
+        made = layout.__new__(cls)
+    except TypeError:
+        return False
+    return any(one is cls for one in gc.get_referents(made))
+
+
+_HEAP_TYPE = 1 << 9
+_COMPILED = frozenset({types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType})
 
 
 class UnknownTupleError(Exception):

@@ -193,11 +193,13 @@ class Alone:
         self._turns = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        self._turns.enter_context(at_least(self.seconds))
-        time.sleep(_PAUSE_SECONDS)
-        # The program may have set another interval meanwhile.
-        self._until = time.perf_counter() + min(self.seconds, sys.getswitchinterval())
-        self._begun = time.thread_time()
+        with contextlib.ExitStack() as turns:
+            turns.enter_context(at_least(self.seconds))
+            time.sleep(_PAUSE_SECONDS)  # in the main thread a signal may end it
+            # The program may have set another interval meanwhile.
+            self._until = time.perf_counter() + min(self.seconds, sys.getswitchinterval())
+            self._begun = time.thread_time()
+            self._turns = turns.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:

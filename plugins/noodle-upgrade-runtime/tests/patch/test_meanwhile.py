@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from noodle_upgrade_core.errors import StateConflictError, UpgradeError
 from noodle_upgrade_runtime.operations import Script
 from noodle_upgrade_runtime.patch import sources
@@ -115,3 +117,18 @@ def test_no_source_is_read_while_calls_are_held_back_whoever_has_come_since_stag
     package.rollback()
     package.prepared.went_back()
     assert vars(one) == {"x": 1}
+
+
+@pytest.mark.parametrize("base", ["csv.Error", "ssl.SSLError", "ValueError", "random.Random"])
+def test_instances_that_do_not_show_their_class_to_the_collector_move_with_it_and_back(package, base):
+    text = f"import abc, csv, random, ssl\nclass E({base}):\n    def told(self): return 'old'\n"
+    module = package.load(text, text.replace(base + ")", base + ", metaclass=abc.ABCMeta)").replace("'old'", "'new'"))
+    package.stage()
+    one = module.E(1)
+    commit(package)
+    assert type(one) is module.E
+    another = module.E(2)
+    package.rollback()
+    assert not package.prepared.went_back()
+    assert type(one) is type(another) is module.E
+    assert one.told() == another.told() == "old"

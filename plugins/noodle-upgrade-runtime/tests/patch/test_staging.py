@@ -12,6 +12,7 @@ import importlib.metadata
 import sys
 import threading
 import warnings
+import weakref
 
 import pytest
 
@@ -269,3 +270,23 @@ def test_a_tree_with_an_extension_module_is_refused_before_anything_is_loaded(pa
     verdict = package.engine.assess(package.change())
     assert not verdict.feasible
     assert "extension modules" in verdict.blockers[0]
+
+
+def test_an_import_that_hangs_leaves_the_collector_on_and_holds_nothing_of_the_program(package):
+    package.load("", "import threading, sys\nsys.hanging.set()\nsys.go_on.wait(20)\n")
+    sys.hanging, sys.go_on = threading.Event(), threading.Event()
+
+    class Program:
+        pass
+
+    one = Program()
+    gone = weakref.ref(one)
+    try:
+        with pytest.raises(StageTimeoutError):
+            package.engine.stage((package.change(),), cancelled=sys.hanging.is_set)
+        del one
+        assert gone() is None
+        assert gc.isenabled()
+    finally:
+        sys.go_on.set()
+        del sys.hanging, sys.go_on

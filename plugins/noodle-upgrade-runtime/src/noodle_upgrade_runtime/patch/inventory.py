@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Self
 
 from noodle_upgrade_runtime.heap import Since, tracked
@@ -23,7 +23,7 @@ class Inventory:
     def __init__(self) -> None:
         self._made: set[int] = set()
         self._before: set[int] = set()
-        self._heap: Sequence[Any] = ()
+        self._heap: list[Any] = []
         self._depth = 0
         self._since = Since()
         self._was_on = False
@@ -53,7 +53,7 @@ class Inventory:
         """Whether an object was made by a private load, and not only counts as made."""
         return id(value) in self._made or (type(value) is tuple and any(map(self._is_kept, value)))
 
-    def watch(self, heap: Sequence[Any] | None = None) -> Self:
+    def watch(self, heap: list[Any] | None = None) -> Self:
         """Take note, within the context that this is, of what is made from now on; `heap` is what there is now.
 
         A watch within a watch changes nothing, and looks at nothing: the outer one sees what the inner one would.
@@ -85,7 +85,13 @@ class Inventory:
             # What this class needs for itself would leave its ids to objects of the program.
             self._before.update((id(self._before), id(self._made)))
             self._made.update(set(map(id, now)) - self._before)
-            self._heap, self._before = (), set()
+            self._heap, self._before = [], set()
+
+    def give_up(self) -> None:
+        """Let go of what is held, and let the collector go on: an import that hangs would keep both for ever."""
+        self._heap.clear()
+        if self._depth and self._was_on:
+            gc.enable()
 
     def spare(self, values: Iterable[Any]) -> None:
         """Count these as there before."""

@@ -17,7 +17,15 @@ from attrs import field, frozen
 from noodle_upgrade_core.errors import SwapRefusedError
 from noodle_upgrade_core.staged import Arm
 from noodle_upgrade_runtime.engine import Change
-from noodle_upgrade_runtime.heap import Heap, Moment, Since, UnknownTupleError, looking_seconds, tracked
+from noodle_upgrade_runtime.heap import (
+    Heap,
+    Moment,
+    Since,
+    UnknownTupleError,
+    looking_seconds,
+    shows_instances,
+    tracked,
+)
 from noodle_upgrade_runtime.operations import Operation, Script, collector_paused, held_for_undo
 from noodle_upgrade_runtime.patch.callversions import CallVersions
 from noodle_upgrade_runtime.patch.classes import own_slots
@@ -346,12 +354,15 @@ class PatchPrepared:
     def _moment(self, known: set[int]) -> Heap:
         """Return who holds what gives way, and the instances that a plan is about, as they are just now.
 
-        Everything, where a tuple holds some of it whose id is not one of `known`.
+        Everything, where a tuple holds some of it whose id is not one of `known`, or instances do not show their class.
         """
         matching = self._matching
         if matching.is_about_untracked():
             return Heap(tracked()).whole()
-        moment = _moment_or_none(self._targets(), known if matching.giving_way() else None)
+        targets = self._targets()
+        if not all(shows_instances(one) for one in targets if isinstance(one, type)):
+            return Heap(tracked()).whole()
+        moment = _moment_or_none(targets, known if matching.giving_way() else None)
         # What is ours of the attempt has gone by now, and is not among the objects.
         return moment or Heap(tracked()).whole()
 

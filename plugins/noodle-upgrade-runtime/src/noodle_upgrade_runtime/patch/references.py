@@ -76,6 +76,9 @@ class Holders:
             own.add(id(wanted))
             for part in wanted:
                 self._parts[id(part)], self._causes[id(part)] = part, self._cause(part)
+        # Some do not show that they hold their class: see `shows_instances`.
+        moving = heap.of([old for old in self.roots if id(old) in self._moving])
+        found |= {id(one): one for one in moving if id(one) not in own and not self._skip(one)}
         for one in found.values():
             if type(one) is Operation:
                 # It stays as it is, with the calls that it is made of.

@@ -108,6 +108,7 @@ class Staging:
             self._surroundings.restore()
         if self._registries is not None:
             self._registries.take_back()
+        self._inventory.give_up()
         if worker.ident is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.ident), ctypes.py_object(SystemExit))
 
