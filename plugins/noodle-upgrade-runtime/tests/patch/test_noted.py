@@ -102,3 +102,22 @@ def test_one_that_wraps_what_passes_all_on_begins_anew(package, used):
     assert mine("a", "x") == "x"
     package.rollback()
     assert mine("a", "x") == "x"
+
+
+def test_a_place_in_a_table_of_its_own_is_no_number_of_arguments(package):
+    old = """
+    LINES = list("abcdef")
+    def feeding(function):
+        at = 0
+        def feed(*args):
+            nonlocal at
+            at += 1
+            return function(LINES[at - 1 : at], LINES[at], *args)
+        return feed
+    @feeding
+    def feed(lines, line): return lines, line
+    """
+    module = package.load(old, old.replace("def feed(lines, line)", "def feed(lines, line, end='')"))
+    assert module.feed() == (["a"], "b")
+    package.upgrade()
+    assert module.feed() == (["b"], "c")

@@ -25,6 +25,7 @@ _NUMBERS = (bool, int)
 _PARTS = frozenset({"BUILD_SLICE", "BINARY_SLICE", "BINARY_SUBSCR"})
 _CONSTANTS = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
 _NEAR = 3
+_BEFORE = 2
 
 
 @define(eq=False)
@@ -156,8 +157,18 @@ def _assigned(code: Code) -> list[str]:
 
 
 def _chosen_by(code: Code) -> Iterator[str]:
-    """Yield the variables by which a function takes a part of a sequence: of its arguments, say."""
+    """Yield the variables by which a function takes a part of its arguments; of another sequence it is a place."""
+    arguments = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
     steps = list(dis.get_instructions(code))
     for place, step in enumerate(steps):
         if step.opname == "LOAD_DEREF" and any(one.opname in _PARTS for one in steps[place + 1 : place + 1 + _NEAR]):
-            yield step.argval
+            before = steps[max(0, place - _BEFORE) : place]
+            if any(arguments in _loaded(one) for one in before):
+                yield step.argval
+
+
+def _loaded(step: dis.Instruction) -> Sequence[Any]:
+    if not step.opname.startswith("LOAD_"):
+        return ()
+    # From 3.13 on one step may load two variables.
+    return step.argval if type(step.argval) is tuple and step.opname not in _CONSTANTS else (step.argval,)
