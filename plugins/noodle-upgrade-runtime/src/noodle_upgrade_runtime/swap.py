@@ -21,7 +21,7 @@ from noodle_upgrade_runtime.gate import Gate
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.namespace import Space
 from noodle_upgrade_runtime.operations import Call, Operation, Script
-from noodle_upgrade_runtime.quiescence import NOBODY, Alone, Blocker, at_quiescence
+from noodle_upgrade_runtime.quiescence import NOBODY, Alone, Blocker, at_quiescence, in_one_go
 
 __all__ = ["Leaving", "Quiet", "RuntimeSwap"]
 
@@ -254,23 +254,19 @@ class RuntimeSwap:
             quiet = evolve(self._quiet, within=min(self._quiet.within, MOST_WAIT_BACK), force=True)
             noted: list[str] = []
             alone = self._alone("returning_seconds", 1.0)
-            left = [went_back for part in self.parts if (went_back := getattr(part, "went_back", None)) is not None]
-            tries = itertools.count(1)
+            lead_back, is_short = self._leading_back(alone, noted), alone.seconds <= _LEAST_ALONE
 
-            def change() -> bool:
+            def change() -> None:
                 script.revert(tuned=False)
-                # Going back is carried through: where no time is long enough, in the one that there is.
-                is_over = alone.is_over if next(tries) < _MOST_TRIES_BACK else _never
-                while left:
-                    said = left[0](is_over)
-                    if said is None:
-                        return False
-                    noted.extend(said)
-                    del left[0]
-                return True
+                if is_short:
+                    lead_back()
 
             try:
-                self._quietly(change, quiet, alone, moves="hand_back")
+                # To wait for a time that is long enough to lead back as well would keep the old version away for long
+                # beside busy threads.
+                self._quietly(change, quiet, self._alone(), moves="hand_back")
+                if not is_short:
+                    in_one_go(lead_back, alone)
             finally:
                 script.tune()
             if noted:
@@ -279,6 +275,27 @@ class RuntimeSwap:
         for part in self.parts:
             if WEIGHTS in part.capabilities:
                 part.route(0.0)
+
+    def _leading_back(self, alone: Alone, noted: list[str]) -> Callable[[], bool]:
+        """Return what leads back whoever has taken something of the version that was left, and notes what it could not.
+
+        It is to be called again while it returns False, because others have run meanwhile.
+        """
+        left = [went_back for part in self.parts if (went_back := getattr(part, "went_back", None)) is not None]
+        tries = itertools.count(1)
+
+        def lead_back() -> bool:
+            # It is carried through: where no time is long enough, in the one that there is.
+            is_over = alone.is_over if next(tries) < _MOST_TRIES_BACK else _never
+            while left:
+                said = left[0](is_over)
+                if said is None:
+                    return False
+                noted.extend(said)
+                del left[0]
+            return True
+
+        return lead_back
 
     # --- looking -------------------------------------------------------------------------------------------------
 

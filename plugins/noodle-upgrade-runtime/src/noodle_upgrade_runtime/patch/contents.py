@@ -60,7 +60,8 @@ def _dict(planner: Planner, live: dict[Any, Any], staged: dict[Any, Any]) -> Non
     links = planner.links
     if isinstance(live, collections.defaultdict) and isinstance(staged, collections.defaultdict):
         _factory(planner, live, staged)
-    base, now, new = (by_key(links, dict.items(one)) for one in (planner.twin(live), live, staged))
+    held = dict(dict.items(live))  # at one moment: while a change is staged the program goes on
+    base, now, new = (by_key(links, dict.items(one)) for one in (planner.twin(live), held, staged))
     known = len(planner.conflicts)
     takes = planner.merge(live, now, new, base, "a mapping").takes
     if len(planner.conflicts) > known and (name := _name_of(planner, live)):
@@ -68,7 +69,7 @@ def _dict(planner: Planner, live: dict[Any, Any], staged: dict[Any, Any]) -> Non
     if not takes:
         return
     keys = dict(zip(new, map(planner.image, dict.keys(staged)), strict=True))
-    keys |= dict(zip(now, dict.keys(live), strict=True))
+    keys |= dict(zip(now, held, strict=True))
     result = dict(now)
     for take in takes:
         if take.value is MISSING:
@@ -89,7 +90,7 @@ def _dict(planner: Planner, live: dict[Any, Any], staged: dict[Any, Any]) -> Non
         raise planner.refused(live, f"has keys that cannot be compared: {type(error).__name__}: {error}") from error
     kind = collections.OrderedDict if isinstance(live, collections.OrderedDict) else dict
     do: list[Call] = [(kind.clear, live), (kind.update, live, made)]
-    planner.operations += paired_calls(do, _dict_undo(live, made, kind), "a mapping")
+    planner.operations += paired_calls(do, _dict_undo(live, held, made, kind), "a mapping")
 
 
 def _name_of(planner: Planner, value: Any) -> str:
@@ -116,9 +117,8 @@ def _factory(planner: Planner, live: Any, staged: Any) -> None:
         planner.add((setter, live, planner.image(take.value)), (setter, live, now), name)
 
 
-def _dict_undo(live: dict[Any, Any], new: dict[Any, Any], kind: Any) -> list[Call]:
+def _dict_undo(live: dict[Any, Any], old: dict[Any, Any], new: dict[Any, Any], kind: Any) -> list[Call]:
     """Return the calls that bring the old contents back, and leave what the program adds after the commit."""
-    old = dict(live)
     changed = [key for key in old if key not in new or new[key] is not old[key]]
     target: dict[Any, Any] = live
     calls: list[Call] = []

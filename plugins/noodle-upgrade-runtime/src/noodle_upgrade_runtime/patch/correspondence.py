@@ -66,8 +66,8 @@ class Correspondence:
         self._live: dict[int, Any] = {}
         self._kept: list[Any] = []
         self._ids: set[int] = set()
-        self.opened: list[Any] | None = None
-        """Where somebody wants to know: the objects that were looked into to compare them."""
+        self.opened: Callable[[Any, Any], None] | None = None
+        """Where somebody wants to know: told of two objects before they are looked into to compare them."""
 
     def branch(self) -> Correspondence:
         """Return another one that begins with what this one knows."""
@@ -111,7 +111,7 @@ class Correspondence:
         if type(left) is not type(right):
             return False
         if self.opened is not None:
-            self.opened += (left, right)
+            self.opened(left, right)
         compare = _COMPARE.get(type(left)) or _compare_for(left)
         return compare(self, left, right, {})
 
@@ -126,7 +126,7 @@ def _alike(links: Correspondence, left: Any, right: Any, seen: dict[tuple[int, i
     if type(left) in ATOMS:
         return _same_atom(left, right)
     if links.opened is not None:
-        links.opened += (left, right)
+        links.opened(left, right)
     key = (id(left), id(right))
     if key in seen:
         return seen[key]

@@ -136,12 +136,12 @@ class Planner:
             self._pair(live, staged)
             return
         sizes, undecided = [len(one) for one in self._lists()], len(self.conflicts)
-        self.links.opened = opened = [live]
+        seen = Seen([live])
+        self.links.opened = seen.add
         try:
             self._pair(live, staged)
         finally:
             self.links.opened = None
-        seen = Seen(opened)
         if seen.is_certain() and len(self.conflicts) == undecided and id(live) not in self.fleeting:
             added = tuple(one[size:] for one, size in zip(self._lists(), sizes, strict=True))
             self._settled[id(live)] = Parts(staged, seen, added)

@@ -38,14 +38,23 @@ class Parts:
 class Seen:
     """What some objects hold, to tell later whether they still do.
 
-    Everything is told by identity, and held, so that nothing else can have its place.
+    Everything is told by identity, and held, so that nothing else can have its place. Each is to be added before it is
+    read: what another thread changes between the two makes another plan necessary, and nothing is overlooked.
     """
 
-    __slots__ = ("_held",)
+    __slots__ = ("_held", "_ids")
 
     def __init__(self, values: Iterable[Any]) -> None:
-        held = [(value, _held_by(value)) for value in {id(value): value for value in values}.values()]
-        self._held: Sequence[tuple[Any, Sequence[Any] | None]] = held
+        self._held: list[tuple[Any, Sequence[Any] | None]] = []
+        self._ids: set[int] = set()
+        self.add(*values)
+
+    def add(self, *values: Any) -> None:
+        """Take in what more objects hold."""
+        for value in values:
+            if id(value) not in self._ids:
+                self._ids.add(id(value))
+                self._held.append((value, _held_by(value)))
 
     def records(self) -> Iterator[Any]:
         """Yield what this consists of, and refers to the objects."""
