@@ -196,7 +196,6 @@ def test_what_changes_while_it_is_read_makes_another_plan_necessary(package, mon
     assert module.TABLE == {"a": 1, "b": 1, "mine": 1}
 
 
-@pytest.mark.xfail(reason="the trial at staging puts back what was there when it was planned", strict=True)
 def test_the_trial_leaves_what_the_program_has_put_into_a_table_since_it_was_planned(package, monkeypatch):
     module, _ = put_in_while_planning(package, monkeypatch)
     assert module.TABLE == {"a": 1, "b": 1, "mine": 1}

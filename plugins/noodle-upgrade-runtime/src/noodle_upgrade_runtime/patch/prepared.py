@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from noodle_upgrade_core.errors import SwapRefusedError
+from noodle_upgrade_core.errors import SwapRefusedError, UpgradeError
 from noodle_upgrade_core.staged import Arm
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import (
@@ -50,11 +50,13 @@ from noodle_upgrade_runtime.patch.state import MISSING, merge_names
 from noodle_upgrade_runtime.patch.surroundings import Effect, Item, effect_operations
 from noodle_upgrade_runtime.patch.taken import Taken
 from noodle_upgrade_runtime.patch.takers import values_that_change
+from noodle_upgrade_runtime.quiescence import Alone, in_one_go
 
 __all__ = ["MECHANISM", "PatchPrepared", "Worlds"]
 
 MECHANISM = "patch"
 
+_LEAST_ALONE = 0.005
 _MANY_YOUNG = 2_000
 _SECONDS_TO_ASK = 1e-7
 """For each object, to ask who holds something: 0.06 to 0.1 µs measured."""
@@ -157,9 +159,9 @@ class PatchPrepared:
         self._tuples: list[Any] = []
         with collector_paused():
             self._plan = self._operations(heap)
-        self._try()
         if matching.giving_way():
             self._tuples = [one for one in heap.whole().holders(self._targets()) if type(one) is tuple]
+        self._try()
         self.warnings: tuple[str, ...] = tuple(dict.fromkeys([*notes, *matching.warnings]))
         self.evidence: dict[str, Any] = {
             "operations": len(self._plan),
@@ -176,9 +178,22 @@ class PatchPrepared:
 
     def _try(self) -> None:
         """Put everything into effect and take it back in one atomic step: what CPython refuses, it refuses here."""
-        untried = set(map(id, self._planner.untried))
-        try:
+        alone = Alone(max(_LEAST_ALONE, 2 * self.planning_seconds))
+
+        def attempt() -> bool:
+            # Planned once more: what the program has put somewhere since would be taken back with the trial.
+            with collector_paused():
+                self._plan = self._operations()
+            if alone.is_over():
+                return False
+            untried = set(map(id, self._planner.untried))
             Script([operation for operation in self._plan if id(operation) not in untried]).trial()
+            return True
+
+        try:
+            in_one_go(attempt, alone)
+        except UpgradeError:
+            raise
         except Exception as error:
             raise SwapRefusedError(
                 f"The change cannot be made in place: {error}",
