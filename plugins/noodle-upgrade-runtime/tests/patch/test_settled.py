@@ -187,7 +187,7 @@ def put_in_while_planning(package, monkeypatch):
 
 
 def test_what_changes_while_it_is_read_makes_another_plan_necessary(package, monkeypatch):
-    monkeypatch.setattr(prepared.PatchPrepared, "_try", lambda _: None)
+    monkeypatch.setattr(prepared.PatchPrepared, "try_out", lambda _: None)
     module, part = put_in_while_planning(package, monkeypatch)
     script = Script(part.operations())
     script.apply()

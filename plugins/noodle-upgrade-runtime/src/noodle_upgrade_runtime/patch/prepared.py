@@ -161,7 +161,6 @@ class PatchPrepared:
             self._plan = self._operations(heap)
         if matching.giving_way():
             self._tuples = [one for one in heap.whole().holders(self._targets()) if type(one) is tuple]
-        self._try()
         self.warnings: tuple[str, ...] = tuple(dict.fromkeys([*notes, *matching.warnings]))
         self.evidence: dict[str, Any] = {
             "operations": len(self._plan),
@@ -176,8 +175,12 @@ class PatchPrepared:
             **self.living.evidence(),
         }
 
-    def _try(self) -> None:
-        """Put everything into effect and take it back in one atomic step: what CPython refuses, it refuses here."""
+    def try_out(self) -> None:
+        """Put everything into effect and take it back in one atomic step: what CPython refuses, it refuses here.
+
+        For when nobody holds a list of all objects any more: whether something else holds an instance is told by
+        counting.
+        """
         alone = Alone(max(_LEAST_ALONE, 2 * self.planning_seconds))
 
         def attempt() -> bool:

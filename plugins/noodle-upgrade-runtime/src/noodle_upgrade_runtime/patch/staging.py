@@ -75,7 +75,9 @@ class Staging:
     def run(self) -> None:
         """Stage; what went wrong is kept for the thread that waits."""
         try:
-            self.prepared = self._stage()
+            prepared = self._stage()
+            prepared.try_out()
+            self.prepared = prepared
         except UpgradeError as error:
             self.error = error
         except BaseException as error:  # noqa: BLE001 - whatever the new version raises, SystemExit too, is its failure
