@@ -32,6 +32,8 @@ __all__ = ["Alone", "Blocker", "at_quiescence", "blockers", "in_one_go", "place"
 NOBODY = Names()
 _SWITCH_SECONDS = 0.0002
 """So much of it is not relied on: what passes between asking for the interpreter's lock and looking at the clock."""
+_TIMES_ASKED = 2
+"""So many times what is relied on: the system may let this thread wait between getting the lock and the clock."""
 _MOST_TRIES = 8
 """Each has more time than the one before, in which others stand still: what lacks it then gives it away itself."""
 _LEAST_WITH_A_LOOK = 0.05
@@ -194,10 +196,10 @@ class Alone:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as turns:
-            turns.enter_context(at_least(self.seconds))
+            turns.enter_context(at_least(_TIMES_ASKED * self.seconds))
             time.sleep(_PAUSE_SECONDS)  # in the main thread a signal may end it
             # The program may have set another interval meanwhile.
-            self._until = time.perf_counter() + min(self.seconds, sys.getswitchinterval())
+            self._until = time.perf_counter() + min(self.seconds, sys.getswitchinterval() / _TIMES_ASKED)
             self._begun = time.thread_time()
             self._turns = turns.pop_all()
         return self
