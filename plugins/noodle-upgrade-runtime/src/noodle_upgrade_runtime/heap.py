@@ -142,21 +142,23 @@ class UnknownTupleError(Exception):
 
 
 class Moment(Heap):
-    """The process as it is just now: who holds one of `targets`, instances of classes too.
+    """The process as it is just now: who holds one of `targets`, or of `others`: instances of classes, too.
 
     To ask for that takes a fraction of a look at everything. Exact tuples are not among the objects, because one may be
-    just being filled: where it matters, raises `UnknownTupleError` for one that holds a target and whose id is not one
-    of `known`.
+    just being filled: where it matters, raises `UnknownTupleError` for one that holds one of the `targets`, and whose
+    id is not one of `known`.
     """
 
     __slots__ = ("_classes", "_known", "_targets")
 
-    def __init__(self, targets: Sequence[Any], known: set[int] | None = None) -> None:
+    def __init__(self, targets: Sequence[Any], known: set[int] | None = None, *, others: Sequence[Any] = ()) -> None:
         gc.unfreeze()
-        self._targets = frozenset(map(id, targets))
+        self._targets = frozenset(map(id, (*targets, *others)))
         self._known = known
         self._classes: list[type] = []
-        super().__init__(self._holding(targets))
+        found = {id(one): one for one in self._holding(targets)}
+        found |= {id(one): one for one in _referrers(others)[0]}
+        super().__init__(list(found.values()))
 
     def classes(self) -> list[type]:
         """Return the classes of the process."""

@@ -26,10 +26,11 @@ from noodle_upgrade_runtime.quiescence import NOBODY, Alone, Blocker, at_quiesce
 __all__ = ["Leaving", "Quiet", "RuntimeSwap"]
 
 _LEAST_ALONE = 0.005
-_TIMES_EXPECTED = 2.0
+_TIMES_EXPECTED = 4.0
 """For how many times as long as a change was planned when it was staged no other thread runs, at most, to make it.
 
-To plan it again takes half as long, or less. Beside busy threads to get such a time takes as long as it is, for each.
+To plan it again takes half as long, or less, and twice as long where the processors are busy. Beside threads that never
+stop, to get such a time takes as long as it is, for each of them.
 """
 MOST_WAIT_BACK = 5.0
 """Seconds that going back waits for a moment with no call inside."""

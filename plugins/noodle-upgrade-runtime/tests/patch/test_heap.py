@@ -72,6 +72,10 @@ def test_a_tuple_that_is_not_known_is_told_where_it_matters():
     with pytest.raises(UnknownTupleError):
         Moment([one], known).holders([other])
     assert not any(type(holder) is tuple for holder in Moment([one, other]).objects)
+    kept.append([other])
+    moment = Moment([one], known, others=[other])
+    assert moment.has_holders_of([one, other])
+    assert any(holder is kept[2] for holder in moment.holders([other]))
 
 
 def test_of_what_was_not_asked_for_it_is_asked_then():

@@ -160,7 +160,7 @@ class PatchPrepared:
         with collector_paused():
             self._plan = self._operations(heap)
         if matching.giving_way():
-            self._tuples = [one for one in heap.whole().holders(self._targets()) if type(one) is tuple]
+            self._tuples = [one for one in heap.whole().holders(self._told()) if type(one) is tuple]
         self.warnings: tuple[str, ...] = tuple(dict.fromkeys([*notes, *matching.warnings]))
         self.evidence: dict[str, Any] = {
             "operations": len(self._plan),
@@ -362,6 +362,7 @@ class PatchPrepared:
         """Return what puts the new version in the place of the old one, complete at this moment."""
         if self._plan:
             self._taken.forget()
+            self._bindings = None  # of an attempt that lacked time: it holds what it is asked for who holds it
             with collector_paused(), reading():
                 self._plan = self._operations()
                 self._planner.forget()
@@ -377,21 +378,23 @@ class PatchPrepared:
         matching = self._matching
         if matching.is_about_untracked():
             return Heap(tracked()).whole()
-        targets = self._targets()
-        if not all(shows_instances(one) for one in targets if isinstance(one, type)):
+        targets, others = self._told(), self._asked_for()
+        if not all(shows_instances(one) for one in (*targets, *others) if isinstance(one, type)):
             return Heap(tracked()).whole()
-        moment = _moment_or_none(targets, known if matching.giving_way() else None)
+        moment = _moment_or_none(targets, known, others)
         # What is ours of the attempt has gone by now, and is not among the objects.
         return moment or Heap(tracked()).whole()
 
-    def _targets(self) -> list[Any]:
-        """Return that of which a plan must know who holds it, or what its instances are."""
+    def _told(self) -> list[Any]:
+        """Return what gives way, with its parts: whoever holds one of these is told."""
         matching = self._matching
         givers = matching.giving_way()
         references = [reference for one in givers for reference in weakref.getweakrefs(one)]
-        parts = [part for part, _ in matching.rebuilt]
-        wanted = self._wanted() if self._looked is None else ()
-        return [*givers, *references, *parts, *self.living.asked_for(), *wanted]
+        return [*givers, *references, *(part for part, _ in matching.rebuilt)]
+
+    def _asked_for(self) -> list[Any]:
+        """Return that of which a plan must know the instances, or the functions that are made of it."""
+        return [*self.living.asked_for(), *(self._wanted() if self._looked is None else ())]
 
     def _wanted(self) -> list[Any]:
         """Return that of which functions and instances are made that a plan must know of."""
@@ -447,9 +450,9 @@ class PatchPrepared:
         self.living.filled.clear()
 
 
-def _moment_or_none(targets: list[Any], known: set[int] | None) -> Moment | None:
+def _moment_or_none(targets: list[Any], known: set[int], others: list[Any]) -> Moment | None:
     try:
-        return Moment(targets, known)
+        return Moment(targets, known, others=others)
     except UnknownTupleError:
         return None
 
