@@ -4,7 +4,11 @@ import threading
 
 import pytest
 
-from noodle_upgrade_runtime.heap import tracked, tracked_with_tuples
+from noodle_upgrade_runtime.heap import Heap, tracked
+
+
+def tracked_with_tuples():
+    return Heap(tracked()).whole().objects
 
 
 class Thing:

@@ -5,7 +5,23 @@ from __future__ import annotations
 import types
 from typing import Any
 
-__all__ = ["deleter_of", "member_of", "mro_of", "namespace_of", "setter_of", "subclasses_of"]
+__all__ = [
+    "COMPILED",
+    "HEAP_TYPE",
+    "binding_of",
+    "deleter_of",
+    "member_of",
+    "mro_of",
+    "namespace_of",
+    "setter_of",
+    "subclasses_of",
+]
+
+
+HEAP_TYPE = 1 << 9
+"""The flag of a class that was made at run time (`Py_TPFLAGS_HEAPTYPE`)."""
+COMPILED = frozenset({types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType})
+"""What only a class that C code has made binds."""
 
 
 def mro_of(cls: type) -> tuple[type, ...]:
@@ -18,6 +34,11 @@ def namespace_of(cls: type) -> types.MappingProxyType[str, Any]:
     """Return what a class binds itself."""
     found: types.MappingProxyType[str, Any] = type.__getattribute__(cls, "__dict__")
     return found
+
+
+def binding_of(cls: type, name: str) -> Any:
+    """Return what the first of a class and its bases to bind a name binds it to, None where none does."""
+    return next((space[name] for base in mro_of(cls) if name in (space := namespace_of(base))), None)
 
 
 def member_of(cls: type, name: str) -> Any:

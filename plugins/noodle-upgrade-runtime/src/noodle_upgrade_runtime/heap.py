@@ -15,7 +15,7 @@ import types
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from noodle_upgrade_runtime.asking import mro_of, namespace_of, subclasses_of
+from noodle_upgrade_runtime.asking import COMPILED, HEAP_TYPE, mro_of, namespace_of, subclasses_of
 
 __all__ = [
     "Heap",
@@ -25,7 +25,6 @@ __all__ = [
     "looking_seconds",
     "shows_instances",
     "tracked",
-    "tracked_with_tuples",
     "untracked_in",
     "with_tuples",
 ]
@@ -120,21 +119,17 @@ def shows_instances(cls: type) -> bool:
     A class that C code makes at run time has to see to that itself, for those that derive from it too; exceptions that
     it makes (`csv.Error`) do not.
     """
-    above = [base for base in mro_of(cls) if base.__flags__ & _HEAP_TYPE]
-    if any(type(value) in _COMPILED for base in above for value in namespace_of(base).values()):
+    above = [base for base in mro_of(cls) if base.__flags__ & HEAP_TYPE]
+    if any(type(value) in COMPILED for base in above for value in namespace_of(base).values()):
         return False
     if not issubclass(cls, BaseException):
         return True
-    layout: Any = next(base for base in mro_of(cls) if not base.__flags__ & _HEAP_TYPE)
+    layout: Any = next(base for base in mro_of(cls) if not base.__flags__ & HEAP_TYPE)
     try:
         made = layout.__new__(cls)
     except TypeError:
         return False
     return any(one is cls for one in gc.get_referents(made))
-
-
-_HEAP_TYPE = 1 << 9
-_COMPILED = frozenset({types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType})
 
 
 class UnknownTupleError(Exception):
@@ -283,11 +278,6 @@ def tracked(generation: int | None = None) -> list[Any]:
     for place in reversed(places):
         del found[place]
     return found
-
-
-def tracked_with_tuples() -> list[Any]:
-    """Return what the garbage collector tracks, with the tuples that some other object holds: these are complete."""
-    return with_tuples(tracked())
 
 
 def with_tuples(found: list[Any]) -> list[Any]:

@@ -27,11 +27,13 @@ from noodle_upgrade_core.turns import at_least
 from noodle_upgrade_runtime.heap import tracked
 from noodle_upgrade_runtime.names import Names
 
-__all__ = ["Alone", "Blocker", "at_quiescence", "blockers", "in_one_go", "place", "stayers"]
+__all__ = ["LEAST_ALONE", "Alone", "Blocker", "at_quiescence", "blockers", "in_one_go", "place", "stayers"]
 
 NOBODY = Names()
 _SWITCH_SECONDS = 0.0002
 """So much of it is not relied on: what passes between asking for the interpreter's lock and looking at the clock."""
+LEAST_ALONE = 0.005
+"""Seconds of a time alone, where nothing says that it takes more."""
 _TIMES_ASKED = 2
 """So many times what is relied on: the system may let this thread wait between getting the lock and the clock."""
 _MOST_TRIES = 8
@@ -188,7 +190,7 @@ class Alone:
     it takes as long as the time that is asked for.
     """
 
-    def __init__(self, seconds: float = 0.005) -> None:
+    def __init__(self, seconds: float = LEAST_ALONE) -> None:
         self.seconds = seconds
         self._until = float("inf")
         self._begun = self._used = 0.0

@@ -21,11 +21,10 @@ from noodle_upgrade_runtime.gate import Gate
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.namespace import Space
 from noodle_upgrade_runtime.operations import Call, Operation, Script
-from noodle_upgrade_runtime.quiescence import NOBODY, Alone, Blocker, at_quiescence, in_one_go
+from noodle_upgrade_runtime.quiescence import LEAST_ALONE, NOBODY, Alone, Blocker, at_quiescence, in_one_go
 
 __all__ = ["Leaving", "Quiet", "RuntimeSwap"]
 
-_LEAST_ALONE = 0.005
 _TIMES_EXPECTED = 4.0
 """For how many times as long as a change was planned when it was staged no other thread runs, at most, to make it.
 
@@ -220,7 +219,7 @@ class RuntimeSwap:
     def _alone(self, expected: str = "planning_seconds", times: float = _TIMES_EXPECTED) -> Alone:
         """Return a time without other threads in which a change can be planned and made, by what the parts expect."""
         seconds = sum(float(getattr(part, expected, 0.0)) for part in self.parts)
-        return Alone(max(_LEAST_ALONE, times * seconds))
+        return Alone(max(LEAST_ALONE, times * seconds))
 
     def _quietly(self, change: Callable[[], bool | None], quiet: Quiet, alone: Alone, *, moves: str) -> None:
         """Make a change while no call is inside, with the state that it moves, by the method `moves` of the parts."""
@@ -255,7 +254,7 @@ class RuntimeSwap:
             quiet = evolve(self._quiet, within=min(self._quiet.within, MOST_WAIT_BACK), force=True)
             noted: list[str] = []
             alone = self._alone("returning_seconds", 1.0)
-            lead_back, is_short = self._leading_back(alone, noted), alone.seconds <= _LEAST_ALONE
+            lead_back, is_short = self._leading_back(alone, noted), alone.seconds <= LEAST_ALONE
 
             def change() -> None:
                 script.revert(tuned=False)

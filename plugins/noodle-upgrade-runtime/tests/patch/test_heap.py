@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from noodle_upgrade_runtime.heap import Heap, Moment, UnknownTupleError, tracked_with_tuples
+from noodle_upgrade_runtime.heap import Heap, Moment, UnknownTupleError, tracked
 
 SEARCHING = """
 import asyncio, gc, resource, threading
@@ -52,7 +52,7 @@ def test_asking_who_holds_something_finds_whoever_looking_at_everything_finds():
     one, cls = Held(), type("Own", (Held,), {})
     kept = [[one], {"key": one}, {one}, frozenset([one]), lambda: one, cls(), cls, Named(one)]
     cls.note = one
-    everything, moment = Heap(tracked_with_tuples()), Moment([one, cls])
+    everything, moment = Heap(tracked()).whole(), Moment([one, cls])
     ours = {id(held) for value in kept for held in (value, *gc.get_referents(value))}
     for targets in ([one], [cls], [one, cls]):
         told = [where.holders(targets) for where in (everything, moment)]

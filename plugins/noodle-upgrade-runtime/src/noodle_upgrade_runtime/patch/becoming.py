@@ -8,9 +8,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from noodle_upgrade_runtime.asking import mro_of
+from noodle_upgrade_runtime.asking import HEAP_TYPE, mro_of
 from noodle_upgrade_runtime.operations import Call, Operation, Script
-from noodle_upgrade_runtime.patch.classes import HEAP_TYPE
 from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
 
 __all__ = [

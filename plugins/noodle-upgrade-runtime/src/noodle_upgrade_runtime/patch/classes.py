@@ -8,11 +8,10 @@ import typing
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from noodle_upgrade_runtime.asking import deleter_of, namespace_of, setter_of
+from noodle_upgrade_runtime.asking import HEAP_TYPE, deleter_of, namespace_of, setter_of
 from noodle_upgrade_runtime.operations import Call, Operation, Script
 
 __all__ = [
-    "HEAP_TYPE",
     "attribute_calls",
     "bases_problem",
     "effective_new",
@@ -56,10 +55,6 @@ def _clone(cls: type) -> type | None:
     if any("__init_subclass__" in vars(base) for base in cls.__mro__[1:] if base.__flags__ & HEAP_TYPE):
         return None
     return type.__new__(type(cls), cls.__name__, cls.__bases__, {"__slots__": (), "__module__": __name__})
-
-
-HEAP_TYPE = 1 << 9
-"""The flag of classes that Python code made (`Py_TPFLAGS_HEAPTYPE`)."""
 
 
 def effective_new(order: Iterable[type]) -> Any:

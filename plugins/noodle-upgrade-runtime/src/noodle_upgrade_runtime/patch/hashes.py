@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from noodle_upgrade_runtime.asking import mro_of, namespace_of
+from noodle_upgrade_runtime.asking import binding_of, mro_of
 from noodle_upgrade_runtime.heap import Heap
 from noodle_upgrade_runtime.patch.census import of_instances
 from noodle_upgrade_runtime.patch.functions import plain_function
@@ -31,7 +31,7 @@ def rehashed(classes: Iterable[tuple[type, type, type]], same: Callable[[Any, An
     """
     found = []
     for live, twin, new in classes:
-        now, old, then = (_hash_of(cls) for cls in (live, twin, new))
+        now, old, then = (binding_of(cls, "__hash__") for cls in (live, twin, new))
         # One that differs with every import, as attrs makes them, is this process's own, and stays.
         stays = now is not old and not same(now, old)
         alike = old is then or same(old, then) or _is_moved(old, then)
@@ -57,8 +57,7 @@ def _asked_by(made: Any, cls: type) -> dict[str, types.FunctionType]:
             continue
         names = {name for code in _codes(one.__code__) for name in code.co_names}
         for name in sorted(names - found.keys()):
-            held = next((space[name] for base in mro_of(cls) if name in (space := namespace_of(base))), None)
-            function = plain_function(held) or plain_function(one.__globals__.get(name))
+            function = plain_function(binding_of(cls, name)) or plain_function(one.__globals__.get(name))
             if function is not None:
                 found[name] = function
                 fresh.append(function)
@@ -90,11 +89,6 @@ def _same_code(left: types.CodeType, right: types.CodeType) -> bool:
 _NOTHING = compile("", "", "exec")
 
 
-def _hash_of(cls: type) -> Any:
-    spaces = (namespace_of(base) for base in mro_of(cls))
-    return next(space["__hash__"] for space in spaces if "__hash__" in space)
-
-
 def key_blockers(classes: Sequence[type], heap: Heap) -> list[str]:
     """Say which living instances of these classes are keys of tables, or members of sets."""
     return [
@@ -106,12 +100,12 @@ def key_blockers(classes: Sequence[type], heap: Heap) -> list[str]:
 
 
 def _keys_of(classes: Sequence[type], heap: Heap) -> dict[type, set[int]]:
-    found = {cls: set(map(id, values)) for cls, values in instances_of(classes, heap).items()}
+    instances = instances_of(classes, heap)
+    found = {cls: set(map(id, values)) for cls, values in instances.items()}
     every = set().union(*found.values())
     if not every:
         return {}
-    instances = [one for values in instances_of(classes, heap).values() for one in values]
-    inside = _tuples_with(instances, heap)
+    inside = _tuples_with([one for values in instances.values() for one in values], heap)
     kinds = [kind for kind in heap.kinds.values() if any(base in _TABLES for base in mro_of(kind))]
     keys: set[int] = set()
     for table in heap.of(kinds):

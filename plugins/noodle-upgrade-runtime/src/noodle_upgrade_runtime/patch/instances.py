@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from noodle_upgrade_runtime.asking import deleter_of, mro_of, namespace_of
+from noodle_upgrade_runtime.asking import binding_of, deleter_of, mro_of
 from noodle_upgrade_runtime.heap import Heap, tracked
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 from noodle_upgrade_runtime.patch.fields import AddedField
@@ -168,8 +168,7 @@ def has_own(instance: Any, name: str) -> bool:
 
     Its `__dict__` is not asked for: to make that slows every later read on 3.11 and 3.12.
     """
-    order = mro_of(type(instance))
-    found = next((ns[name] for cls in order if name in (ns := namespace_of(cls))), None)
+    found = binding_of(type(instance), name)
     if found is not None and type(found) is not types.MemberDescriptorType:
         return True
     try:

@@ -7,8 +7,8 @@ import types
 from collections.abc import Iterable
 from typing import Any, Self
 
+from noodle_upgrade_runtime.asking import HEAP_TYPE
 from noodle_upgrade_runtime.heap import Since, tracked
-from noodle_upgrade_runtime.patch.classes import HEAP_TYPE
 
 __all__ = ["Inventory"]
 

@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from noodle_upgrade_runtime.asking import mro_of, namespace_of
+from noodle_upgrade_runtime.asking import binding_of
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, STANDARD, Correspondence, instance_dict, slot_values
 
 __all__ = ["Token", "by_key", "is_plain_key", "key_of", "keys_of"]
@@ -79,16 +79,11 @@ def is_plain_key(key: Any, links: Correspondence | None = None) -> bool:
         )
     if kind.__module__ in STANDARD:
         return True
-    return _of_class(kind, "__eq__") in _EQUALS and _of_class(kind, "__hash__") in _HASHES
+    return binding_of(kind, "__eq__") in _EQUALS and binding_of(kind, "__hash__") in _HASHES
 
 
 def _has_identity(kind: type) -> bool:
-    return _of_class(kind, "__eq__") is object.__eq__
-
-
-def _of_class(kind: type, name: str) -> Any:
-    order = mro_of(kind)
-    return next((own[name] for cls in order if name in (own := namespace_of(cls))), None)
+    return binding_of(kind, "__eq__") is object.__eq__
 
 
 _VALUES = (object, str, bytes, int, float)

@@ -182,12 +182,12 @@ class Living:
         """Return the classes whose instances a plan must see, with those that derive from them."""
         classes = [*self._copied, *(cls for cls, added in self._added.items() if added)]
         classes += [one.live for one in self._growing() if self._problem(one)]
-        return [*classes, *(one for cls in classes for one in subclasses_of(cls))]
+        return _with_subclasses(classes)
 
     def growing(self) -> list[type]:
         """Return the classes whose instances would be given more, with those that derive from them."""
         classes = [one.live for one in self._growing()]
-        return [*classes, *(one for cls in classes for one in subclasses_of(cls))]
+        return _with_subclasses(classes)
 
     def given(self, cls: type) -> frozenset[str]:
         """Return what the old constructors gave every instance of a growing class."""
@@ -344,6 +344,10 @@ class Living:
             versions = change.from_version, change.to_version
             self._migrations[growth.cls] = Migration(_own_hook, names, removed, versions, self.filled)
         return self._migrations[growth.cls]
+
+
+def _with_subclasses(classes: Sequence[type]) -> list[type]:
+    return [*classes, *(one for cls in classes for one in subclasses_of(cls))]
 
 
 def _own_hook(instance: Any, *arguments: Any) -> None:

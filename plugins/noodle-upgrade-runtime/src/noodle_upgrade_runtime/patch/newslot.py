@@ -8,9 +8,9 @@ note itself can be put right, where it is known where that lies.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from noodle_upgrade_runtime.asking import deleter_of
+from noodle_upgrade_runtime.asking import deleter_of, namespace_of, subclasses_of
 from noodle_upgrade_runtime.operations import Call, Operation, Script
 from noodle_upgrade_runtime.patch.classes import effective_new, is_plain_new
 
@@ -25,26 +25,15 @@ def take_away_stand_ins(classes: Iterable[type]) -> None:
     if offset is None:
         return
     for cls in classes:
-        if not is_plain_new(type.__getattribute__(cls, "__dict__").get("__new__")):
+        if not is_plain_new(namespace_of(cls).get("__new__")):
             continue
         plain = _word(object, offset).value
         inherited = effective_new(cls.__mro__[1:])
-        noted = [one for one in _with_subclasses(cls) if inherited is object.__new__ is effective_new(one.__mro__)]
+        noted = [one for one in (cls, *subclasses_of(cls)) if inherited is object.__new__ is effective_new(one.__mro__)]
         # Each step means what the one before it did; in one go, so that no class is derived between them.
         calls: list[Call] = [(setattr, _word(one, offset), "value", plain) for one in noted]
         calls.append((deleter_of(cls), cls, "__new__"))
         Script([Operation(call, (id, None)) for call in calls]).apply()
-
-
-def _with_subclasses(cls: type) -> Iterator[type]:
-    found: set[type] = {cls}
-    pending = [cls]
-    while pending:
-        one = pending.pop()
-        yield one
-        below: list[type] = type.__subclasses__(one)
-        pending += [sub for sub in below if sub not in found]
-        found.update(below)
 
 
 def _word(cls: type, offset: int) -> ctypes.c_size_t:

@@ -173,11 +173,12 @@ class Planner:
 
     def _touch_classes(self) -> None:
         """Classes whose properties were initialised again: the interpreter's caches must not keep what they held."""
-        if not self.initialised:
+        initialised = set(self.initialised)
+        if not initialised:
             return
         for live, _ in self._matching.pairs:
             for name, value in own_items(live).items() if isinstance(live, type) else ():
-                if id(value) in self.initialised:
+                if id(value) in initialised:
                     call: Call = (setter_of(live), live, name, value)
                     self.add(call, call, f"{live.__qualname__}.{name}")
 

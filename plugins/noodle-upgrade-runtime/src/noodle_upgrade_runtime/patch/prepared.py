@@ -50,13 +50,12 @@ from noodle_upgrade_runtime.patch.state import MISSING, merge_names
 from noodle_upgrade_runtime.patch.surroundings import Effect, Item, effect_operations
 from noodle_upgrade_runtime.patch.taken import Taken
 from noodle_upgrade_runtime.patch.takers import values_that_change
-from noodle_upgrade_runtime.quiescence import Alone, in_one_go
+from noodle_upgrade_runtime.quiescence import LEAST_ALONE, Alone, in_one_go
 
 __all__ = ["MECHANISM", "PatchPrepared", "Worlds"]
 
 MECHANISM = "patch"
 
-_LEAST_ALONE = 0.005
 _MANY_YOUNG = 2_000
 _SECONDS_TO_ASK = 1e-7
 """For each object, to ask who holds something: 0.06 to 0.1 µs measured."""
@@ -181,7 +180,7 @@ class PatchPrepared:
         For when nobody holds a list of all objects any more: whether something else holds an instance is told by
         counting.
         """
-        alone = Alone(max(_LEAST_ALONE, 2 * self.planning_seconds))
+        alone = Alone(max(LEAST_ALONE, 2 * self.planning_seconds))
 
         def attempt() -> bool:
             # Planned once more: what the program has put somewhere since would be taken back with the trial.

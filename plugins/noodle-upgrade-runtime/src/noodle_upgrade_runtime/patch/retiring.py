@@ -12,11 +12,11 @@ from typing import Any
 
 from attrs import define
 
-from noodle_upgrade_runtime.asking import setter_of
+from noodle_upgrade_runtime.asking import HEAP_TYPE, setter_of
 from noodle_upgrade_runtime.heap import Heap, untracked_in
 from noodle_upgrade_runtime.operations import Operation, Script
 from noodle_upgrade_runtime.patch.census import of_instances
-from noodle_upgrade_runtime.patch.classes import HEAP_TYPE, fields_problem, own_slots
+from noodle_upgrade_runtime.patch.classes import fields_problem, own_slots
 from noodle_upgrade_runtime.patch.matching import Matching, Parted, Retired
 from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.references import Holders

@@ -17,9 +17,9 @@ from typing import Any
 
 from attrs import frozen
 
-from noodle_upgrade_runtime.asking import mro_of, namespace_of
+from noodle_upgrade_runtime.asking import COMPILED, HEAP_TYPE, mro_of, namespace_of
 from noodle_upgrade_runtime.patch.becoming import is_plain
-from noodle_upgrade_runtime.patch.classes import HEAP_TYPE, effective_new
+from noodle_upgrade_runtime.patch.classes import effective_new
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, instance_dict, slot_values
 from noodle_upgrade_runtime.patch.weak import WEAK
 
@@ -114,11 +114,10 @@ def _is_compiled(cls: type) -> bool:
     if not cls.__flags__ & HEAP_TYPE:
         return cls is not object
     return any(
-        type(value) in _COMPILED or (type(value) is types.BuiltinFunctionType and value.__self__ is cls)
+        type(value) in COMPILED or (type(value) is types.BuiltinFunctionType and value.__self__ is cls)
         for value in namespace_of(cls).values()
     )
 
 
-_COMPILED = frozenset({types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType})
 _KEYED = frozenset({dict, collections.defaultdict, set})
 _EMPTY = ATOMS | {tuple, frozenset}
