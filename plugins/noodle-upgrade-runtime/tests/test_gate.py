@@ -9,6 +9,7 @@ import pytest
 
 from noodle_upgrade_core.errors import DrainTimeoutError
 from noodle_upgrade_runtime.gate import Gate
+from noodle_upgrade_runtime.heap import tracked
 from noodle_upgrade_runtime.swap import Quiet, RuntimeSwap
 
 COUNTER = """
@@ -106,6 +107,32 @@ def test_plain_calls_on_an_event_loop_are_let_through_and_counted_in(counter):
                 counter.service.add()
                 made += 1
                 await asyncio.sleep(0.05)
+
+        task = asyncio.create_task(work())
+        swap = await asyncio.to_thread(counter.stage, "1.0", "2.0")
+        await asyncio.to_thread(swap.shift, 1.0)
+        stop.set()
+        await task
+        return made
+
+    assert asyncio.run(main()) == counter.service.total
+
+
+def test_calls_on_an_event_loop_that_fall_due_during_every_look_at_the_heap_do_not_hold_the_change_off(counter):
+    ballast = [[] for _ in range(1_000_000)]
+    begun = time.perf_counter()
+    assert sum(type(one) is list for one in tracked()) >= len(ballast)
+    look = time.perf_counter() - begun
+
+    async def main():
+        stop, made = asyncio.Event(), 0
+
+        async def work():
+            nonlocal made
+            while not stop.is_set():
+                counter.service.add()
+                made += 1
+                await asyncio.sleep(look / 2)
 
         task = asyncio.create_task(work())
         swap = await asyncio.to_thread(counter.stage, "1.0", "2.0")

@@ -27,7 +27,7 @@ from noodle_upgrade_core.turns import at_least
 from noodle_upgrade_runtime.heap import tracked
 from noodle_upgrade_runtime.names import Names
 
-__all__ = ["LEAST_ALONE", "Alone", "Blocker", "at_quiescence", "blockers", "in_one_go", "place", "stayers"]
+__all__ = ["LEAST_ALONE", "Alone", "Blocker", "at_quiescence", "blockers", "in_one_go", "place", "stayers", "when_quiet"]
 
 NOBODY = Names()
 _SWITCH_SECONDS = 0.0002
@@ -176,9 +176,31 @@ class _Sleepers:
         return bool(self._found)
 
 
-def _busy(names: Names, me: int) -> bool:
+def _busy(names: Names) -> bool:
+    me = threading.get_ident()
     frames = sys._current_frames()  # noqa: SLF001 - see above
     return any(ident != me and _inside(frame, names) is not None for ident, frame in frames.items())
+
+
+class _Looks:
+    """Whether a call is inside these packages, or, for those in `suspended`, asleep there."""
+
+    def __init__(self, names: Names, suspended: Names) -> None:
+        self._names = names
+        self._suspended = suspended
+        self._sleepers = _Sleepers(suspended)
+
+    def quiet(self) -> bool:
+        """Return whether none seems to be; cheap enough to ask often while others run."""
+        return not (self._sleepers.any() or _busy(self._names))
+
+    def quiet_now(self) -> bool:
+        """Return whether none is: true for as long as nobody else runs."""
+        return not (_busy(self._names) or _suspended(self._suspended))
+
+    def inside(self) -> tuple[Blocker, ...]:
+        """Return who is."""
+        return (*blockers(self._names), *_suspended(self._suspended))
 
 
 class Alone:
@@ -264,16 +286,15 @@ def at_quiescence(
     if suspended:
         alone.seconds = max(alone.seconds, _LEAST_WITH_A_LOOK)
     until = time.monotonic() + within
-    me = threading.get_ident()
-    sleepers = _Sleepers(suspended)
+    looks = _Looks(names, suspended)
     tries = 0
     while True:
         time.sleep(_PAUSE_SECONDS)
-        if at_once or not (sleepers.any() or _busy(names, me)):
+        if at_once or looks.quiet():
             at_once = False
             with alone:
                 # Once more, now that nobody else runs: one may have come in, or fallen asleep, since.
-                quiet = not _busy(names, me) and not _suspended(suspended)
+                quiet = looks.quiet_now()
                 if quiet and change() is not False:
                     return ()
             if quiet:
@@ -287,11 +308,34 @@ def at_quiescence(
                 continue
         if time.monotonic() >= until:
             break
-    inside = (*blockers(names), *_suspended(suspended))
-    if force:
-        in_one_go(change, alone)
-        return inside
-    raise DrainTimeoutError(
+    if not force:
+        raise _never_quiet(looks.inside(), within)
+    inside = looks.inside()
+    in_one_go(change, alone)
+    return inside
+
+
+def when_quiet(names: Names, *, suspended: Names = NOBODY, within: float, force: bool = False) -> tuple[Blocker, ...]:
+    """Wait until none is inside, as `at_quiescence` does, but while others go on: one may be inside again by now.
+
+    They have all had their turn when it returns: nobody waits because of the look.
+    """
+    until = time.monotonic() + within
+    looks = _Looks(names, suspended)
+    while True:
+        time.sleep(_PAUSE_SECONDS)
+        if looks.quiet():
+            time.sleep(_PAUSE_SECONDS)
+            return ()
+        if time.monotonic() >= until:
+            break
+    if not force:
+        raise _never_quiet(looks.inside(), within)
+    return looks.inside()
+
+
+def _never_quiet(inside: tuple[Blocker, ...], within: float) -> DrainTimeoutError:
+    return DrainTimeoutError(
         f"For {within:g} s some call was always inside the code that changes: "
         + ("; ".join(str(blocker) for blocker in inside) or "a different one at each look")
         + ".",

@@ -21,7 +21,15 @@ from noodle_upgrade_runtime.gate import Gate
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.namespace import Space
 from noodle_upgrade_runtime.operations import Call, Operation, Script
-from noodle_upgrade_runtime.quiescence import LEAST_ALONE, NOBODY, Alone, Blocker, at_quiescence, in_one_go
+from noodle_upgrade_runtime.quiescence import (
+    LEAST_ALONE,
+    NOBODY,
+    Alone,
+    Blocker,
+    at_quiescence,
+    in_one_go,
+    when_quiet,
+)
 
 __all__ = ["Leaving", "Quiet", "RuntimeSwap"]
 
@@ -368,6 +376,12 @@ def _at(
     )
 
 
+def _when(quiet: Quiet, within: float) -> tuple[Blocker, ...]:
+    if not quiet.names:
+        return ()
+    return when_quiet(quiet.names, suspended=quiet.suspended, within=within, force=quiet.force)
+
+
 def _moving(
     change: Callable[[], bool | None],
     movers: Sequence[Callable[[], None]],
@@ -378,7 +392,9 @@ def _moving(
     """Move state and make the change with it; once more for as long as calls pass a gate meanwhile."""
     until = time.monotonic() + quiet.within
     while True:
-        inside = _at(_nothing, quiet, Alone(), max(0.0, until - time.monotonic()))
+        # Not while the others are stopped: a call on an event loop would fall due during every look, and pass a gate
+        # right after the count is read.
+        inside = _when(quiet, max(0.0, until - time.monotonic()))
         late = time.monotonic() >= until
         attempt = _Attempt(change, gates, forced=late and quiet.force)
         for move in movers:
@@ -411,10 +427,6 @@ class _Attempt:
             self.made = self._change() is not False
             return self.made
         return True
-
-
-def _nothing() -> None:
-    """Wait for the quiet moment only."""
 
 
 def _never() -> bool:
