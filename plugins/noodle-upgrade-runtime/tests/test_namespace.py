@@ -1,5 +1,7 @@
 import gc
 import importlib
+import importlib.metadata
+import json
 import pickle
 import sys
 import threading
@@ -158,6 +160,89 @@ def test_own_metadata_resources_and_loggers_are_those_of_the_own_version(fable, 
     assert (new.mine, new.named, new.text, new.data) == ("2.0", "2.0", "two", b"two")
     assert new.log.name == "fable"
     assert importlib.metadata.version("fable") == "1.0"
+
+
+WITH_EXTENSIONS = """
+import importlib.metadata
+from importlib import metadata
+
+def found():
+    return {
+        "selected": [*metadata.entry_points(group="fable.extensions")],
+        "of all": [*importlib.metadata.entry_points().select(group="fable.extensions")],
+        "of the distribution": [*metadata.distribution("fable").entry_points],
+        "of distributions": [e for d in metadata.distributions() if d.metadata["Name"] == "fable" for e in d.entry_points],
+    }
+
+def named(name):
+    return metadata.entry_points(group="fable.extensions", name=name)[name]
+"""
+
+
+def written_with_extensions(fable, version, *names):
+    tree = fable.write(version, WITH_EXTENSIONS, ext="class Toc: inner = 1\n")
+    lines = "".join(f"{name} = fable.ext:Toc\n" for name in names)
+    (tree / f"fable-{version}.dist-info" / "entry_points.txt").write_text(f"[fable.extensions]\n{lines}")
+
+
+def test_a_versions_own_entry_points_are_those_of_its_metadata_and_load_its_own_modules(fable, spaces):
+    written_with_extensions(fable, "1.0", "toc", "gone")
+    written_with_extensions(fable, "2.0", "toc", "new")
+    fable.run("1.0")
+    old, new = importlib.import_module("fable"), spaces("2.0").load("fable")
+    for way, found in new.found().items():
+        assert sorted(one.name for one in found) == ["new", "toc"], way
+        assert {one.load().__module__ for one in found} == {new.__name__ + ".ext"}, way
+        assert all(isinstance(one, importlib.metadata.EntryPoint) for one in found)
+    assert new.named("toc").value == "fable.ext:Toc"
+    assert new.named("toc").load() is sys.modules[new.__name__ + ".ext"].Toc
+    for way, found in old.found().items():
+        assert sorted(one.name for one in found) == ["gone", "toc"], way
+        assert {one.load().__module__ for one in found} == {"fable.ext"}, way
+
+
+def test_an_entry_point_that_another_distribution_declares_for_a_module_of_ours_loads_the_private_one(fable, spaces):
+    written_with_extensions(fable, "1.0", "toc")
+    written_with_extensions(fable, "2.0", "toc")
+    fable.run("1.0")
+    info = fable.folder / "1.0" / "others-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(
+        "[fable.extensions]\nalias = fable.ext:Toc.inner\nforeign = json:loads [extra]\n"
+    )
+    new = spaces("2.0").load("fable")
+    sys.modules.pop("fable.ext", None)
+    assert new.named("alias").load() == 1
+    assert "fable.ext" not in sys.modules
+    assert {one.name for one in new.found()["selected"]} == {"toc", "alias", "foreign"}
+    assert new.named("foreign").load() is json.loads
+    assert new.named("alias").dist.metadata["Name"] == "others"
+
+
+def test_an_own_module_that_is_sought_by_a_string_after_the_release_is_found(fable):
+    fable.write(
+        "2.0",
+        "import importlib, sys\ndef late(): return importlib.import_module('fable.inner').__version__\n",
+        inner="",
+    )
+    space = space_of(fable, "2.0")
+    late = space.load("fable").late
+    space.release()
+    try:
+        assert late() == "2.0"
+    finally:
+        space.release()
+        gc.collect()
+
+
+def test_an_import_of_what_is_others_does_not_bring_a_released_version_back(fable):
+    fable.write("2.0", "def late():\n    import json.tool\n    return json.tool\n")
+    space = space_of(fable, "2.0")
+    late = space.load("fable").late
+    space.release()
+    assert late().__name__ == "json.tool"
+    assert not [name for name in sys.modules if name.startswith("fable@")]
 
 
 def test_what_belongs_to_others_is_imported_as_always(fable, spaces):

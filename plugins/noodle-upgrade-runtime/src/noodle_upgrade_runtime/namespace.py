@@ -73,7 +73,7 @@ class Space:
                 if shared and shared != (top,):
                     self._shared[top] = shared
         self.substitutes = Substitutes(
-            private=self.private_name, public=self.public_name, trees={m.name: m.tree for m in self.members}
+            private=self._sought_name, public=self.public_name, trees={m.name: m.tree for m in self.members}
         )
         self.builtins: dict[str, Any] = {**vars(builtins), "__import__": self.import_}
         self._finder = _Finder(self)
@@ -89,6 +89,13 @@ class Space:
         ):
             return name
         return self._private.get(top, top) + dot + rest
+
+    def _sought_name(self, name: str) -> str:
+        """Return the private name of a module that code of ours is about to look up."""
+        private = self.private_name(name)
+        if private != name and self._attic is not None:
+            self._revive()
+        return private
 
     def public_name(self, name: str) -> str:
         """Return the name that a module of ours has in its own source; any other name comes back as it is."""
@@ -135,12 +142,12 @@ class Space:
         level: int = 0,
     ) -> Any:
         """Import as the code of this space sees it: what the private modules' `__builtins__` hold as `__import__`."""
-        if self._attic is not None:
+        if level == 0:
+            name = self._sought_name(name)
+        elif self._attic is not None:
             self._revive()
         if self._abandoned:
             raise ImportError(f"{name}: this version was given up while it was loaded")
-        if level == 0:
-            name = self.private_name(name)
         module = builtins.__import__(name, globals, locals, fromlist or (), level)
         importer = "" if globals is None else str(globals.get("__name__", ""))
         return self.substitutes.of(module, importer)

@@ -27,7 +27,17 @@ from noodle_upgrade_core.turns import at_least
 from noodle_upgrade_runtime.heap import tracked
 from noodle_upgrade_runtime.names import Names
 
-__all__ = ["LEAST_ALONE", "Alone", "Blocker", "at_quiescence", "blockers", "in_one_go", "place", "stayers", "when_quiet"]
+__all__ = [
+    "LEAST_ALONE",
+    "Alone",
+    "Blocker",
+    "at_quiescence",
+    "blockers",
+    "in_one_go",
+    "place",
+    "stayers",
+    "when_quiet",
+]
 
 NOBODY = Names()
 _SWITCH_SECONDS = 0.0002

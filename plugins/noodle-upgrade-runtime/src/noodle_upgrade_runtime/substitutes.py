@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from packaging.utils import canonicalize_name
+from noodle_upgrade_runtime.metadata import Metadata
 
 __all__ = ["Substitutes"]
 
@@ -33,7 +33,6 @@ _BY_MODULE_NAME = {
     "importlib_resources": ("files",),
     "pkgutil": ("get_data", "get_loader", "find_loader", "resolve_name"),
 }
-_BY_DISTRIBUTION = ("distribution", "files", "metadata", "requires", "version")
 
 
 class _Substitute(ModuleType):
@@ -95,7 +94,7 @@ class Substitutes:
     ) -> None:
         self._private = private
         self._public = public
-        self._trees = {canonicalize_name(name): tree for name, tree in trees.items()}
+        self._metadata = Metadata(private=private, public=public, trees=trees)
         self._made: dict[str, ModuleType] = {}
         self._readers: set[str] = set()
 
@@ -124,7 +123,7 @@ class Substitutes:
         if name == "logging":
             return {"getLogger": lambda name=None: module.getLogger(name and self._public(name))}
         if name in {"importlib.metadata", "importlib_metadata"}:
-            return {n: self._by_distribution(module, n) for n in _BY_DISTRIBUTION if hasattr(module, n)}
+            return self._metadata.replaced(module)
         return {n: self._by_module(getattr(module, n)) for n in _BY_MODULE_NAME.get(name, ()) if hasattr(module, n)}
 
     def _by_module(self, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -142,23 +141,6 @@ class Substitutes:
             )
 
         return translated
-
-    def _by_distribution(self, module: ModuleType, name: str) -> Callable[..., Any]:
-        real = getattr(module, name)
-
-        def ours(distribution_name: str) -> Any:
-            # `version(__name__)` asks by the private name, which is nobody's.
-            distribution_name = self._public(distribution_name)
-            tree = self._trees.get(canonicalize_name(distribution_name))
-            if tree is None:
-                return real(distribution_name)
-            finder = importlib.import_module("importlib.metadata")
-            found = next(iter(finder.distributions(name=distribution_name, path=[str(tree)])), None)
-            if found is None:
-                return real(distribution_name)
-            return found if name == "distribution" else getattr(found, name)
-
-        return ours
 
 
 _NAME_ARGUMENTS = frozenset({"anchor", "name", "package", "fullname"})
