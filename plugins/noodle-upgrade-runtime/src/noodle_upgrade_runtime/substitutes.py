@@ -6,7 +6,6 @@ modules are replaced by ones that translate own names and hand everything else o
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
