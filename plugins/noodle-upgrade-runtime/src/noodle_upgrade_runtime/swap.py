@@ -396,12 +396,14 @@ def _moving(
         # right after the count is read.
         inside = _when(quiet, max(0.0, until - time.monotonic()))
         late = time.monotonic() >= until
-        attempt = _Attempt(change, gates, forced=late and quiet.force)
+        attempt = _Attempt(change, gates, alone, forced=late and quiet.force)
         for move in movers:
             move()
         inside = (*inside, *_at(attempt.make, quiet, alone, max(0.0, until - time.monotonic()), at_once=True))
         if attempt.made:
             return inside
+        if attempt.lacked_time:
+            alone.longer()
         if late:
             raise DrainTimeoutError(
                 f"For {quiet.within:g} s calls kept coming that could not wait: plain ones, on a thread whose event"
@@ -414,18 +416,22 @@ def _moving(
 class _Attempt:
     """One try of a change that was prepared a moment ago: it is made unless a call has passed a gate since."""
 
-    def __init__(self, change: Callable[[], bool | None], gates: Sequence[Gate], *, forced: bool) -> None:
+    def __init__(self, change: Callable[[], bool | None], gates: Sequence[Gate], alone: Alone, *, forced: bool) -> None:
         self._change = change
         self._gates = gates
+        self._alone = alone
         self._forced = forced
         self._passed = [gate.mark[0] for gate in gates]
         self.made = False
+        self.lacked_time = False
+        """Whether the look at who is inside took longer than the time alone: the call may have passed during it."""
 
     def make(self) -> bool:
         """Make it; False when there was not enough time for it."""
         if self._forced or [gate.mark for gate in self._gates] == [(passed, 0) for passed in self._passed]:
             self.made = self._change() is not False
             return self.made
+        self.lacked_time = self._alone.is_over()
         return True
 
 
