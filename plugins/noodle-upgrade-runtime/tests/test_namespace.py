@@ -1,16 +1,26 @@
+import builtins
+import copy
 import gc
 import importlib
 import importlib.metadata
+import inspect
+import io
 import json
+import logging
 import pickle
+import subprocess
 import sys
 import threading
+import traceback
+import types
+import unittest.mock
 import weakref
 
 import pytest
 
 from noodle_upgrade_core.errors import ArtifactIncompatibleError, StageError, StageTimeoutError
 from noodle_upgrade_runtime.drain import Drain
+from noodle_upgrade_runtime.modulename import ModuleName
 from noodle_upgrade_runtime.namespace import Member, Space
 from noodle_upgrade_runtime.trees import member_of
 
@@ -162,6 +172,141 @@ def test_own_metadata_resources_and_loggers_are_those_of_the_own_version(fable, 
     assert importlib.metadata.version("fable") == "1.0"
 
 
+NAMED = """
+import logging
+from fable import inner
+class Event:
+    class Error(Exception): pass
+    def __init__(self, number): self.number = number
+    def __eq__(self, other): return type(other) is Event and self.number == other.number
+    def act(self): raise Event.Error("broken")
+log = logging.getLogger(__name__)
+"""
+
+
+def test_what_a_private_version_prints_and_logs_and_names_its_tasks_by_has_its_public_name(fable, spaces):
+    fable.write("2.0", NAMED, inner="class Deep: pass")
+    new = spaces("2.0").load("fable")
+    assert repr(new.Event) == "<class 'fable.Event'>"
+    assert repr(new.inner.Deep) == "<class 'fable.inner.Deep'>"
+    assert f"{new.Event.__module__}.{new.Event.__qualname__}" == "fable.Event"
+    assert new.log is logging.getLogger("fable")
+    assert new.Event.act.__module__ == "fable"
+    with pytest.raises(new.Event.Error) as caught:
+        new.Event(1).act()
+    assert "fable.Event.Error: broken" in "".join(traceback.format_exception(caught.value))
+    assert "@" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("pickler", [pickle.Pickler, pickle._Pickler])
+def test_a_pickle_of_what_a_private_version_made_is_read_by_any_process_that_has_the_package(
+    fable, spaces, protocol, pickler
+):
+    tree = fable.write("2.0", NAMED, inner="")
+    new, file = spaces("2.0").load("fable"), io.BytesIO()
+    pickler(file, protocol).dump((new.Event(3), new.Event.Error, new.Event))
+    read = "import pickle, sys; event, *rest = pickle.load(sys.stdin.buffer); print(event.number, *rest)"
+    told = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(tree)!r}); {read}"],
+        input=file.getvalue(), capture_output=True, check=True,
+    )  # fmt: skip
+    assert told.stdout.decode().split("\n")[0] == "3 <class 'fable.Event.Error'> <class 'fable.Event'>"
+
+
+def test_a_private_version_reads_pickles_with_its_own_classes(fable, spaces):
+    for version in ("1.0", "2.0"):
+        fable.write(
+            version,
+            NAMED + "import io, pickle\nfrom pickle import loads\n"
+            "def ways(data): return [loads(data), pickle.load(io.BytesIO(data)), pickle.Unpickler(io.BytesIO(data)).load()]\n"
+            "class Own(pickle.Unpickler):\n"
+            "    def find_class(self, module, name):\n"
+            "        assert module == 'fable'\n"
+            "        return super().find_class(module, name)\n",
+            inner="",
+        )
+    fable.run("1.0")
+    old, new = importlib.import_module("fable"), spaces("2.0").load("fable")
+    data = pickle.dumps(old.Event(3))
+    assert new.ways(data) == [new.Event(3)] * 3
+    assert new.Own(io.BytesIO(data)).load() == new.Event(3)
+    assert old.ways(pickle.dumps(new.Event(4))) == [old.Event(4)] * 3
+
+
+def test_a_name_in_a_string_is_resolved_in_the_own_version(fable, spaces):
+    source = "import pkgutil\ndef found(name): return pkgutil.resolve_name(name)\nclass Here: inner = 1\n"
+    for version in ("1.0", "2.0"):
+        fable.write(version, source, sub__in____init__="", sub__in__leaf="class Deep:\n    class Er: pass\n")
+    fable.run("1.0")
+    old, new = importlib.import_module("fable"), spaces("2.0").load("fable")
+    for package in (old, new):
+        leaf = package.found("fable.sub.leaf")
+        assert package.found("fable.sub.leaf:Deep.Er") is package.found("fable.sub.leaf.Deep.Er") is leaf.Deep.Er
+        assert package.found("fable.sub.leaf:") is leaf
+        assert package.found("fable:Here.inner") == 1
+        assert package.found("fable") is package
+        assert package.found("json.tool:main") is importlib.import_module("json.tool").main
+        for wrong in ("fable.sub.nothing", "fable:Nothing"):
+            with pytest.raises(AttributeError):
+                package.found(wrong)
+        with pytest.raises(ImportError):
+            package.found("fable.nothing:Here")
+        with pytest.raises(ValueError, match="format"):
+            package.found("not a name")
+    assert old.found("fable.sub.leaf") is not new.found("fable.sub.leaf")
+
+
+def test_a_circle_of_imports_finds_what_is_loading_in_its_own_version(fable, spaces):
+    source = "from fable import a\n"
+    parts = {
+        "a": "from fable import b\nfrom . import b as again\nword = 1\n",
+        "b": "from fable import a\nimport fable.a as c\n",
+    }
+    fable.write("1.0", source, **parts)
+    fable.write("2.0", source, **parts)
+    fable.run("1.0")
+    old, new = importlib.import_module("fable"), spaces("2.0").load("fable")
+    for package in (old, new):
+        assert package.a.b is package.b is package.a.again
+        assert package.b.a is package.b.c is package.a
+    assert old.a is not new.a
+
+
+def test_names_from_a_package_that_are_no_submodules_are_missed_as_always_and_a_star_loads_what_all_names(
+    fable, spaces
+):
+    fable.write(
+        "2.0",
+        "__all__ = ['inner', 'word']\nword = 1\n",
+        inner="",
+        star="from fable import *\nfound = inner.__version__, word\n",
+        missing="from fable import nothing_of_that_kind\n",
+        broken="import surely_not_installed\n",
+        asks="from fable import broken\n",
+    )
+    space = spaces("2.0")
+    assert space.load("fable.star").found == ("2.0", 1)
+    with pytest.raises(StageError, match=r"cannot import name 'nothing_of_that_kind' from 'fable'"):
+        space.load("fable.missing")
+    with pytest.raises(StageError, match="No module named 'surely_not_installed'"):
+        space.load("fable.asks")
+    assert not hasattr(space.load("fable"), "broken")
+
+
+def test_a_module_name_is_the_public_one_to_whoever_reads_it_and_the_private_one_to_a_dict():
+    name = ModuleName("fable.inner", "fable@2~1.inner")
+    same, other = "fable.inner", "fable.other"
+    assert (name == same, same == name, name != same, same != name) == (True, True, False, False)
+    assert (name == other, other == name, name != other, other != name) == (False, False, True, True)
+    assert name in (same, other)
+    assert {"fable@2~1.inner": 1}[name] == 1
+    assert name not in {same: 1}
+    made = (f"{name}", str(name), name + "", "".join([*name]), copy.deepcopy(name), ".".join(name.split(".")))
+    assert {(type(one), one) for one in made} == {(str, same)}
+    assert json.dumps({"module": name}) == '{"module": "fable.inner"}'
+
+
 WITH_EXTENSIONS = """
 import importlib.metadata
 from importlib import metadata
@@ -192,13 +337,12 @@ def test_a_versions_own_entry_points_are_those_of_its_metadata_and_load_its_own_
     old, new = importlib.import_module("fable"), spaces("2.0").load("fable")
     for way, found in new.found().items():
         assert sorted(one.name for one in found) == ["new", "toc"], way
-        assert {one.load().__module__ for one in found} == {new.__name__ + ".ext"}, way
+        assert {one.load() for one in found} == {new.ext.Toc}, way
         assert all(isinstance(one, importlib.metadata.EntryPoint) for one in found)
     assert new.named("toc").value == "fable.ext:Toc"
-    assert new.named("toc").load() is sys.modules[new.__name__ + ".ext"].Toc
     for way, found in old.found().items():
         assert sorted(one.name for one in found) == ["gone", "toc"], way
-        assert {one.load().__module__ for one in found} == {"fable.ext"}, way
+        assert {one.load() for one in found} == {importlib.import_module("fable.ext").Toc}, way
 
 
 def test_an_entry_point_that_another_distribution_declares_for_a_module_of_ours_loads_the_private_one(fable, spaces):
@@ -245,6 +389,40 @@ def test_an_import_of_what_is_others_does_not_bring_a_released_version_back(fabl
     assert not [name for name in sys.modules if name.startswith("fable@")]
 
 
+def test_what_is_set_in_builtins_later_reaches_a_private_version_and_what_is_taken_out_does_too(fable, spaces):
+    fable.write("2.0", "def ask(): return input()\ndef trace(): return fable_trace\n")
+    new = spaces("2.0").load("fable")
+    with unittest.mock.patch("builtins.input", return_value="patched"):
+        assert new.ask() == "patched"
+    assert new.__builtins__["input"] is input
+    builtins.fable_trace = 1
+    try:
+        assert new.trace() == 1
+    finally:
+        del builtins.fable_trace
+    with pytest.raises(NameError):
+        new.trace()
+    assert new.__builtins__["__import__"] is not builtins.__import__
+    with unittest.mock.patch("builtins.__import__", side_effect=builtins.__import__):
+        assert new.__builtins__["__import__"].__self__.public_name(new.__spec__.name) == "fable"
+    assert repr(builtins) == "<module 'builtins' (built-in)>"
+    assert isinstance(builtins, types.ModuleType)
+
+
+def test_builtins_are_what_they_were_when_no_private_version_is_left():
+    script = """
+import builtins, gc, types
+from noodle_upgrade_runtime.namespace import Space
+spaces = [Space([]) for _ in range(3)]
+assert type(builtins) is not types.ModuleType
+while spaces:
+    spaces.pop().release()
+gc.collect()
+assert type(builtins) is types.ModuleType
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_what_belongs_to_others_is_imported_as_always(fable, spaces):
     fable.write("2.0", "import json, logging.handlers\nfrom collections import abc\nimport importlib.metadata as im\n")
     new = spaces("2.0").load("fable")
@@ -259,7 +437,7 @@ def test_dataclasses_enums_generics_and_pickle_find_their_private_module(fable, 
         "2.0",
         """
         from __future__ import annotations
-        import dataclasses, enum, typing
+        import dataclasses, enum, pickle, typing
         @dataclasses.dataclass
         class Point:
             x: int
@@ -272,8 +450,12 @@ def test_dataclasses_enums_generics_and_pickle_find_their_private_module(fable, 
     )
     new = spaces("2.0").load("fable")
     assert new.typing.get_type_hints(new.Box) == {"point": new.Point}
-    assert pickle.loads(pickle.dumps(new.Point(3))) == new.Point(3)
-    assert pickle.loads(pickle.dumps(new.Color.RED)) is new.Color.RED
+    assert new.Point.kind == "point"
+    assert [field.name for field in new.dataclasses.fields(new.Point)] == ["x"]
+    assert inspect.getmodule(new.Point) is new
+    assert sys.modules[new.Color.__module__] is new
+    assert new.Color.RED.__reduce_ex__(4)[0] is new.Color
+    assert new.pickle.loads(pickle.dumps(new.Color.RED)) is new.Color.RED
     assert [field.name for field in new.dataclasses.fields(new.Point)] == ["x"]
 
 
@@ -291,7 +473,7 @@ def test_a_namespace_that_others_share_is_private_only_where_it_is_ours(tmp_path
     try:
         mine = space.load("shared_names.mine")
         assert mine.shared_names.other.who == "theirs"
-        assert mine.part.__name__.startswith("shared_names@1")
+        assert mine.part.__spec__.name.startswith("shared_names@1")
     finally:
         space.abandon()
         sys.path.remove(str(tmp_path / "theirs"))

@@ -29,6 +29,7 @@ from attrs import frozen
 
 from noodle_upgrade_core.errors import DrainTimeoutError
 from noodle_upgrade_runtime.heap import tracked
+from noodle_upgrade_runtime.modulename import ModuleName
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.namespace import Space
 from noodle_upgrade_runtime.quiescence import NOBODY, place
@@ -71,7 +72,7 @@ class InFlight:
 
         def inside(frame: FrameType) -> bool:
             name = frame.f_globals.get("__name__")
-            return name in self._names or id(frame.f_code) in codes
+            return (name in self._names and not isinstance(name, ModuleName)) or id(frame.f_code) in codes
 
         return (*_threads(inside), *_suspended(tracked(), inside))[:_MOST_NAMED]
 

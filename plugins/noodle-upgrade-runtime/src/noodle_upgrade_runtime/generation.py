@@ -17,6 +17,7 @@ from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.gate import Gate
 from noodle_upgrade_runtime.handles import Bound, Handles, Link, bind, extend, flip, process_handles
 from noodle_upgrade_runtime.loading import Loading
+from noodle_upgrade_runtime.modulename import ModuleName
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.namespace import Space
 from noodle_upgrade_runtime.operations import Operation, Script
@@ -290,7 +291,7 @@ def _direct_users(change: Change) -> tuple[str, ...]:
             continue
         for value in tuple(getattr(module, "__dict__", {}).values()):
             origin = getattr(value, "__name__", "") if isinstance(value, type(sys)) else _home(value)
-            if origin in names:
+            if origin in names and not isinstance(origin, ModuleName):
                 users.append(name)
                 break
     if not users:

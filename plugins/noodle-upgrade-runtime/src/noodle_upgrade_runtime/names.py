@@ -38,7 +38,7 @@ class Names:
 
     def __contains__(self, name: object) -> bool:
         """Whether a module belongs here, by the name that it has in its own source."""
-        return isinstance(name, str) and bool(self.root_of(name))
+        return isinstance(name, str) and bool(self.root_of(str(name)))
 
     def namespaces(self) -> frozenset[str]:
         """Return the packages above the roots: others have modules in them, too."""

@@ -1,14 +1,16 @@
 """A private import space: one version of some packages, loaded beside whatever else runs, under names of its own.
 
 The modules are registered as `jinja2@3_0_3~1.environment`, because dataclasses, pickle and typing look a class's module
-up in `sys.modules`. Every module has a `__builtins__` dict of its own, whose `__import__` sends the packages' own names
-to the private modules and everything else to the real import. Functions keep that dict, so that an import inside a
-function finds its own version at any time, also after the space was released.
+up in `sys.modules`; their `__name__` leads there and reads `jinja2.environment` (`ModuleName`). Every module has a
+`__builtins__` dict of its own, whose `__import__` sends the packages' own names to the private modules and everything
+else to the real import. Functions keep that dict, so that an import inside a function finds its own version at any
+time, also after the space was released.
 """
 
 from __future__ import annotations
 
 import builtins
+import contextlib
 import importlib
 import importlib.machinery
 import importlib.util
@@ -26,10 +28,14 @@ from typing import Any
 from attrs import frozen
 
 from noodle_upgrade_core.errors import ArtifactIncompatibleError, StageError
+from noodle_upgrade_runtime.forked import Forked
+from noodle_upgrade_runtime.modulename import ModuleName
 from noodle_upgrade_runtime.substitutes import Substitutes
 
 __all__ = ["Member", "Space", "codes_of"]
 
+# With any names to take from it, an import returns the last module of a dotted name; this one needs no loading.
+_JUST_THE_LAST = ("__name__",)
 _numbers = itertools.count(1)  # a private name is never used twice in a process: what is still held must not mix
 
 
@@ -75,14 +81,21 @@ class Space:
         self.substitutes = Substitutes(
             private=self._sought_name, public=self.public_name, trees={m.name: m.tree for m in self.members}
         )
-        self.builtins: dict[str, Any] = {**vars(builtins), "__import__": self.import_}
+        self._forked = Forked(__import__=self.import_)
         self._finder = _Finder(self)
         sys.meta_path.insert(0, self._finder)
+
+    @property
+    def builtins(self) -> dict[str, Any]:
+        """In what the code of this space looks builtins up."""
+        return self._forked.names
 
     # --- names ---------------------------------------------------------------------------------------------------
 
     def private_name(self, name: str) -> str:
         """Return the private name of one of our modules; any other name comes back as it is."""
+        if isinstance(name, ModuleName):
+            return name.private
         top, dot, rest = name.partition(".")
         if top in self._shared and not any(
             _is_within(name, ours) or _is_within(ours, name) for ours in self._shared[top]
@@ -93,7 +106,7 @@ class Space:
     def _sought_name(self, name: str) -> str:
         """Return the private name of a module that code of ours is about to look up."""
         private = self.private_name(name)
-        if private != name and self._attic is not None:
+        if private != str(name) and self._attic is not None:
             self._revive()
         return private
 
@@ -142,15 +155,39 @@ class Space:
         level: int = 0,
     ) -> Any:
         """Import as the code of this space sees it: what the private modules' `__builtins__` hold as `__import__`."""
-        if level == 0:
-            name = self._sought_name(name)
-        elif self._attic is not None:
+        sought = name if level else self.private_name(name)
+        is_ours = bool(level) or sought != str(name)
+        if is_ours and self._attic is not None:
             self._revive()
         if self._abandoned:
             raise ImportError(f"{name}: this version was given up while it was loaded")
-        module = builtins.__import__(name, globals, locals, fromlist or (), level)
+        if is_ours and fromlist:
+            module = builtins.__import__(sought, globals, locals, _JUST_THE_LAST, level)
+            self._load_below(module, fromlist)
+        else:
+            module = builtins.__import__(sought, globals, locals, fromlist or (), level)
         importer = "" if globals is None else str(globals.get("__name__", ""))
         return self.substitutes.of(module, importer)
+
+    def _load_below(self, module: ModuleType, names: Iterable[str]) -> None:
+        """Import the submodules among these names, as `from package import submodule` does.
+
+        The import system would join them to the `__name__` of the package, which is the public one.
+        """
+        if not hasattr(module, "__path__"):
+            return
+        package = _registered(module)
+        for name in names:
+            if name == "*":
+                self._load_below(module, [one for one in getattr(module, "__all__", ()) if one != "*"])
+            elif not hasattr(module, name):
+                below = f"{package}.{name}"
+                try:
+                    importlib.import_module(below)
+                except ModuleNotFoundError as error:
+                    # It is no submodule. Or it is, and was found to be none: then somebody wanted it not to be.
+                    if error.name != below or sys.modules.get(below, module) is None:
+                        raise
 
     def _readable(self, error: BaseException) -> str:
         text = str(error)
@@ -240,8 +277,11 @@ class _Loader(importlib.machinery.SourceFileLoader):
         self._space = space
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__dict__["__builtins__"] = self._space.builtins
-        super().exec_module(module)
+        own = vars(module)
+        own["__builtins__"] = self._space.builtins
+        own["__name__"] = ModuleName(self._space.public_name(self.name), self.name)
+        with _known_above(self.name, module):
+            super().exec_module(module)
 
     def get_code(self, fullname: str) -> CodeType | None:
         code = super().get_code(fullname)
@@ -251,8 +291,35 @@ class _Loader(importlib.machinery.SourceFileLoader):
                 self._space.codes.append(weakref.ref(inner))
                 names.update(inner.co_names)
             if {"sys", "modules"} <= names:
-                self._space.substitutes.reads_modules(fullname)
+                self._space.substitutes.reads_modules(self._space.public_name(fullname))
         return code
+
+
+def _registered(module: ModuleType) -> str:
+    """Return the name by which `sys.modules` has a module."""
+    name = module.__name__
+    return name.private if isinstance(name, ModuleName) else name
+
+
+@contextlib.contextmanager
+def _known_above(name: str, module: ModuleType) -> Iterator[None]:
+    """Have the package above know a module from the beginning of its loading, and not only from the end.
+
+    `from package import module` in a circle of imports looks for what is loading in `sys.modules`, by the `__name__` of
+    the package, which is the public one.
+    """
+    above, _, last = name.rpartition(".")
+    package = vars(sys.modules[above]) if above in sys.modules else {}
+    if last in package:
+        yield
+        return
+    package[last] = module
+    try:
+        yield
+    except BaseException:
+        if package.get(last) is module:
+            del package[last]
+        raise
 
 
 def _forget(modules: Iterable[str]) -> None:

@@ -124,9 +124,6 @@ def _belongs(frame: FrameType, names: Names) -> bool:
     if module is not None and vars(module) is not frame.f_globals:
         # Another module of that name: one that is being staged, say, by an import that hangs and was given up.
         return False
-    if "@" in name:  # a private one: `jinja2@3_1~2.lexer`
-        top, dot, rest = name.partition(".")
-        name = top.partition("@")[0] + dot + rest
     return name in names
 
 

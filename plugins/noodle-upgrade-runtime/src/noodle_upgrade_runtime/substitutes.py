@@ -6,6 +6,9 @@ modules are replaced by ones that translate own names and hand everything else o
 
 from __future__ import annotations
 
+import functools
+import importlib
+import io
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
@@ -30,7 +33,7 @@ _BY_MODULE_NAME = {
         "read_text",
     ),
     "importlib_resources": ("files",),
-    "pkgutil": ("get_data", "get_loader", "find_loader", "resolve_name"),
+    "pkgutil": ("get_data", "get_loader", "find_loader"),
 }
 
 
@@ -121,9 +124,53 @@ class Substitutes:
             return {"modules": _Modules(self._private)}
         if name == "logging":
             return {"getLogger": lambda name=None: module.getLogger(name and self._public(name))}
+        if name == "pickle":
+            return self._unpickling(module)
         if name in {"importlib.metadata", "importlib_metadata"}:
             return self._metadata.replaced(module)
-        return {n: self._by_module(getattr(module, n)) for n in _BY_MODULE_NAME.get(name, ()) if hasattr(module, n)}
+        made = {n: self._by_module(getattr(module, n)) for n in _BY_MODULE_NAME.get(name, ()) if hasattr(module, n)}
+        if name == "pkgutil":
+            made["resolve_name"] = self._resolving(module)
+        return made
+
+    def _resolving(self, module: ModuleType) -> Callable[[str], Any]:
+        """Find what a dotted name leads to: `pkgutil` itself takes none that has a version in it."""
+
+        def resolve_name(name: str) -> Any:
+            package, colon, below = name.partition(":")
+            first, *rest = package.split(".")
+            if self._private(first) == first and self._private(package) == package:
+                return module.resolve_name(name)
+            found, loaded = importlib.import_module(self._private(first)), first
+            while rest:
+                try:
+                    found, loaded = importlib.import_module(self._private(f"{loaded}.{rest[0]}")), f"{loaded}.{rest[0]}"
+                except ImportError:
+                    if colon:
+                        raise
+                    break
+                del rest[0]
+            return functools.reduce(getattr, [*rest, *filter(None, below.split("."))], found)
+
+        return resolve_name
+
+    def _unpickling(self, module: ModuleType) -> dict[str, Any]:
+        """Read pickles, which name classes by public names, with the classes of the space."""
+        private, real = self._private, vars(module)["Unpickler"]
+
+        class Unpickler(real):  # type: ignore[misc, valid-type]  # the base is the one that the module has now
+            def find_class(self, module_name: str, name: str) -> Any:
+                return super().find_class(private(module_name), name)
+
+        Unpickler.__module__, Unpickler.__qualname__ = real.__module__, real.__qualname__
+
+        def load(file: Any, **options: Any) -> Any:
+            return Unpickler(file, **options).load()
+
+        def loads(data: Any, /, **options: Any) -> Any:
+            return Unpickler(io.BytesIO(data), **options).load()
+
+        return {"Unpickler": Unpickler, "load": load, "loads": loads}
 
     def _by_module(self, real: Callable[..., Any]) -> Callable[..., Any]:
         names = 2 if real.__name__ in {"import_module", "find_spec"} else 1

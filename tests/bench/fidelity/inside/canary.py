@@ -25,6 +25,7 @@ from fidelity.inside.upgrade import Refused, Upgrade
 from noodle_upgrade_core.errors import UpgradeError
 from noodle_upgrade_runtime.generation import GenerationEngine
 from noodle_upgrade_runtime.handles import handle
+from noodle_upgrade_runtime.modulename import ModuleName
 from noodle_upgrade_runtime.swap import Quiet, RuntimeSwap
 
 __all__ = ["answers", "canary"]
@@ -90,8 +91,8 @@ def _say(function: Callable[..., Any], number: int) -> str | None:
             said = repr(answer) if isinstance(answer, _FINITE) else None
     except BaseException:
         return None
-    # Where an object lies is another place each time.
-    return None if said is None or " at 0x" in said or "@" in said or str(id(given)) in said else said
+    # Where an object or a process lies is another place each time.
+    return None if said is None or any(one in said for one in (" at 0x", str(id(given)), str(Path.cwd()))) else said
 
 
 @contextlib.contextmanager
@@ -171,7 +172,8 @@ class _Seen:
 
     def _note(self, frame: types.FrameType, event: str, _: Any) -> None:
         if event == "call":
-            top, private, _rest = str(frame.f_globals.get("__name__")).partition(".")[0].partition("@")
-            if top in self._tops:
-                self.new |= bool(private)
+            name = str(frame.f_globals.get("__name__"))
+            if name.partition(".")[0] in self._tops:
+                private = isinstance(frame.f_globals["__name__"], ModuleName)
+                self.new |= private
                 self.old |= not private

@@ -29,15 +29,23 @@ def load_beside(package: str, version: str, tree: Path, names: Sequence[str]) ->
 
 
 def given_to_suite(space: Space, folder: Path) -> None:
-    """Have the modules of a suite import the private version, as the code of the space itself does.
+    """Have a suite use the private version: its modules import it, as the code of the space itself does.
 
-    Everything else in the process goes on with the public one; what a suite names by a string is the public one too.
+    So do the two tools that take the names of what they patch from a suite. Everything else in the process goes on with
+    the public one.
     """
+    import unittest.mock
+
+    from _pytest import monkeypatch
     from _pytest.assertion.rewrite import AssertionRewritingHook
 
     inside = str(folder.resolve()) + os.sep
     for loader in (AssertionRewritingHook, importlib.machinery.SourceFileLoader):
         _with_builtins(loader, space, inside)
+    mock: Any = unittest.mock
+    mock.pkgutil = space.substitutes.of(mock.pkgutil, "")
+    resolve: Callable[[str], object] = monkeypatch.resolve
+    monkeypatch.resolve = lambda name: resolve(space.private_name(name))
 
 
 def _with_builtins(loader: Any, space: Space, inside: str) -> None:

@@ -1,0 +1,43 @@
+"""The `__name__` of a private module: it reads as the source has it, and leads to the private module.
+
+Classes, functions and loggers take the name of their module from there. People and other processes know the public
+name: in what is printed, in names of tasks and metrics, in pickles. Whoever looks a class's module up in `sys.modules`
+(dataclasses, typing, enum, pickle, inspect) must find the private one, or it would mix versions.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+__all__ = ["ModuleName"]
+
+
+class ModuleName(str):
+    """A string that equals a public name, and is found in dicts under a private one.
+
+    Compared, printed, cut or joined it is the public name, and what comes of that is a plain string. Only its hash,
+    which leads a dict's lookup, is that of `private`: it is no key for a dict or a set that has public names.
+    """
+
+    __slots__ = ("private",)
+
+    private: str
+
+    def __new__(cls, public: str, private: str) -> Self:
+        """Return the name of a module that the source calls `public` and `sys.modules` has as `private`."""
+        self = super().__new__(cls, public)
+        self.private = private
+        return self
+
+    def __hash__(self) -> int:
+        return hash(self.private)
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other) is True or self.private == other
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type[str], tuple[str]]:
+        # A pickle of a class names its module: whoever reads it may know nothing of this class.
+        return str, (str(self),)
