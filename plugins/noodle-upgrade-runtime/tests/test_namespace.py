@@ -257,6 +257,53 @@ def test_a_name_in_a_string_is_resolved_in_the_own_version(fable, spaces):
     assert old.found("fable.sub.leaf") is not new.found("fable.sub.leaf")
 
 
+FINDER = """
+import sys
+from importlib.machinery import ModuleSpec
+class Finder:
+    name = __name__
+    def find_spec(self, name, path, target=None):
+        package, dot, last = name.partition(".")
+        if package == "fable" and last.startswith("made_"):
+            return ModuleSpec(name, self)
+    def create_module(self, spec): return None
+    def exec_module(self, module):
+        assert sys.modules[module.__name__] is module
+        vars(module).update(word=__version__, home=__name__)
+for number, other in enumerate(sys.meta_path):
+    if getattr(other, "name", None) == __name__:
+        del sys.meta_path[number]
+sys.meta_path.append(Finder())
+assert isinstance(sys.meta_path[-1], Finder)
+def late():
+    from fable import made_late
+    return made_late
+"""
+
+
+def test_a_finder_that_a_version_brings_finds_for_its_own_modules_and_takes_nobody_elses_away(fable, spaces):
+    for version in ("1.0", "2.0"):
+        fable.write(version, FINDER)
+    fable.run("1.0")
+    old = importlib.import_module("fable")
+    finders = list(sys.meta_path)
+    space = spaces("2.0")
+    new = space.load("fable")
+    assert [one for one in sys.meta_path if one not in finders] == [space._finder]
+    assert [one for one in finders if one not in sys.meta_path] == []
+    assert importlib.import_module("fable.made_a").word == "1.0"
+    assert space.load("fable.made_b").word == "2.0"
+    made = new.late()
+    assert (made.word, made.__name__, made.__spec__.name) == (
+        "2.0",
+        "fable.made_late",
+        new.__spec__.name + ".made_late",
+    )
+    assert (old.late().word, old.late().__spec__.name) == ("1.0", "fable.made_late")
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(new.__spec__.name + ".nothing")
+
+
 def test_a_circle_of_imports_finds_what_is_loading_in_its_own_version(fable, spaces):
     source = "from fable import a\n"
     parts = {

@@ -64,7 +64,12 @@ def put_ours(root: Path) -> Path:
         beside = folder.with_name(f"{folder.name}-{os.getpid()}")
         for name, source in sources.items():
             shutil.copytree(source, beside / name, ignore=shutil.ignore_patterns("__pycache__"))
-        beside.replace(folder)
+        try:
+            beside.replace(folder)
+        except OSError:  # it was there first
+            shutil.rmtree(beside)
+            if not folder.is_dir():
+                raise
     return folder
 
 

@@ -10,17 +10,14 @@ time, also after the space was released.
 from __future__ import annotations
 
 import builtins
-import contextlib
 import importlib
-import importlib.machinery
-import importlib.util
 import itertools
 import re
 import sys
 import threading
 import typing
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -29,10 +26,11 @@ from attrs import frozen
 
 from noodle_upgrade_core.errors import ArtifactIncompatibleError, StageError
 from noodle_upgrade_runtime.forked import Forked
+from noodle_upgrade_runtime.loaders import Finder, codes_of
 from noodle_upgrade_runtime.modulename import ModuleName
 from noodle_upgrade_runtime.substitutes import Substitutes
 
-__all__ = ["Member", "Space", "codes_of"]
+__all__ = ["Member", "Space"]
 
 # With any names to take from it, an import returns the last module of a dotted name; this one needs no loading.
 _JUST_THE_LAST = ("__name__",)
@@ -82,7 +80,7 @@ class Space:
             private=self._sought_name, public=self.public_name, trees={m.name: m.tree for m in self.members}
         )
         self._forked = Forked(__import__=self.import_)
-        self._finder = _Finder(self)
+        self._finder = Finder(self)
         sys.meta_path.insert(0, self._finder)
 
     @property
@@ -176,7 +174,7 @@ class Space:
         """
         if not hasattr(module, "__path__"):
             return
-        package = _registered(module)
+        package = self.private_name(module.__name__)
         for name in names:
             if name == "*":
                 self._load_below(module, [one for one in getattr(module, "__all__", ()) if one != "*"])
@@ -230,96 +228,19 @@ class Space:
         """Return the code objects of this version that something still holds: none once it has left the process."""
         return tuple(code for ref in self.codes if (code := ref()) is not None)
 
-    def find_spec(self, name: str, path: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
-        """Find one of our modules by its private name."""
+    def note_code(self, code: CodeType, module: str) -> None:
+        """Note the code of a module, by public name: what holds it holds the version."""
+        names: set[str] = set()
+        for inner in codes_of(code):
+            self.codes.append(weakref.ref(inner))
+            names.update(inner.co_names)
+        if "sys" in names and not names.isdisjoint({"modules", "meta_path"}):
+            self.substitutes.reads_import_system(module)
+
+    def where(self, name: str) -> str | None:
+        """Return the folder that the package of a private name lies in; None for what is not ours, or was given up."""
         top = name.partition(".")[0]
-        if top not in self._public or self._abandoned:
-            return None
-        where = [str(self._trees[top])] if path is None else list(path)
-        found = importlib.machinery.PathFinder.find_spec(self.public_name(name), where)
-        if found is None:
-            return None
-        if found.loader is None or found.origin is None:
-            spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
-            spec.submodule_search_locations = list(found.submodule_search_locations or ())
-            return spec
-        if not isinstance(found.loader, importlib.machinery.SourceFileLoader):
-            raise ArtifactIncompatibleError(
-                f"{self.public_name(name)} is not Python source: {Path(found.origin).name}.",
-                hint="Two versions of an extension module cannot live in one process: restart with the new one.",
-            )
-        return importlib.util.spec_from_file_location(
-            name,
-            found.origin,
-            loader=_Loader(name, found.origin, self),
-            submodule_search_locations=found.submodule_search_locations,
-        )
-
-
-class _Finder:
-    """Answers for the private names of one space, on `sys.meta_path`."""
-
-    def __init__(self, space: Space) -> None:
-        self._space = space
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        del target
-        return self._space.find_spec(name, path) if "@" in name else None
-
-
-class _Loader(importlib.machinery.SourceFileLoader):
-    """Loads a source file with the builtins of its space."""
-
-    def __init__(self, name: str, path: str, space: Space) -> None:
-        super().__init__(name, path)
-        self._space = space
-
-    def exec_module(self, module: ModuleType) -> None:
-        own = vars(module)
-        own["__builtins__"] = self._space.builtins
-        own["__name__"] = ModuleName(self._space.public_name(self.name), self.name)
-        with _known_above(self.name, module):
-            super().exec_module(module)
-
-    def get_code(self, fullname: str) -> CodeType | None:
-        code = super().get_code(fullname)
-        if code is not None:
-            names: set[str] = set()
-            for inner in codes_of(code):
-                self._space.codes.append(weakref.ref(inner))
-                names.update(inner.co_names)
-            if {"sys", "modules"} <= names:
-                self._space.substitutes.reads_modules(self._space.public_name(fullname))
-        return code
-
-
-def _registered(module: ModuleType) -> str:
-    """Return the name by which `sys.modules` has a module."""
-    name = module.__name__
-    return name.private if isinstance(name, ModuleName) else name
-
-
-@contextlib.contextmanager
-def _known_above(name: str, module: ModuleType) -> Iterator[None]:
-    """Have the package above know a module from the beginning of its loading, and not only from the end.
-
-    `from package import module` in a circle of imports looks for what is loading in `sys.modules`, by the `__name__` of
-    the package, which is the public one.
-    """
-    above, _, last = name.rpartition(".")
-    package = vars(sys.modules[above]) if above in sys.modules else {}
-    if last in package:
-        yield
-        return
-    package[last] = module
-    try:
-        yield
-    except BaseException:
-        if package.get(last) is module:
-            del package[last]
-        raise
+        return None if top not in self._public or self._abandoned else str(self._trees[top])
 
 
 def _forget(modules: Iterable[str]) -> None:
@@ -333,11 +254,3 @@ def _forget(modules: Iterable[str]) -> None:
 
 def _is_within(name: str, other: str) -> bool:
     return name == other or name.startswith(other + ".")
-
-
-def codes_of(code: CodeType) -> Iterator[CodeType]:
-    """Yield a code object and all those inside it."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from codes_of(constant)

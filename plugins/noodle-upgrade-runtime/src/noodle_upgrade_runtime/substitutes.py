@@ -99,10 +99,18 @@ class Substitutes:
         self._metadata = Metadata(private=private, public=public, trees=trees)
         self._made: dict[str, ModuleType] = {}
         self._readers: set[str] = set()
+        self._others: tuple[Any, ...] = ()
+        self._meta_path: list[Any] = []
 
-    def reads_modules(self, module: str) -> None:
-        """Note that this module looks things up in `sys.modules`."""
+    def reads_import_system(self, module: str) -> None:
+        """Note that this module, by its public name, looks at `sys.modules` or `sys.meta_path`."""
         self._readers.add(module)
+
+    def own_finders(self) -> Iterator[Any]:
+        """Yield what code of the space has put on `sys.meta_path`, as it sees it."""
+        for finder in tuple(self._meta_path):
+            if not any(finder is other for other in self._others):
+                yield finder
 
     def of(self, module: Any, importer: str) -> Any:
         """Return what the code of module `importer` gets for this imported module: mostly the module itself."""
@@ -121,7 +129,10 @@ class Substitutes:
     def _replaced(self, module: ModuleType) -> dict[str, Any]:
         name = module.__name__
         if name == "sys":
-            return {"modules": _Modules(self._private)}
+            # A list of its own: what it takes out there stays for the others.
+            self._others = tuple(module.meta_path)
+            self._meta_path[:] = self._others
+            return {"modules": _Modules(self._private), "meta_path": self._meta_path}
         if name == "logging":
             return {"getLogger": lambda name=None: module.getLogger(name and self._public(name))}
         if name == "pickle":

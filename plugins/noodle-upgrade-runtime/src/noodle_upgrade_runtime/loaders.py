@@ -1,0 +1,148 @@
+"""Finding and loading the modules of a private space, by their private names.
+
+What a version puts on `sys.meta_path` itself (`six.moves`, `bottle.ext`) is asked for its own modules, by the public
+names that it knows, and only for those: the process goes on with the finders that it has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from noodle_upgrade_core.errors import ArtifactIncompatibleError
+from noodle_upgrade_runtime.modulename import ModuleName
+
+if TYPE_CHECKING:
+    from noodle_upgrade_runtime.namespace import Space
+
+__all__ = ["Finder", "codes_of"]
+
+
+class Finder:
+    """Answers for the private names of one space, on `sys.meta_path`."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Find a module by its private name."""
+        del target
+        folder = self._space.where(name) if "@" in name else None
+        if folder is None:
+            return None
+        public = self._space.public_name(name)
+        found = importlib.machinery.PathFinder.find_spec(public, [folder] if path is None else list(path))
+        if found is None:
+            return self._asked_of_its_own(name, public, path)
+        if found.loader is None or found.origin is None:
+            return _spec_like(found, name, None)
+        if not isinstance(found.loader, importlib.machinery.SourceFileLoader):
+            raise ArtifactIncompatibleError(
+                f"{public} is not Python source: {Path(found.origin).name}.",
+                hint="Two versions of an extension module cannot live in one process: restart with the new one.",
+            )
+        return importlib.util.spec_from_file_location(
+            name,
+            found.origin,
+            loader=_Loader(name, found.origin, self._space),
+            submodule_search_locations=found.submodule_search_locations,
+        )
+
+    def _asked_of_its_own(
+        self, name: str, public: str, path: Sequence[str] | None
+    ) -> importlib.machinery.ModuleSpec | None:
+        for finder in self._space.substitutes.own_finders():
+            find = getattr(finder, "find_spec", None)
+            found = None if find is None else find(public, path, None)
+            if found is not None:
+                return _spec_like(found, name, None if found.loader is None else _Adopted(found, self._space))
+        return None
+
+
+def _spec_like(found: importlib.machinery.ModuleSpec, name: str, loader: Any) -> importlib.machinery.ModuleSpec:
+    locations = found.submodule_search_locations
+    spec = importlib.machinery.ModuleSpec(name, loader, origin=found.origin, is_package=locations is not None)
+    if locations is not None:
+        spec.submodule_search_locations = list(locations)
+    return spec
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Loads a source file with the builtins of its space."""
+
+    def __init__(self, name: str, path: str, space: Space) -> None:
+        super().__init__(name, path)
+        self._space = space
+
+    def exec_module(self, module: ModuleType) -> None:
+        own = vars(module)
+        own["__builtins__"] = self._space.builtins
+        own["__name__"] = ModuleName(self._space.public_name(self.name), self.name)
+        with _known_above(self.name, module):
+            super().exec_module(module)
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        code = super().get_code(fullname)
+        if code is not None:
+            self._space.note_code(code, self._space.public_name(fullname))
+        return code
+
+
+class _Adopted:
+    """The loader that a finder of the version's own has named: it hears public names, and loads private modules."""
+
+    def __init__(self, found: importlib.machinery.ModuleSpec, space: Space) -> None:
+        self._found = found
+        self._loader: Any = found.loader
+        self._space = space
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        del spec
+        create = getattr(self._loader, "create_module", None)
+        made: ModuleType | None = None if create is None else create(self._found)
+        return made
+
+    def exec_module(self, module: ModuleType) -> None:
+        own, name = vars(module), self._found.name
+        # It may be somebody else's module, under one more name.
+        if own.get("__name__") in {name, self._space.private_name(name)}:
+            own["__name__"] = ModuleName(name, self._space.private_name(name))
+            own.setdefault("__builtins__", self._space.builtins)
+        self._loader.exec_module(module)
+
+
+@contextlib.contextmanager
+def _known_above(name: str, module: ModuleType) -> Iterator[None]:
+    """Have the package above know a module from the beginning of its loading, and not only from the end.
+
+    `from package import module` in a circle of imports looks for what is loading in `sys.modules`, by the `__name__` of
+    the package, which is the public one.
+    """
+    above, _, last = name.rpartition(".")
+    package = getattr(sys.modules.get(above), "__dict__", {})
+    if last in package:
+        yield
+        return
+    package[last] = module
+    try:
+        yield
+    except BaseException:
+        if package.get(last) is module:
+            del package[last]
+        raise
+
+
+def codes_of(code: CodeType) -> Iterator[CodeType]:
+    """Yield a code object and all those inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from codes_of(constant)
