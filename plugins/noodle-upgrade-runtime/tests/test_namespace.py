@@ -14,6 +14,7 @@ import threading
 import traceback
 import types
 import unittest.mock
+import warnings
 import weakref
 
 import pytest
@@ -302,6 +303,34 @@ def test_a_finder_that_a_version_brings_finds_for_its_own_modules_and_takes_nobo
     assert (old.late().word, old.late().__spec__.name) == ("1.0", "fable.made_late")
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module(new.__spec__.name + ".nothing")
+
+
+def test_relative_imports_start_from_the_own_package_which_reads_as_the_public_one(fable, spaces):
+    files = {
+        "sub__in____init__": "from . import leaf\nfrom .. import inner\npackage = __package__\n",
+        "sub__in__leaf": "from .. import inner as above\nfrom ..inner import __version__ as word\n"
+        "import fable\npackage = __package__\ndef beyond():\n    from ... import nothing\n",
+        "inner": "",
+    }
+    fable.write("1.0", "from .sub import leaf", **files)
+    fable.write("2.0", "from .sub import leaf", **files)
+    fable.run("1.0")
+    importlib.import_module("fable")
+    new = spaces("2.0").load("fable")
+    assert new.leaf.word == "2.0"
+    assert new.leaf.above is new.sub.inner is new.inner
+    assert (new.__package__, new.sub.package, new.leaf.package) == ("fable", "fable.sub", "fable.sub")
+    with pytest.raises(ImportError, match="beyond top-level package"):
+        new.leaf.beyond()
+    warnings.simplefilter("ignore")
+    with pytest.raises(ImportError, match="no known parent package"):
+        exec("from . import x", {"__builtins__": new.__builtins__, "__name__": "alone"})
+
+
+def test_the_import_system_keeps_nothing_of_the_folders_of_a_private_version(fable, spaces):
+    tree = fable.write("2.0", "from fable.sub import leaf", sub__in____init__="", sub__in__leaf="")
+    spaces("2.0").load("fable")
+    assert not [path for path in sys.path_importer_cache if path.startswith(str(tree))]
 
 
 def test_a_circle_of_imports_finds_what_is_loading_in_its_own_version(fable, spaces):

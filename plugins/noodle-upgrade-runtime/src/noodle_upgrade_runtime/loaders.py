@@ -24,11 +24,19 @@ if TYPE_CHECKING:
 __all__ = ["Finder", "codes_of"]
 
 
+_KINDS = (
+    (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES),
+    (importlib.machinery.SourceFileLoader, importlib.machinery.SOURCE_SUFFIXES),
+    (importlib.machinery.SourcelessFileLoader, importlib.machinery.BYTECODE_SUFFIXES),
+)
+
+
 class Finder:
     """Answers for the private names of one space, on `sys.meta_path`."""
 
     def __init__(self, space: Space) -> None:
         self._space = space
+        self._folders: dict[str, importlib.machinery.FileFinder] = {}
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -39,7 +47,7 @@ class Finder:
         if folder is None:
             return None
         public = self._space.public_name(name)
-        found = importlib.machinery.PathFinder.find_spec(public, [folder] if path is None else list(path))
+        found = self._found(public, [folder] if path is None else path, folder)
         if found is None:
             return self._asked_of_its_own(name, public, path)
         if found.loader is None or found.origin is None:
@@ -55,6 +63,30 @@ class Finder:
             loader=_Loader(name, found.origin, self._space),
             submodule_search_locations=found.submodule_search_locations,
         )
+
+    def _found(self, public: str, path: Sequence[str], inside: str) -> importlib.machinery.ModuleSpec | None:
+        """Look in these folders as the import system does.
+
+        It would keep what it knows of each folder for as long as the process runs, and every version has its own.
+        """
+        parts: list[str] = []
+        for folder in path:
+            found = self._in_folder(public, folder, inside)
+            if found is not None and found.loader is not None:
+                return found
+            parts += (found.submodule_search_locations or ()) if found is not None else ()
+        if not parts:
+            return None
+        shared = importlib.machinery.ModuleSpec(public, None, is_package=True)
+        shared.submodule_search_locations = parts
+        return shared
+
+    def _in_folder(self, public: str, folder: str, inside: str) -> importlib.machinery.ModuleSpec | None:
+        if not folder.startswith(inside):
+            return importlib.machinery.PathFinder.find_spec(public, [folder])
+        if folder not in self._folders:
+            self._folders[folder] = importlib.machinery.FileFinder(folder, *_KINDS)
+        return self._folders[folder].find_spec(public)
 
     def _asked_of_its_own(
         self, name: str, public: str, path: Sequence[str] | None
@@ -86,6 +118,8 @@ class _Loader(importlib.machinery.SourceFileLoader):
         own = vars(module)
         own["__builtins__"] = self._space.builtins
         own["__name__"] = ModuleName(self._space.public_name(self.name), self.name)
+        if own.get("__package__"):
+            own["__package__"] = ModuleName(self._space.public_name(own["__package__"]), own["__package__"])
         with _known_above(self.name, module):
             super().exec_module(module)
 

@@ -153,17 +153,20 @@ class Space:
         level: int = 0,
     ) -> Any:
         """Import as the code of this space sees it: what the private modules' `__builtins__` hold as `__import__`."""
-        sought = name if level else self.private_name(name)
+        package = _package_of(globals) if level else ""
+        if level and not package:
+            return builtins.__import__(name, globals, locals, fromlist or (), level)  # it says what is wrong
+        sought = self.private_name(_absolute(name, package, level) if level else name)
         is_ours = bool(level) or sought != str(name)
         if is_ours and self._attic is not None:
             self._revive()
         if self._abandoned:
             raise ImportError(f"{name}: this version was given up while it was loaded")
         if is_ours and fromlist:
-            module = builtins.__import__(sought, globals, locals, _JUST_THE_LAST, level)
+            module = builtins.__import__(sought, globals, locals, _JUST_THE_LAST)
             self._load_below(module, fromlist)
         else:
-            module = builtins.__import__(sought, globals, locals, fromlist or (), level)
+            module = builtins.__import__(sought, globals, locals, fromlist or ())
         importer = "" if globals is None else str(globals.get("__name__", ""))
         return self.substitutes.of(module, importer)
 
@@ -241,6 +244,22 @@ class Space:
         """Return the folder that the package of a private name lies in; None for what is not ours, or was given up."""
         top = name.partition(".")[0]
         return None if top not in self._public or self._abandoned else str(self._trees[top])
+
+
+def _package_of(module: Mapping[str, Any] | None) -> str:
+    """Return the package that relative imports of a module start from, by its private name; "" where there is none."""
+    own = module or {}
+    package = own.get("__package__")
+    if package is None:
+        package = getattr(own.get("__spec__"), "parent", None) or ""
+    return package.private if isinstance(package, ModuleName) else str(package)
+
+
+def _absolute(name: str, package: str, level: int) -> str:
+    above = package.split(".")
+    if level > len(above):
+        raise ImportError("attempted relative import beyond top-level package")
+    return ".".join([*above[: len(above) - level + 1], *filter(None, [name])])
 
 
 def _forget(modules: Iterable[str]) -> None:
