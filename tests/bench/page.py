@@ -129,26 +129,28 @@ def _fidelity(rows: Sequence[dict[str, Any]]) -> list[str]:
         return []
     live = [row for row in rows if row["verdict"] == "live"]
     refused = [row for row in rows if row["verdict"].startswith("refused")]
-    head = "| package | Python | new suite | old suite after going back | references | state | undo |"
+    head = "| package | Python | new suite | old suite after going back | references | state | undo | new suite beside the old |"
     lines = [
         "## Published packages",
         "",
         f"`nox -s fidelity`: {len(rows)} upgrades of published packages inside a process that uses them, {len(live)} live and"
-        f" {len(refused)} refused before the commit. Each suite passes so many tests of those that pass in a fresh process.",
+        f" {len(refused)} refused before the commit. Each suite passes so many tests of those that pass in a fresh process. In the"
+        " last column the new version runs as a generation beside the old one, which the process goes on with.",
         "",
         head,
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         name = f"{row['package']} {row['from']} → {row['to']}"
         if row["verdict"] != "live":
-            lines.append(f"| {name} | {row['python']} | {_sentence(row['verdict'])} | | | | |")
+            beside = _of(row["generation_passed"], row["fresh_passed"])
+            lines.append(f"| {name} | {row['python']} | {_sentence(row['verdict'])} | | | | | {beside} |")
             continue
         lines.append(
             f"| {name} | {row['python']} | {_of(row['live_passed'], row['fresh_passed'])}"
             f" | {_of(row['rollback_live_passed'], row['rollback_fresh_passed'])}"
             f" | {_right(row['held_right'], row['held_wrong'])} | {_right(row['state_kept'], row['state_lost'])}"
-            f" | {_differences(row['undo_differences'])} |"
+            f" | {_differences(row['undo_differences'])} | {_of(row['generation_passed'], row['fresh_passed'])} |"
         )
     return [*lines, ""]
 

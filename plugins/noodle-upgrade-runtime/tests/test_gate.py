@@ -135,7 +135,7 @@ def test_calls_on_an_event_loop_that_fall_due_during_every_look_at_the_heap_do_n
                 await asyncio.sleep(look / 2)
 
         task = asyncio.create_task(work())
-        swap = await asyncio.to_thread(counter.stage, "1.0", "2.0")
+        swap = await asyncio.to_thread(counter.stage, "1.0", "2.0", within=60.0)
         await asyncio.to_thread(swap.shift, 1.0)
         stop.set()
         await task

@@ -49,6 +49,7 @@ _TIMES_ASKED = 2
 _MOST_TRIES = 8
 """Each has more time than the one before, in which others stand still: what lacks it then gives it away itself."""
 _LEAST_WITH_A_LOOK = 0.05
+_TIMES_A_LOOK = 2
 _PAUSE_SECONDS = 0.0005
 _LOOK_SECONDS = 0.03
 _LONGEST_LOOK_SECONDS = 0.25
@@ -168,6 +169,8 @@ class _Sleepers:
         self._names = names
         self._found: list[weakref.ref[Any]] = []
         self._next = 0.0
+        self.seconds = 0.0
+        """How long the last look took."""
 
     def any(self) -> bool:
         """Whether some were there at the last look and have not ended, or it is too early to look again."""
@@ -179,7 +182,8 @@ class _Sleepers:
         if started < self._next:
             return True
         self._found = [weakref.ref(one) for one in _asleep(self._names)]
-        self._next = time.monotonic() + 10 * (time.monotonic() - started)
+        self.seconds = time.monotonic() - started
+        self._next = time.monotonic() + 10 * self.seconds
         return bool(self._found)
 
 
@@ -200,6 +204,11 @@ class _Looks:
     def quiet(self) -> bool:
         """Return whether none seems to be; cheap enough to ask often while others run."""
         return not (self._sleepers.any() or _busy(self._names))
+
+    @property
+    def seconds(self) -> float:
+        """How long a look takes, as far as it is known."""
+        return self._sleepers.seconds
 
     def quiet_now(self) -> bool:
         """Return whether none is: true for as long as nobody else runs."""
@@ -299,6 +308,7 @@ def at_quiescence(
         time.sleep(_PAUSE_SECONDS)
         if at_once or looks.quiet():
             at_once = False
+            alone.seconds = max(alone.seconds, _TIMES_A_LOOK * looks.seconds)
             with alone:
                 # Once more, now that nobody else runs: one may have come in, or fallen asleep, since.
                 quiet = looks.quiet_now()
@@ -322,16 +332,21 @@ def at_quiescence(
     return inside
 
 
-def when_quiet(names: Names, *, suspended: Names = NOBODY, within: float, force: bool = False) -> tuple[Blocker, ...]:
+def when_quiet(
+    names: Names, *, suspended: Names = NOBODY, within: float, force: bool = False, alone: Alone | None = None
+) -> tuple[Blocker, ...]:
     """Wait until none is inside, as `at_quiescence` does, but while others go on: one may be inside again by now.
 
-    They have all had their turn when it returns: nobody waits because of the look.
+    They have all had their turn when it returns: nobody waits because of the look. `alone` is made long enough for
+    another one.
     """
     until = time.monotonic() + within
     looks = _Looks(names, suspended)
     while True:
         time.sleep(_PAUSE_SECONDS)
         if looks.quiet():
+            if alone is not None:
+                alone.seconds = max(alone.seconds, _TIMES_A_LOOK * looks.seconds)
             time.sleep(_PAUSE_SECONDS)
             return ()
         if time.monotonic() >= until:

@@ -376,10 +376,10 @@ def _at(
     )
 
 
-def _when(quiet: Quiet, within: float) -> tuple[Blocker, ...]:
+def _when(quiet: Quiet, alone: Alone, within: float) -> tuple[Blocker, ...]:
     if not quiet.names:
         return ()
-    return when_quiet(quiet.names, suspended=quiet.suspended, within=within, force=quiet.force)
+    return when_quiet(quiet.names, suspended=quiet.suspended, within=within, force=quiet.force, alone=alone)
 
 
 def _moving(
@@ -394,7 +394,7 @@ def _moving(
     while True:
         # Not while the others are stopped: a call on an event loop would fall due during every look, and pass a gate
         # right after the count is read.
-        inside = _when(quiet, max(0.0, until - time.monotonic()))
+        inside = _when(quiet, alone, max(0.0, until - time.monotonic()))
         late = time.monotonic() >= until
         attempt = _Attempt(change, gates, alone, forced=late and quiet.force)
         for move in movers:
