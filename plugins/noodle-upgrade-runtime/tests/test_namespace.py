@@ -333,6 +333,53 @@ def test_the_import_system_keeps_nothing_of_the_folders_of_a_private_version(fab
     assert not [path for path in sys.path_importer_cache if path.startswith(str(tree))]
 
 
+def test_a_warning_of_a_module_or_of_a_name_in_it_is_told_of_who_imports_it(fable, spaces):
+    warn = "import warnings\nwarnings.warn('{}', DeprecationWarning, stacklevel=2)\n"
+    lazy = (
+        "def __getattr__(name):\n    if name != 'old': raise AttributeError(name)\n"
+        "    import warnings\n    warnings.warn('the name', DeprecationWarning, stacklevel=2)\n    return 1\n"
+    )
+    fable.write(
+        "2.0",
+        lazy + "def use():\n    from fable import shaky\n    from fable import old\n    return old\n",
+        shaky=warn.format("the module"),
+    )
+    new = spaces("2.0").load("fable")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert new.use() == 1
+    assert {(str(one.message), one.filename) for one in told} == {
+        ("the module", new.__file__),
+        ("the name", new.__file__),
+    }
+
+
+def test_an_error_of_an_import_names_the_module_as_the_source_does(fable, spaces):
+    fable.write(
+        "2.0",
+        """
+        try:
+            import fable.fast
+        except ImportError as error:
+            absolute = error
+        try:
+            from .fast import speed
+        except ImportError as error:
+            relative = error
+        try:
+            from fable import nothing
+        except ImportError as error:
+            name = error
+        """,
+    )
+    new = spaces("2.0").load("fable")
+    for error in (new.absolute, new.relative):
+        assert (error.name, error.msg, error.args) == ("fable.fast", str(error), (str(error),))
+        assert str(error) == "No module named 'fable.fast'"
+    assert new.name.name == "fable"
+    assert "@" not in str(new.name)
+
+
 def test_a_circle_of_imports_finds_what_is_loading_in_its_own_version(fable, spaces):
     source = "from fable import a\n"
     parts = {
@@ -480,7 +527,7 @@ def test_what_is_set_in_builtins_later_reaches_a_private_version_and_what_is_tak
         new.trace()
     assert new.__builtins__["__import__"] is not builtins.__import__
     with unittest.mock.patch("builtins.__import__", side_effect=builtins.__import__):
-        assert new.__builtins__["__import__"].__self__.public_name(new.__spec__.name) == "fable"
+        assert new.__builtins__["__import__"]("fable") is new
     assert repr(builtins) == "<module 'builtins' (built-in)>"
     assert isinstance(builtins, types.ModuleType)
 

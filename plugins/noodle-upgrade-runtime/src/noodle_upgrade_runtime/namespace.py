@@ -9,7 +9,6 @@ time, also after the space was released.
 
 from __future__ import annotations
 
-import builtins
 import importlib
 import itertools
 import re
@@ -17,7 +16,7 @@ import sys
 import threading
 import typing
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -26,14 +25,12 @@ from attrs import frozen
 
 from noodle_upgrade_core.errors import ArtifactIncompatibleError, StageError
 from noodle_upgrade_runtime.forked import Forked
-from noodle_upgrade_runtime.loaders import Finder, codes_of
+from noodle_upgrade_runtime.importlib_bootstrap import Finder, Importer, codes_of
 from noodle_upgrade_runtime.modulename import ModuleName
 from noodle_upgrade_runtime.substitutes import Substitutes
 
 __all__ = ["Member", "Space"]
 
-# With any names to take from it, an import returns the last module of a dotted name; this one needs no loading.
-_JUST_THE_LAST = ("__name__",)
 _numbers = itertools.count(1)  # a private name is never used twice in a process: what is still held must not mix
 
 
@@ -79,7 +76,7 @@ class Space:
         self.substitutes = Substitutes(
             private=self._sought_name, public=self.public_name, trees={m.name: m.tree for m in self.members}
         )
-        self._forked = Forked(__import__=self.import_)
+        self._forked = Forked(__import__=Importer(self).import_)
         self._finder = Finder(self)
         sys.meta_path.insert(0, self._finder)
 
@@ -104,8 +101,8 @@ class Space:
     def _sought_name(self, name: str) -> str:
         """Return the private name of a module that code of ours is about to look up."""
         private = self.private_name(name)
-        if private != str(name) and self._attic is not None:
-            self._revive()
+        if private != str(name):
+            self.wake()
         return private
 
     def public_name(self, name: str) -> str:
@@ -144,52 +141,6 @@ class Space:
                 details={"module": name, "error": type(error).__name__},
             ) from error
 
-    def import_(
-        self,
-        name: str,
-        globals: Mapping[str, Any] | None = None,  # noqa: A002 - the signature of builtins.__import__
-        locals: Mapping[str, Any] | None = None,  # noqa: A002 - likewise
-        fromlist: Sequence[str] | None = (),
-        level: int = 0,
-    ) -> Any:
-        """Import as the code of this space sees it: what the private modules' `__builtins__` hold as `__import__`."""
-        package = _package_of(globals) if level else ""
-        if level and not package:
-            return builtins.__import__(name, globals, locals, fromlist or (), level)  # it says what is wrong
-        sought = self.private_name(_absolute(name, package, level) if level else name)
-        is_ours = bool(level) or sought != str(name)
-        if is_ours and self._attic is not None:
-            self._revive()
-        if self._abandoned:
-            raise ImportError(f"{name}: this version was given up while it was loaded")
-        if is_ours and fromlist:
-            module = builtins.__import__(sought, globals, locals, _JUST_THE_LAST)
-            self._load_below(module, fromlist)
-        else:
-            module = builtins.__import__(sought, globals, locals, fromlist or ())
-        importer = "" if globals is None else str(globals.get("__name__", ""))
-        return self.substitutes.of(module, importer)
-
-    def _load_below(self, module: ModuleType, names: Iterable[str]) -> None:
-        """Import the submodules among these names, as `from package import submodule` does.
-
-        The import system would join them to the `__name__` of the package, which is the public one.
-        """
-        if not hasattr(module, "__path__"):
-            return
-        package = self.private_name(module.__name__)
-        for name in names:
-            if name == "*":
-                self._load_below(module, [one for one in getattr(module, "__all__", ()) if one != "*"])
-            elif not hasattr(module, name):
-                below = f"{package}.{name}"
-                try:
-                    importlib.import_module(below)
-                except ModuleNotFoundError as error:
-                    # It is no submodule. Or it is, and was found to be none: then somebody wanted it not to be.
-                    if error.name != below or sys.modules.get(below, module) is None:
-                        raise
-
     def _readable(self, error: BaseException) -> str:
         text = str(error)
         for private, public in self._public.items():
@@ -215,13 +166,21 @@ class Space:
         self.release()
         self._attic = {}
 
-    def _revive(self) -> None:
+    def wake(self) -> None:
+        """Have the modules of a released version be found again: code of it imports something."""
+        if self._attic is None:
+            return
         with self._lock:
             if self._attic is not None and not self._abandoned:
                 for name, module in self._attic.items():
                     sys.modules.setdefault(name, module)
                 sys.meta_path.insert(0, self._finder)
                 self._attic = None
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the version was given up."""
+        return self._abandoned
 
     def _remove_finder(self) -> None:
         if self._finder in sys.meta_path:
@@ -244,22 +203,6 @@ class Space:
         """Return the folder that the package of a private name lies in; None for what is not ours, or was given up."""
         top = name.partition(".")[0]
         return None if top not in self._public or self._abandoned else str(self._trees[top])
-
-
-def _package_of(module: Mapping[str, Any] | None) -> str:
-    """Return the package that relative imports of a module start from, by its private name; "" where there is none."""
-    own = module or {}
-    package = own.get("__package__")
-    if package is None:
-        package = getattr(own.get("__spec__"), "parent", None) or ""
-    return package.private if isinstance(package, ModuleName) else str(package)
-
-
-def _absolute(name: str, package: str, level: int) -> str:
-    above = package.split(".")
-    if level > len(above):
-        raise ImportError("attempted relative import beyond top-level package")
-    return ".".join([*above[: len(above) - level + 1], *filter(None, [name])])
 
 
 def _forget(modules: Iterable[str]) -> None:

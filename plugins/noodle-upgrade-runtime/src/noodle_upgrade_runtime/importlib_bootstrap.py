@@ -1,16 +1,21 @@
-"""Finding and loading the modules of a private space, by their private names.
+"""The import system of a private space: finding, loading and importing its modules by their private names.
 
 What a version puts on `sys.meta_path` itself (`six.moves`, `bottle.ext`) is asked for its own modules, by the public
 names that it knows, and only for those: the process goes on with the finders that it has.
+
+This file is named as it is because `warnings.warn(..., stacklevel=2)` counts no frame of a file that has `importlib`
+and `_bootstrap` in its name: a module that warns of its own import means whoever imports it, and not us.
 """
 
 from __future__ import annotations
 
+import builtins
 import contextlib
+import importlib
 import importlib.machinery
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -21,7 +26,93 @@ from noodle_upgrade_runtime.modulename import ModuleName
 if TYPE_CHECKING:
     from noodle_upgrade_runtime.namespace import Space
 
-__all__ = ["Finder", "codes_of"]
+__all__ = ["Finder", "Importer", "codes_of"]
+
+
+# With any names to take from it, an import returns the last module of a dotted name; this one needs no loading.
+_JUST_THE_LAST = ("__name__",)
+
+
+class Importer:
+    """Imports as the code of a space sees it."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+
+    def import_(
+        self,
+        name: str,
+        globals: Mapping[str, Any] | None = None,  # noqa: A002 - the signature of builtins.__import__
+        locals: Mapping[str, Any] | None = None,  # noqa: A002 - likewise
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> Any:
+        """Import: this is what the private modules' `__builtins__` hold as `__import__`."""
+        space = self._space
+        package = _package_of(globals) if level else ""
+        if level and not package:
+            return builtins.__import__(name, globals, locals, fromlist or (), level)  # it says what is wrong
+        sought = space.private_name(_absolute(name, package, level) if level else name)
+        is_ours = bool(level) or sought != str(name)
+        if is_ours:
+            space.wake()
+        if space.is_abandoned:
+            raise ImportError(f"{name}: this version was given up while it was loaded")
+        try:
+            if is_ours and fromlist:
+                module = builtins.__import__(sought, globals, locals, _JUST_THE_LAST)
+                self._load_below(module, fromlist)
+            else:
+                module = builtins.__import__(sought, globals, locals, fromlist or ())
+        except ImportError as error:
+            self._tell_publicly(error)
+            raise
+        importer = "" if globals is None else str(globals.get("__name__", ""))
+        return space.substitutes.of(module, importer)
+
+    def _load_below(self, module: ModuleType, names: Iterable[str]) -> None:
+        """Import the submodules among these names, as `from package import submodule` does.
+
+        The import system would join them to the `__name__` of the package, which is the public one.
+        """
+        if not hasattr(module, "__path__"):
+            return
+        package = self._space.private_name(module.__name__)
+        for name in names:
+            if name == "*":
+                self._load_below(module, [one for one in getattr(module, "__all__", ()) if one != "*"])
+            elif not hasattr(module, name):
+                below = f"{package}.{name}"
+                try:
+                    builtins.__import__(below)
+                except ModuleNotFoundError as error:
+                    # It is no submodule. Or it is, and was found to be none: then somebody wanted it not to be.
+                    if error.name != below or sys.modules.get(below, module) is None:
+                        raise
+
+    def _tell_publicly(self, error: ImportError) -> None:
+        """Have an error name the module as the source does, for who looks at it: optional parts are often missing."""
+        private = error.name
+        if private is not None and (public := self._space.public_name(private)) != private:
+            error.name = public
+            error.msg = error.msg.replace(private, public)
+            error.args = (error.msg, *error.args[1:])
+
+
+def _package_of(module: Mapping[str, Any] | None) -> str:
+    """Return the package that relative imports of a module start from, by its private name; "" where there is none."""
+    own = module or {}
+    package = own.get("__package__")
+    if package is None:
+        package = getattr(own.get("__spec__"), "parent", None) or ""
+    return package.private if isinstance(package, ModuleName) else str(package)
+
+
+def _absolute(name: str, package: str, level: int) -> str:
+    above = package.split(".")
+    if level > len(above):
+        raise ImportError("attempted relative import beyond top-level package")
+    return ".".join([*above[: len(above) - level + 1], *filter(None, [name])])
 
 
 _KINDS = (
