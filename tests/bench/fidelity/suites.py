@@ -139,9 +139,10 @@ def _has_tests(path: Path) -> bool:
 def outside_of_package(suite: Mapping[str, Any], tree: Path) -> tuple[dict[str, Any], bool]:
     """Return a suite whose tests lie in no package, and whether they had to be moved.
 
-    Tests that are modules of the package would import the public version along with its other modules.
+    Tests that are modules of the package would import the public version along with its other modules. `homes` has the
+    package that each folder of them was, by the folder's name: relative imports start from there.
     """
-    words, folder = [], Path(suite["folder"])
+    words, homes, folder = [], {}, Path(suite["folder"])
     for word in suite["arguments"]:
         if not word.startswith(str(tree)):
             words.append(word)
@@ -150,7 +151,9 @@ def outside_of_package(suite: Mapping[str, Any], tree: Path) -> tuple[dict[str, 
         shutil.rmtree(placed, ignore_errors=True)
         _copy(Path(word), placed)
         words += [placed.name, "--import-mode=importlib"]
-    return {**suite, "arguments": words}, words != suite["arguments"]
+        home = Path(word).relative_to(tree)
+        homes[placed.name] = ".".join(home.parts if Path(word).is_dir() else home.parent.parts)
+    return {**suite, "arguments": words, "homes": homes}, bool(homes)
 
 
 # --- the suite's own settings ----------------------------------------------------------------------------------------

@@ -49,10 +49,12 @@ _UNWANTED = re.compile(
 def answers(symbols: Sequence[Symbol]) -> dict[str, dict[str, str]]:
     """Return what this version's functions say to the samples: by name, and by the sample's number.
 
-    All are asked once more in the opposite order: what another one has pushed somewhere is no answer of a version's.
+    All are asked once more in the opposite order, and a second later: what another one has pushed somewhere, or a clock
+    says, is no answer of a version's.
     """
     asked = [one for one in symbols if isinstance(one.value, types.FunctionType) and _takes_one(one)]
     first = {one.key: dict(_tried(one.value, range(len(SAMPLES)))) for one in asked}
+    time.sleep(1.1)
     again = {one.key: dict(_tried(one.value, reversed(range(len(SAMPLES))))) for one in reversed(asked)}
     found = {
         key: {str(number): answer for number, answer in said.items() if again[key].get(number) == answer}

@@ -17,7 +17,7 @@ from fidelity.inside.changes import UsersChanges, registrations, survey
 from fidelity.inside.generations import given_to_suite, load_beside
 from fidelity.inside.holding import Held
 from fidelity.inside.modules import import_all, imported, public_symbols
-from fidelity.inside.snapshot import changed, differences, take
+from fidelity.inside.snapshot import changed, differences, grown, take
 from fidelity.inside.testing import run_suite
 from fidelity.inside.upgrade import Refused, Upgrade, import_names
 
@@ -142,7 +142,7 @@ def held(side: Side) -> None:
     settled = take(side.tops, roots)
     side.held.look()
     before = take(side.tops, roots)
-    restless = set(changed(settled, before))
+    restless, growing = set(changed(settled, before)), grown(settled, before)
     side.upgrade.forth()
     side.told_of_upgrade()
     side.write()
@@ -157,6 +157,7 @@ def held(side: Side) -> None:
     again.back()
     again.let_go()
     late = changed(before, take(side.tops, roots))
+    restless |= {place for place in late if place[0] in growing and before.lacks(place)}
     found |= {place: told for place, told in late.items() if place not in restless}
     side.report |= {"differences": list(found.values()), "restless": [late[one] for one in restless if one in late]}
     side.report["held_back"] = side.held.look()
@@ -191,7 +192,8 @@ def generation(side: Side) -> None:
     side.begin()
     job = side.job
     space = load_beside(job["package"], job["versions"][1], side.tree, job["imports"][:1])
-    given_to_suite(space, Path(job["suites"]["new"]["folder"]))
+    suite = job["suites"]["new"]
+    given_to_suite(space, Path(suite["folder"]), suite.get("homes", {}))
     side.write()
     side.suite("new")
 

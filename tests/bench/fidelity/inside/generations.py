@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib.machinery
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from fidelity.inside.upgrade import Refused
 from noodle_upgrade_core.errors import UpgradeError
+from noodle_upgrade_runtime.modulename import ModuleName
 from noodle_upgrade_runtime.namespace import Space
 from noodle_upgrade_runtime.trees import member_of
 
@@ -28,32 +29,42 @@ def load_beside(package: str, version: str, tree: Path, names: Sequence[str]) ->
     return space
 
 
-def given_to_suite(space: Space, folder: Path) -> None:
+def given_to_suite(space: Space, folder: Path, homes: Mapping[str, str]) -> None:
     """Have a suite use the private version: its modules import it, as the code of the space itself does.
 
     So do the two tools that take the names of what they patch from a suite. Everything else in the process goes on with
-    the public one.
+    the public one. `homes` has the packages whose modules the tests of some folders are.
     """
     import unittest.mock
 
     from _pytest import monkeypatch
     from _pytest.assertion.rewrite import AssertionRewritingHook
 
-    inside = str(folder.resolve()) + os.sep
+    place = folder.resolve()
+    packages = {place / name: package for name, package in homes.items()}
     for loader in (AssertionRewritingHook, importlib.machinery.SourceFileLoader):
-        _with_builtins(loader, space, inside)
+        _with_builtins(loader, space, place, packages)
     mock: Any = unittest.mock
     mock.pkgutil = space.substitutes.of(mock.pkgutil, "")
     resolve: Callable[[str], object] = monkeypatch.resolve
     monkeypatch.resolve = lambda name: resolve(space.private_name(name))
 
 
-def _with_builtins(loader: Any, space: Space, inside: str) -> None:
-    execute: Callable[[Any, ModuleType], None] = loader.exec_module
+def _with_builtins(loader: Any, space: Space, inside: Path, packages: Mapping[Path, str]) -> None:
+    create: Callable[[Any, ModuleSpec], ModuleType | None] = loader.create_module
 
-    def exec_module(self: Any, module: ModuleType) -> None:
-        if str(getattr(module, "__file__", "") or "").startswith(inside):
-            module.__dict__["__builtins__"] = space.builtins
-        execute(self, module)
+    def create_module(self: Any, spec: ModuleSpec) -> ModuleType | None:
+        # Before the module is executed, and not around it: a warning of its imports counts the frames.
+        file = Path(spec.origin or "")
+        if not file.is_relative_to(inside):
+            return create(self, spec)
+        module = ModuleType(spec.name)
+        own = vars(module)
+        own["__builtins__"] = space.builtins
+        for place, package in packages.items():
+            if file.is_relative_to(place):
+                name = ".".join([package, *file.parent.relative_to(place).parts])
+                own["__package__"] = ModuleName(name, space.private_name(name))
+        return module
 
-    loader.exec_module = exec_module
+    loader.create_module = create_module

@@ -14,7 +14,7 @@ from typing import Any
 
 from fidelity.inside.modules import imported, is_ours
 
-__all__ = ["Snapshot", "changed", "differences", "take"]
+__all__ = ["Snapshot", "changed", "differences", "grown", "take"]
 
 ATOMS = (type(None), bool, int, float, complex, str, bytes, type(...), types.CodeType)
 CONTAINERS = (list, tuple, set, frozenset, dict, collections.OrderedDict, collections.defaultdict, collections.deque)
@@ -41,6 +41,11 @@ class Snapshot:
     def __init__(self) -> None:
         self.seen: dict[int, tuple[Any, dict[str, Any]]] = {}
         self.process: dict[str, Any] = {}
+
+    def lacks(self, place: tuple[int, str]) -> bool:
+        """Return whether an object, by its id, was there and had no such part."""
+        key, name = place
+        return key in self.seen and name not in self.seen[key][1]
 
 
 def take(tops: Sequence[str], roots: Iterable[Any] = ()) -> Snapshot:
@@ -185,6 +190,11 @@ def changed(before: Snapshot, after: Snapshot) -> dict[tuple[int, str], str]:
             if old != new:
                 found[key, name] = f"{_told(value)} / {name}: {_named(old, before)} became {_named(new, after)}"
     return found
+
+
+def grown(before: Snapshot, after: Snapshot) -> set[int]:
+    """Return the ids of the objects that have got more parts: a list that something appends to, a cache that fills."""
+    return {key for key, name in changed(before, after) if before.lacks((key, name))}
 
 
 def differences(before: Snapshot, after: Snapshot) -> list[str]:
