@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import importlib
 import sys
 import threading
@@ -24,6 +25,7 @@ def inner(): return __version__
 
 
 def private_names():
+    gc.collect()  # what is left goes with its last module
     return [name for name in sys.modules if name.startswith("fable@")]
 
 

@@ -425,7 +425,14 @@ def test_a_module_name_is_the_public_one_to_whoever_reads_it_and_the_private_one
     assert name in (same, other)
     assert {"fable@2~1.inner": 1}[name] == 1
     assert name not in {same: 1}
-    made = (f"{name}", str(name), name + "", "".join([*name]), copy.deepcopy(name), ".".join(name.split(".")))
+    made = [f"{name}", str(name), name + "", "".join([*name]), copy.deepcopy(name), ".".join(name.split("."))]
+    made += [
+        name.partition("@")[0],
+        name.rpartition("@")[2],
+        name.strip(),
+        name.removesuffix("x"),
+        name[:11][:5] + ".inner",
+    ]
     assert {(type(one), one) for one in made} == {(str, same)}
     assert json.dumps({"module": name}) == '{"module": "fable.inner"}'
 
@@ -487,29 +494,200 @@ def test_an_entry_point_that_another_distribution_declares_for_a_module_of_ours_
     assert new.named("alias").dist.metadata["Name"] == "others"
 
 
-def test_an_own_module_that_is_sought_by_a_string_after_the_release_is_found(fable):
+LATE = """
+import dataclasses, importlib, pickle, sys, typing
+class Node:
+    left: "Node | None"
+def by_import():
+    import fable.inner
+    return fable.inner.__version__
+def by_string(): return importlib.import_module("fable.inner").__version__
+def by_modules(): return sys.modules["fable.inner"].__version__
+def hints(): return typing.get_type_hints(Node)["left"].__args__[0] is Node
+def fields():
+    @dataclasses.dataclass
+    class Point:
+        x: "typing.ClassVar[int]" = 1
+    return dataclasses.fields(Point)
+def pickled(): return pickle.loads(pickle.dumps(Node())).__class__ is Node
+def others():
+    import json.tool
+    return json.tool.__name__
+def new():
+    import fable.late
+    return fable.late.__version__
+"""
+
+
+def private_modules():
+    gc.collect()
+    return [name for name in sys.modules if name.startswith("fable@")]
+
+
+def test_code_that_still_runs_in_a_released_version_finds_all_of_it_and_nothing_of_it_stays(fable):
+    fable.write("2.0", LATE + "import fable.inner\n", inner="", late="")
+    space = space_of(fable, "2.0")
+    late = space.load("fable")
+    finders = [*sys.meta_path]
+    space.release()
+    assert late.by_import() == late.by_string() == late.by_modules() == late.new() == "2.0"
+    assert (late.hints(), late.fields(), late.pickled()) == (True, (), True)
+    assert late.others() == "json.tool"
+    assert pickle.dumps(late.Node()).count(b"fable") == 1
+    drain = Drain([space])
+    del late, space
+    assert drain.wait(10.0)
+    assert not private_modules()
+    assert len(sys.meta_path) == len(finders) - 1
+
+
+def test_a_release_while_a_module_is_being_imported_lets_the_import_end(fable):
     fable.write(
         "2.0",
-        "import importlib, sys\ndef late(): return importlib.import_module('fable.inner').__version__\n",
+        "def late():\n    from fable import slow\n    return slow.value\n",
+        slow="import sys\nsys.fable_inside.set()\nsys.fable_gate.wait()\nvalue = 1\n",
+    )
+    sys.fable_gate, sys.fable_inside = threading.Event(), threading.Event()
+    space = space_of(fable, "2.0")
+    late = space.load("fable").late
+    found = []
+    thread = threading.Thread(target=lambda late: found.append(late()), args=(late,))
+    thread.start()
+    sys.fable_inside.wait()
+    space.release()
+    sys.fable_gate.set()
+    thread.join()
+    del sys.fable_gate, sys.fable_inside, late, space, thread
+    assert found == [1]
+    assert not private_modules()
+
+
+def test_threads_that_import_the_same_module_at_once_get_it_whole(fable, spaces):
+    fable.write(
+        "2.0",
+        "def use():\n    from . import slow\n    return slow.value\n",
+        slow="import time\ntime.sleep(0.2)\nvalue = 1\n",
+    )
+    new, found = spaces("2.0").load("fable"), []
+    threads = [threading.Thread(target=lambda: found.append(new.use())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [1, 1, 1]
+
+
+def test_a_name_that_a_version_lacks_is_never_taken_from_the_other_one(fable, spaces):
+    source = "try:\n    from . import _fast\nexcept ImportError as error:\n    _fast = error\n"
+    fable.write("1.0", source, _fast="", inner="")
+    fable.write(
+        "2.0",
+        source + "from . import inner\ndel inner\ndef again():\n    from fable import inner\n    return inner\n",
         inner="",
     )
-    space = space_of(fable, "2.0")
-    late = space.load("fable").late
-    space.release()
-    try:
-        assert late() == "2.0"
-    finally:
-        space.release()
-        gc.collect()
+    fable.run("1.0")
+    importlib.import_module("fable.inner")
+    new = spaces("2.0").load("fable")
+    assert isinstance(new._fast, ImportError)
+    assert str(new._fast).startswith("cannot import name '_fast' from partially initialized module 'fable'")
+    assert new.again().__version__ == "2.0"
 
 
-def test_an_import_of_what_is_others_does_not_bring_a_released_version_back(fable):
-    fable.write("2.0", "def late():\n    import json.tool\n    return json.tool\n")
-    space = space_of(fable, "2.0")
-    late = space.load("fable").late
-    space.release()
-    assert late().__name__ == "json.tool"
-    assert not [name for name in sys.modules if name.startswith("fable@")]
+def test_a_name_of_a_module_leads_import_module_to_the_own_one_whoever_asks(fable, spaces):
+    for version in ("1.0", "2.0"):
+        fable.write(version, "class K: pass\n", inner="class K: pass\n")
+    fable.run("1.0")
+    importlib.import_module("fable.inner")
+    space = spaces("2.0")
+    new, inner = space.load("fable"), space.load("fable.inner")
+    assert importlib.import_module(new.K.__module__) is new
+    assert importlib.import_module(inner.K.__module__) is inner
+    assert importlib.resources.files(new.__package__) == importlib.resources.files("fable").parents[1] / "2.0" / "fable"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_a_process_that_a_version_forks_runs_the_same_version(fable, spaces):
+    source = """
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+    class Job: version = __version__
+    def make(number): return Job()
+    def pool():
+        context = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            job = pool.submit(make, 1).result()
+        return job.version, type(job) is Job
+    """
+    fable.write("1.0", source)
+    fable.write("2.0", source)
+    fable.run("1.0")
+    old, new = importlib.import_module("fable"), spaces("2.0").load("fable")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads
+        assert (old.pool(), new.pool()) == (("1.0", True), ("2.0", True))
+
+
+def test_what_a_version_walks_through_and_sees_in_sys_modules_is_its_own(fable, spaces):
+    source = """
+    import pkgutil, sys, shelve
+    import importlib as il
+    def walk(): return [info.name for info in pkgutil.walk_packages(__path__, "fable.")]
+    def seen(): return sorted(name for name in sys.modules if name.startswith("fable"))
+    def items(): return [module for name, module in sys.modules.items() if name.startswith("fable")]
+    def kinds(): return isinstance(sys.modules, dict), len(sys.modules.copy()) == len(sys.modules), "fable" in sys.modules | {}
+    def shelved(path, value):
+        with shelve.open(path) as shelf: shelf["one"] = value
+        with shelve.open(path) as shelf: return type(shelf["one"])
+    class Value: pass
+    def by_dunder(): return il.__import__("fable")
+    """
+    fable.write("1.0", source, sub__in____init__="", sub__in__gone="", gone="")
+    fable.write("2.0", source, sub__in____init__="", sub__in__come="")
+    fable.run("1.0")
+    importlib.import_module("fable.gone")
+    new = spaces("2.0").load("fable")
+    assert new.walk() == ["fable.sub", "fable.sub.come"]
+    assert new.seen() == ["fable", "fable.sub"]
+    assert new.items() == [new, new.sub]
+    assert new.kinds() == (True, True, True)
+    assert new.shelved(str(fable.folder / "shelf"), new.Value()) is new.Value
+    assert new.by_dunder() is new
+
+
+def test_code_that_knows_only_its_name_imports_from_its_own_package(fable, spaces):
+    fable.write("1.0", "", inner="")
+    fable.write(
+        "2.0",
+        """
+        import types
+        def by_module():
+            made = types.ModuleType(__name__ + ".made")
+            exec("from . import inner", vars(made))
+            return made.inner.__version__
+        def by_names():
+            names = {"__name__": __name__, "__path__": __path__}
+            exec("from .inner import __version__ as found", names)
+            return names["found"]
+        """,
+        inner="",
+    )
+    fable.run("1.0")
+    importlib.import_module("fable.inner")
+    new = spaces("2.0").load("fable")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)
+        assert (new.by_module(), new.by_names()) == ("2.0", "2.0")
+
+
+def test_a_loader_gives_the_source_by_the_public_name(fable, spaces):
+    fable.write("2.0", "source = __loader__.get_source('fable')\n")
+    assert "get_source" in spaces("2.0").load("fable").source
+
+
+def test_builtins_are_pickled_by_name_while_private_versions_live(fable, spaces):
+    fable.write("2.0")
+    spaces("2.0")
+    assert pickle.loads(pickle.dumps(builtins)) is builtins
 
 
 def test_what_is_set_in_builtins_later_reaches_a_private_version_and_what_is_taken_out_does_too(fable, spaces):
@@ -641,19 +819,6 @@ def test_a_released_version_leaves_the_process_although_its_classes_were_in_typi
     del service, space
     assert drain.wait(10.0)
     assert code() is None
-
-
-def test_code_that_still_runs_in_a_released_version_can_import_its_own_modules(fable):
-    fable.write("2.0", "def late():\n    import fable.inner\n    return fable.inner.__version__\n", inner="")
-    space = space_of(fable, "2.0")
-    late = space.load("fable").late
-    space.release()
-    assert not [name for name in sys.modules if name.startswith("fable@")]
-    try:
-        assert late() == "2.0"
-    finally:
-        space.release()
-        gc.collect()
 
 
 def test_a_hanging_import_is_given_up_when_the_time_is_over_and_leaves_nothing_behind(fable):

@@ -9,6 +9,7 @@ So for as long as there are copies, the module notes what is set. What is writte
 from __future__ import annotations
 
 import builtins
+import importlib
 import threading
 import weakref
 from types import ModuleType
@@ -22,12 +23,13 @@ class Forked:
 
     def __init__(self, **entries: Any) -> None:
         self._own = frozenset(entries)
-        self.names: dict[str, Any] = {**vars(builtins), **entries}
+        self.names: dict[str, Any] = {}
         """What functions look their builtins up in: an exact dict, which the interpreter's caches rely on."""
         with _lock:
             if not isinstance(builtins, _Watched):
                 _watch(type(builtins))
             _copies.add(self)
+            self.names |= {**vars(builtins), **entries}
         weakref.finalize(self, _unwatch).atexit = False
 
     def note(self, name: str, *value: Any) -> None:
@@ -50,6 +52,10 @@ class _Watched(ModuleType):
         super().__setattr__(name, value)
         for copy in _living():
             copy.note(name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Whoever pickles modules by their kind (cloudpickle) does not know this one.
+        return importlib.import_module, (self.__name__,)
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)

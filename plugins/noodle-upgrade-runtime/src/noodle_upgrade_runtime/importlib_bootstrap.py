@@ -10,18 +10,19 @@ and `_bootstrap` in its name: a module that warns of its own import means whoeve
 from __future__ import annotations
 
 import builtins
-import contextlib
 import importlib
 import importlib.machinery
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from noodle_upgrade_core.errors import ArtifactIncompatibleError
 from noodle_upgrade_runtime.modulename import ModuleName
+from noodle_upgrade_runtime.shades import solid
 
 if TYPE_CHECKING:
     from noodle_upgrade_runtime.namespace import Space
@@ -52,43 +53,59 @@ class Importer:
         package = _package_of(globals) if level else ""
         if level and not package:
             return builtins.__import__(name, globals, locals, fromlist or (), level)  # it says what is wrong
-        sought = space.private_name(_absolute(name, package, level) if level else name)
-        is_ours = bool(level) or sought != str(name)
-        if is_ours:
-            space.wake()
+        # By its public name first: in a namespace that is shared, it may be a module of others.
+        sought = space.private_name(space.public_name(_absolute(name, package, level)) if level else name)
         if space.is_abandoned:
             raise ImportError(f"{name}: this version was given up while it was loaded")
         try:
-            if is_ours and fromlist:
-                module = builtins.__import__(sought, globals, locals, _JUST_THE_LAST)
-                self._load_below(module, fromlist)
-            else:
+            if not space.owns(sought):
                 module = builtins.__import__(sought, globals, locals, fromlist or ())
+            elif fromlist:
+                module = self._with(
+                    solid(builtins.__import__(sought, globals, locals, _JUST_THE_LAST)), sought, fromlist
+                )
+            else:
+                module = solid(builtins.__import__(sought, globals, locals))
+                _bind_parts(sought)
         except ImportError as error:
             self._tell_publicly(error)
             raise
+        finally:
+            space.fade()
         importer = "" if globals is None else str(globals.get("__name__", ""))
         return space.substitutes.of(module, importer)
 
-    def _load_below(self, module: ModuleType, names: Iterable[str]) -> None:
-        """Import the submodules among these names, as `from package import submodule` does.
+    def _with(self, module: Any, package: str, names: Sequence[str]) -> Any:
+        """Return what `from package import names` takes the names from; imports submodules among them.
 
-        The import system would join them to the `__name__` of the package, which is the public one.
+        The import system would look for these under the `__name__` of the package, which is the public one, and so
+        would the interpreter for what it does not find in the package.
         """
-        if not hasattr(module, "__path__"):
-            return
-        package = self._space.private_name(module.__name__)
-        for name in names:
-            if name == "*":
-                self._load_below(module, [one for one in getattr(module, "__all__", ()) if one != "*"])
-            elif not hasattr(module, name):
-                below = f"{package}.{name}"
+        wanted = [one for one in getattr(module, "__all__", ()) if one != "*"] if "*" in names else names
+        more: dict[str, Any] = {}
+        for name in wanted:
+            below = f"{package}.{name}"
+            if not _is_there(module, name, below) and hasattr(module, "__path__"):
                 try:
                     builtins.__import__(below)
                 except ModuleNotFoundError as error:
                     # It is no submodule. Or it is, and was found to be none: then somebody wanted it not to be.
                     if error.name != below or sys.modules.get(below, module) is None:
                         raise
+            if "*" in names or hasattr(module, name):
+                continue
+            if below not in sys.modules:
+                raise self._missing(module, name)
+            more[name] = solid(sys.modules[below])
+        return _Together(module, more) if more else module
+
+    def _missing(self, module: Any, name: str) -> ImportError:
+        home, file = str(module.__name__), getattr(module, "__file__", None)
+        loading = bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+        of = f"partially initialized module {home!r} (most likely due to a circular import)" if loading else repr(home)
+        return ImportError(
+            f"cannot import name {name!r} from {of} ({file or 'unknown location'})", name=home, path=file
+        )
 
     def _tell_publicly(self, error: ImportError) -> None:
         """Have an error name the module as the source does, for who looks at it: optional parts are often missing."""
@@ -99,12 +116,50 @@ class Importer:
             error.args = (error.msg, *error.args[1:])
 
 
+class _Together:
+    """A package with modules that it does not bind (yet): what a circle of imports takes its names from."""
+
+    def __init__(self, package: Any, more: Mapping[str, Any]) -> None:
+        self._package = package
+        self._more = more
+
+    def __getattr__(self, name: str) -> Any:
+        return self._more[name] if name in self._more else getattr(self._package, name)
+
+
+def _is_there(module: Any, name: str, below: str) -> bool:
+    """Return whether a package binds a name, and not to a module of that name that is still being loaded."""
+    value = getattr(module, name, _NOTHING)
+    spec = getattr(value, "__spec__", None) if isinstance(value, ModuleType) else None
+    loading = spec is not None and spec.name == below and getattr(spec, "_initializing", False)
+    return value is not _NOTHING and not loading
+
+
+def _bind_parts(name: str) -> None:
+    """Have packages bind the modules of a dotted name, which are still being loaded where they do not yet.
+
+    `import package.module as name` in a circle of imports would look them up by public names.
+    """
+    while "." in name:
+        above, _, last = name.rpartition(".")
+        package, module = sys.modules.get(above), sys.modules.get(name)
+        if package is not None and module is not None and not hasattr(package, last):
+            setattr(package, last, module)
+        name = above
+
+
+_NOTHING = object()
+
+
 def _package_of(module: Mapping[str, Any] | None) -> str:
-    """Return the package that relative imports of a module start from, by its private name; "" where there is none."""
+    """Return the package that relative imports of a module start from; "" where there is none."""
     own = module or {}
     package = own.get("__package__")
     if package is None:
-        package = getattr(own.get("__spec__"), "parent", None) or ""
+        package = getattr(own.get("__spec__"), "parent", None)
+    if package is None:
+        name = own.get("__name__") or ""
+        package = name if "__path__" in own else name.rpartition(".")[0]
     return package.private if isinstance(package, ModuleName) else str(package)
 
 
@@ -126,7 +181,7 @@ class Finder:
     """Answers for the private names of one space, on `sys.meta_path`."""
 
     def __init__(self, space: Space) -> None:
-        self._space = space
+        self._of = weakref.ref(space)
         self._folders: dict[str, importlib.machinery.FileFinder] = {}
 
     def find_spec(
@@ -134,13 +189,14 @@ class Finder:
     ) -> importlib.machinery.ModuleSpec | None:
         """Find a module by its private name."""
         del target
-        folder = self._space.where(name) if "@" in name else None
-        if folder is None:
+        space = self._of() if "@" in name else None
+        folder = None if space is None else space.where(name)
+        if space is None or folder is None:
             return None
-        public = self._space.public_name(name)
+        public = space.public_name(name)
         found = self._found(public, [folder] if path is None else path, folder)
         if found is None:
-            return self._asked_of_its_own(name, public, path)
+            return _asked_of_its_own(space, name, path)
         if found.loader is None or found.origin is None:
             return _spec_like(found, name, None)
         if not isinstance(found.loader, importlib.machinery.SourceFileLoader):
@@ -151,7 +207,7 @@ class Finder:
         return importlib.util.spec_from_file_location(
             name,
             found.origin,
-            loader=_Loader(name, found.origin, self._space),
+            loader=_Loader(name, found.origin, space),
             submodule_search_locations=found.submodule_search_locations,
         )
 
@@ -179,15 +235,14 @@ class Finder:
             self._folders[folder] = importlib.machinery.FileFinder(folder, *_KINDS)
         return self._folders[folder].find_spec(public)
 
-    def _asked_of_its_own(
-        self, name: str, public: str, path: Sequence[str] | None
-    ) -> importlib.machinery.ModuleSpec | None:
-        for finder in self._space.substitutes.own_finders():
-            find = getattr(finder, "find_spec", None)
-            found = None if find is None else find(public, path, None)
-            if found is not None:
-                return _spec_like(found, name, None if found.loader is None else _Adopted(found, self._space))
-        return None
+
+def _asked_of_its_own(space: Space, name: str, path: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
+    for finder in space.substitutes.own_finders():
+        find = getattr(finder, "find_spec", None)
+        found = None if find is None else find(space.public_name(name), path, None)
+        if found is not None:
+            return _spec_like(found, name, None if found.loader is None else _Adopted(found, space))
+    return None
 
 
 def _spec_like(found: importlib.machinery.ModuleSpec, name: str, loader: Any) -> importlib.machinery.ModuleSpec:
@@ -199,25 +254,27 @@ def _spec_like(found: importlib.machinery.ModuleSpec, name: str, loader: Any) ->
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
-    """Loads a source file with the builtins of its space."""
+    """Loads a source file with the builtins of its space, which it does not hold: many things hold a loader."""
 
     def __init__(self, name: str, path: str, space: Space) -> None:
         super().__init__(name, path)
-        self._space = space
+        self._of = weakref.ref(space)
 
     def exec_module(self, module: ModuleType) -> None:
-        own = vars(module)
-        own["__builtins__"] = self._space.builtins
-        own["__name__"] = ModuleName(self._space.public_name(self.name), self.name)
-        if own.get("__package__"):
-            own["__package__"] = ModuleName(self._space.public_name(own["__package__"]), own["__package__"])
-        with _known_above(self.name, module):
-            super().exec_module(module)
+        space = _living(self._of)
+        vars(module)["__builtins__"] = space.builtins
+        _named(module, space, self.name)
+        super().exec_module(module)
+
+    def get_filename(self, name: str | None = None) -> str:
+        """Return the file; by either name of the module, as whoever asks its `__loader__` knows the public one."""
+        del name
+        return str(self.path)
 
     def get_code(self, fullname: str) -> CodeType | None:
         code = super().get_code(fullname)
-        if code is not None:
-            self._space.note_code(code, self._space.public_name(fullname))
+        if code is not None and (space := self._of()) is not None:
+            space.note_code(code, space.public_name(fullname))
         return code
 
 
@@ -227,7 +284,7 @@ class _Adopted:
     def __init__(self, found: importlib.machinery.ModuleSpec, space: Space) -> None:
         self._found = found
         self._loader: Any = found.loader
-        self._space = space
+        self._of = weakref.ref(space)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         del spec
@@ -236,33 +293,28 @@ class _Adopted:
         return made
 
     def exec_module(self, module: ModuleType) -> None:
-        own, name = vars(module), self._found.name
+        space, own = _living(self._of), vars(module)
+        private = space.private_name(self._found.name)
         # It may be somebody else's module, under one more name.
-        if own.get("__name__") in {name, self._space.private_name(name)}:
-            own["__name__"] = ModuleName(name, self._space.private_name(name))
-            own.setdefault("__builtins__", self._space.builtins)
+        if own.get("__name__") in {self._found.name, private}:
+            own.setdefault("__builtins__", space.builtins)
+            _named(module, space, private)
         self._loader.exec_module(module)
 
 
-@contextlib.contextmanager
-def _known_above(name: str, module: ModuleType) -> Iterator[None]:
-    """Have the package above know a module from the beginning of its loading, and not only from the end.
+def _named(module: ModuleType, space: Space, private: str) -> None:
+    own = vars(module)
+    own["__name__"] = ModuleName(space.public_name(private), private)
+    if package := own.get("__package__"):
+        private = space.private_name(package)
+        own["__package__"] = ModuleName(space.public_name(private), private)
 
-    `from package import module` in a circle of imports looks for what is loading in `sys.modules`, by the `__name__` of
-    the package, which is the public one.
-    """
-    above, _, last = name.rpartition(".")
-    package = getattr(sys.modules.get(above), "__dict__", {})
-    if last in package:
-        yield
-        return
-    package[last] = module
-    try:
-        yield
-    except BaseException:
-        if package.get(last) is module:
-            del package[last]
-        raise
+
+def _living(space: weakref.ref[Space]) -> Space:
+    found = space()
+    if found is None:
+        raise ImportError("this version has left the process")
+    return found
 
 
 def codes_of(code: CodeType) -> Iterator[CodeType]:

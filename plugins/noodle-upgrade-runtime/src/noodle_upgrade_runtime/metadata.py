@@ -63,6 +63,9 @@ class Metadata:
         return module.distribution(name) if found is None else found
 
     def _distributions(self, module: ModuleType, **named: Any) -> Iterator[Any]:
+        if "name" in named and len(named) == 1 and (own := self._own(module, self._public(named["name"]))) is not None:
+            yield own
+            return
         if named:  # a context, or a path of the caller's own: not what is installed
             yield from module.distributions(**named)
             return

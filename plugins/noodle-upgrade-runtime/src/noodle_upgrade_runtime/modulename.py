@@ -7,7 +7,8 @@ name: in what is printed, in names of tasks and metrics, in pickles. Whoever loo
 
 from __future__ import annotations
 
-from typing import Self
+import sys
+from typing import Any, Self, SupportsIndex
 
 __all__ = ["ModuleName"]
 
@@ -15,8 +16,9 @@ __all__ = ["ModuleName"]
 class ModuleName(str):
     """A string that equals a public name, and is found in dicts under a private one.
 
-    Compared, printed, cut or joined it is the public name, and what comes of that is a plain string. Only its hash,
-    which leads a dict's lookup, is that of `private`: it is no key for a dict or a set that has public names.
+    Compared, printed, cut or joined it is the public name, and what comes of that is a plain string, but for a copy of
+    the whole (`name[0:]`, by which `importlib.import_module` begins). Only its hash, which leads a dict's lookup, is
+    that of `private`: it is no key for a dict or a set that has public names.
     """
 
     __slots__ = ("private",)
@@ -38,6 +40,20 @@ class ModuleName(str):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
+    def __getitem__(self, key: SupportsIndex | slice) -> str:
+        found = super().__getitem__(key)
+        return self if found == str(self) else found
+
+    def partition(self, sep: str) -> tuple[str, str, str]:
+        """Split at the first separator."""
+        return str(self).partition(sep)
+
+    def rpartition(self, sep: str) -> tuple[str, str, str]:
+        """Split at the last separator."""
+        return str(self).rpartition(sep)
+
     def __reduce_ex__(self, protocol: object) -> tuple[type[str], tuple[str]]:
-        # A pickle of a class names its module: whoever reads it may know nothing of this class.
-        return str, (str(self),)
+        # A pickle of a class names its module: whoever reads it may know nothing of this class. But what goes to a
+        # process that was forked from this one must lead to the same version there.
+        writer: Any = sys._getframe(1).f_globals.get("__name__")  # noqa: SLF001 - nothing else tells who pickles
+        return str, (self.private if writer == "multiprocessing.reduction" else str(self),)

@@ -27,6 +27,7 @@ from noodle_upgrade_core.errors import ArtifactIncompatibleError, StageError
 from noodle_upgrade_runtime.forked import Forked
 from noodle_upgrade_runtime.importlib_bootstrap import Finder, Importer, codes_of
 from noodle_upgrade_runtime.modulename import ModuleName
+from noodle_upgrade_runtime.shades import put_shade, solid
 from noodle_upgrade_runtime.substitutes import Substitutes
 
 __all__ = ["Member", "Space"]
@@ -61,7 +62,8 @@ class Space:
         self._public: dict[str, str] = {}
         self._trees: dict[str, Path] = {}
         self._shared: dict[str, tuple[str, ...]] = {}
-        self._attic: dict[str, ModuleType] | None = None
+        self._attic: dict[str, Any] = {}
+        self._released = False
         self._abandoned = False
         for member in self.members:
             tag = f"{re.sub(r'[^0-9A-Za-z]+', '_', member.version)}~{next(_numbers)}"
@@ -73,12 +75,18 @@ class Space:
                 shared = tuple(n for n in member.import_names if n.partition(".")[0] == top)
                 if shared and shared != (top,):
                     self._shared[top] = shared
+        importer = Importer(self)
         self.substitutes = Substitutes(
-            private=self._sought_name, public=self.public_name, trees={m.name: m.tree for m in self.members}
+            private=self.private_name,
+            public=self.public_name,
+            trees={m.name: m.tree for m in self.members},
+            import_=importer.import_,
         )
-        self._forked = Forked(__import__=Importer(self).import_)
+        self._forked = Forked(__import__=importer.import_)
+        # It does not hold the space, and goes with it: code of a released version may import something at any time.
         self._finder = Finder(self)
         sys.meta_path.insert(0, self._finder)
+        weakref.finalize(self, _take_out, self._finder).atexit = False
 
     @property
     def builtins(self) -> dict[str, Any]:
@@ -98,12 +106,9 @@ class Space:
             return name
         return self._private.get(top, top) + dot + rest
 
-    def _sought_name(self, name: str) -> str:
-        """Return the private name of a module that code of ours is about to look up."""
-        private = self.private_name(name)
-        if private != str(name):
-            self.wake()
-        return private
+    def owns(self, private: str) -> bool:
+        """Return whether a private name is one of ours."""
+        return private.partition(".")[0] in self._public
 
     def public_name(self, name: str) -> str:
         """Return the name that a module of ours has in its own source; any other name comes back as it is."""
@@ -113,11 +118,8 @@ class Space:
     def modules(self) -> dict[str, ModuleType]:
         """Return the loaded modules by private name."""
         with self._lock:
-            if self._attic is not None:
-                return dict(self._attic)
-            return {
-                n: m for n, m in tuple(sys.modules.items()) if n.partition(".")[0] in self._public and m is not None
-            }
+            found = {n: m for n, m in tuple(sys.modules.items()) if n.partition(".")[0] in self._public}
+            return {**self._attic, **{n: solid(m) for n, m in found.items() if m is not None}}
 
     # --- loading -------------------------------------------------------------------------------------------------
 
@@ -150,41 +152,36 @@ class Space:
     # --- letting go ----------------------------------------------------------------------------------------------
 
     def release(self) -> None:
-        """Take the names out of `sys.modules`: from now on only running code and references hold the version."""
+        """Keep the version no longer: from now on only running code and references hold it."""
+        if not self._released:
+            self._released = True
+            _forget(self.fade())
+
+    def fade(self) -> tuple[str, ...]:
+        """Where it is released, leave shades in `sys.modules`, also of what was imported since; return the names."""
+        if not self._released:
+            return ()
         with self._lock:
-            if self._attic is None:
-                attic = self.modules()
-                for name in attic:
-                    sys.modules.pop(name, None)
-                self._attic = attic
-                self._remove_finder()
-                _forget(attic)
+            self._attic = self.modules()
+            for name, module in self._attic.items():
+                put_shade(name, module)
+            return tuple(self._attic)
 
     def abandon(self) -> None:
         """Give up a version that nobody uses: its names go, and a thread that still loads it can load no more."""
-        self._abandoned = True
-        self.release()
-        self._attic = {}
-
-    def wake(self) -> None:
-        """Have the modules of a released version be found again: code of it imports something."""
-        if self._attic is None:
-            return
+        self._abandoned = self._released = True
         with self._lock:
-            if self._attic is not None and not self._abandoned:
-                for name, module in self._attic.items():
-                    sys.modules.setdefault(name, module)
-                sys.meta_path.insert(0, self._finder)
-                self._attic = None
+            names = tuple(self.modules())
+            for name in names:
+                sys.modules.pop(name, None)
+            self._attic = {}
+        _take_out(self._finder)
+        _forget(names)
 
     @property
     def is_abandoned(self) -> bool:
         """Whether the version was given up."""
         return self._abandoned
-
-    def _remove_finder(self) -> None:
-        if self._finder in sys.meta_path:
-            sys.meta_path.remove(self._finder)
 
     def living_codes(self) -> tuple[CodeType, ...]:
         """Return the code objects of this version that something still holds: none once it has left the process."""
@@ -203,6 +200,11 @@ class Space:
         """Return the folder that the package of a private name lies in; None for what is not ours, or was given up."""
         top = name.partition(".")[0]
         return None if top not in self._public or self._abandoned else str(self._trees[top])
+
+
+def _take_out(finder: Finder) -> None:
+    if finder in sys.meta_path:
+        sys.meta_path.remove(finder)
 
 
 def _forget(modules: Iterable[str]) -> None:

@@ -6,16 +6,19 @@ modules are replaced by ones that translate own names and hand everything else o
 
 from __future__ import annotations
 
+import builtins
 import functools
 import importlib
+import importlib.util
 import io
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 from noodle_upgrade_runtime.metadata import Metadata
+from noodle_upgrade_runtime.shades import solid
 
 __all__ = ["Substitutes"]
 
@@ -57,7 +60,11 @@ class _Substitute(ModuleType):
         return value
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(vars(self)["_noodle_real"], name, value)
+        own = vars(self)
+        if name == "meta_path" and name in own:
+            own[name][:] = value
+        else:
+            setattr(own["_noodle_real"], name, value)
 
     def __delattr__(self, name: str) -> None:
         delattr(vars(self)["_noodle_real"], name)
@@ -66,14 +73,19 @@ class _Substitute(ModuleType):
         return dir(vars(self)["_noodle_real"])
 
 
-class _Modules(MutableMapping[str, Any]):
-    """`sys.modules` as code of the space sees it: own names lead to the private modules."""
+class _Modules(MutableMapping[str, Any], dict):  # type: ignore[misc, type-arg, metaclass]  # both are mappings
+    """`sys.modules` as code of the space sees it: own names lead to the private modules, and to no others.
 
-    def __init__(self, private: Callable[[str], str]) -> None:
+    It is a dict for those who ask, and holds nothing itself.
+    """
+
+    def __init__(self, private: Callable[[str], str], public: Callable[[str], str]) -> None:
+        super().__init__()
         self._private = private
+        self._public = public
 
     def __getitem__(self, name: str) -> Any:
-        return sys.modules[self._private(name)]
+        return solid(sys.modules[self._private(name)])
 
     def __setitem__(self, name: str, module: Any) -> None:
         sys.modules[self._private(name)] = module
@@ -82,20 +94,46 @@ class _Modules(MutableMapping[str, Any]):
         del sys.modules[self._private(name)]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(tuple(sys.modules))
+        for name in tuple(sys.modules):
+            if (public := self._public(name)) != name or self._private(name) == name:
+                yield public
 
     def __len__(self) -> int:
-        return len(sys.modules)
+        return sum(1 for _ in self)
+
+    def copy(self) -> dict[str, Any]:
+        """Return a dict of all."""
+        return {name: solid(sys.modules.get(self._private(name))) for name in self}
+
+    def __or__(self, other: dict[str, Any]) -> dict[str, Any]:
+        return {**self.copy(), **other}
+
+    def __ror__(self, other: dict[str, Any]) -> dict[str, Any]:
+        return {**other, **self.copy()}
+
+    def __ior__(self, other: Mapping[str, Any]) -> Self:
+        for name, module in other.items():
+            self[name] = module
+        return self
+
+    def __repr__(self) -> str:
+        return repr(self.copy())
 
 
 class Substitutes:
     """The stand-ins of one space: made when they are first imported."""
 
     def __init__(
-        self, *, private: Callable[[str], str], public: Callable[[str], str], trees: Mapping[str, Path]
+        self,
+        *,
+        private: Callable[[str], str],
+        public: Callable[[str], str],
+        trees: Mapping[str, Path],
+        import_: Callable[..., Any],
     ) -> None:
         self._private = private
         self._public = public
+        self._import = import_
         self._metadata = Metadata(private=private, public=public, trees=trees)
         self._made: dict[str, ModuleType] = {}
         self._readers: set[str] = set()
@@ -114,9 +152,11 @@ class Substitutes:
 
     def of(self, module: Any, importer: str) -> Any:
         """Return what the code of module `importer` gets for this imported module: mostly the module itself."""
-        name = getattr(module, "__name__", "")
         if not isinstance(module, ModuleType) or isinstance(module, _Substitute):
             return module
+        name = module.__name__
+        if name == "shelve":
+            return self._made.setdefault(name, self._made.get(name) or self._copied(module))
         if name == "sys" and importer not in self._readers:
             return module
         if name not in self._made:
@@ -132,17 +172,48 @@ class Substitutes:
             # A list of its own: what it takes out there stays for the others.
             self._others = tuple(module.meta_path)
             self._meta_path[:] = self._others
-            return {"modules": _Modules(self._private), "meta_path": self._meta_path}
+            return {"modules": _Modules(self._private, self._public), "meta_path": self._meta_path}
         if name == "logging":
             return {"getLogger": lambda name=None: module.getLogger(name and self._public(name))}
-        if name == "pickle":
+        if name in {"pickle", "_pickle"}:
             return self._unpickling(module)
         if name in {"importlib.metadata", "importlib_metadata"}:
             return self._metadata.replaced(module)
         made = {n: self._by_module(getattr(module, n)) for n in _BY_MODULE_NAME.get(name, ()) if hasattr(module, n)}
         if name == "pkgutil":
-            made["resolve_name"] = self._resolving(module)
+            made |= {"resolve_name": self._resolving(module), "walk_packages": self._walking(module)}
+        if name == "importlib":
+            made["__import__"] = self._import
         return made
+
+    def _walking(self, module: ModuleType) -> Callable[..., Iterator[Any]]:
+        """Import the packages on the way by their private names, as `pkgutil` does by those that it yields."""
+
+        def walk_packages(
+            path: Any = None, prefix: str = "", onerror: Callable[[str], object] | None = None
+        ) -> Iterator[Any]:
+            seen: set[str] = set()
+
+            def below(path: Any, prefix: str) -> Iterator[Any]:
+                for info in module.iter_modules(path, prefix):
+                    yield info
+                    if not info.ispkg:
+                        continue
+                    try:
+                        package = importlib.import_module(self._private(info.name))
+                    except Exception as error:
+                        if onerror is not None:
+                            onerror(info.name)
+                        elif not isinstance(error, ImportError):
+                            raise
+                    else:
+                        further = [one for one in getattr(package, "__path__", None) or () if one not in seen]
+                        seen.update(further)
+                        yield from below(further, info.name + ".")
+
+            return below(path, prefix)
+
+        return walk_packages
 
     def _resolving(self, module: ModuleType) -> Callable[[str], Any]:
         """Find what a dotted name leads to: `pkgutil` itself takes none that has a version in it."""
@@ -164,6 +235,16 @@ class Substitutes:
             return functools.reduce(getattr, [*rest, *filter(None, below.split("."))], found)
 
         return resolve_name
+
+    def _copied(self, module: ModuleType) -> ModuleType:
+        """Return a module of the standard library that reads pickles once more, as one that reads the space's own."""
+        spec = module.__spec__
+        if spec is None or spec.loader is None:
+            return module
+        made = importlib.util.module_from_spec(spec)
+        vars(made)["__builtins__"] = {**vars(builtins), "__import__": self._import}
+        spec.loader.exec_module(made)
+        return made
 
     def _unpickling(self, module: ModuleType) -> dict[str, Any]:
         """Read pickles, which name classes by public names, with the classes of the space."""
@@ -193,8 +274,10 @@ class Substitutes:
             named = {
                 k: self._private(v) if isinstance(v, str) and k in _NAME_ARGUMENTS else v for k, v in kwargs.items()
             }
-            return real(
-                *(self._private(v) if i < names and isinstance(v, str) else v for i, v in enumerate(args)), **named
+            return solid(
+                real(
+                    *(self._private(v) if i < names and isinstance(v, str) else v for i, v in enumerate(args)), **named
+                )
             )
 
         return translated
