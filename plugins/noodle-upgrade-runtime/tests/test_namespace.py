@@ -766,14 +766,14 @@ def test_a_namespace_that_others_share_is_private_only_where_it_is_ours(tmp_path
         folder.mkdir(parents=True)
         (folder / "__init__.py").write_text(f"who = {root!r}\n")
     (tmp_path / "ours" / "shared_names" / "mine" / "__init__.py").write_text(
-        "import shared_names.other\nfrom shared_names.mine import part\n"
+        "import shared_names.other\nfrom shared_names.mine import part\nfrom .. import other\nfrom ..other import who as their\n"
     )
     (tmp_path / "ours" / "shared_names" / "mine" / "part.py").write_text("")
     sys.path.insert(0, str(tmp_path / "theirs"))
     space = Space([member_of("mine", "1", tmp_path / "ours")])
     try:
         mine = space.load("shared_names.mine")
-        assert mine.shared_names.other.who == "theirs"
+        assert mine.shared_names.other.who == mine.other.who == mine.their == "theirs"
         assert mine.part.__spec__.name.startswith("shared_names@1")
     finally:
         space.abandon()

@@ -81,10 +81,11 @@ class Importer:
         The import system would look for these under the `__name__` of the package, which is the public one, and so
         would the interpreter for what it does not find in the package.
         """
+        space = self._space
         wanted = [one for one in getattr(module, "__all__", ()) if one != "*"] if "*" in names else names
         more: dict[str, Any] = {}
         for name in wanted:
-            below = f"{package}.{name}"
+            below = space.private_name(f"{space.public_name(package)}.{name}")  # others may share the namespace
             if not _is_there(module, name, below) and hasattr(module, "__path__"):
                 try:
                     builtins.__import__(below)
