@@ -9,6 +9,7 @@ __all__ = [
     "COMPILED",
     "HEAP_TYPE",
     "binding_of",
+    "defaults_of",
     "deleter_of",
     "member_of",
     "mro_of",
@@ -39,6 +40,18 @@ def namespace_of(cls: type) -> types.MappingProxyType[str, Any]:
 def binding_of(cls: type, name: str) -> Any:
     """Return what the first of a class and its bases to bind a name binds it to, None where none does."""
     return next((space[name] for base in mro_of(cls) if name in (space := namespace_of(base))), None)
+
+
+def defaults_of(function: types.FunctionType) -> dict[str, Any]:
+    """Return the defaults of a function by the names of its parameters.
+
+    A wrapper may have been given those of the function that it wraps: what no parameter takes is left out.
+    """
+    code, values = function.__code__, function.__defaults__ or ()
+    names = code.co_varnames[: code.co_argcount]
+    count = min(len(names), len(values))
+    keyword = function.__kwdefaults__ or {}
+    return {**dict(zip(names[len(names) - count :], values[len(values) - count :], strict=True)), **keyword}
 
 
 def member_of(cls: type, name: str) -> Any:

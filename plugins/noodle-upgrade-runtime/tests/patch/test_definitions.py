@@ -312,3 +312,64 @@ def test_a_structure_of_ctypes_gains_a_method_and_loses_it_again(package):
     package.rollback()
     assert point.m() == ("old", 3)
     assert not hasattr(module.Point, "more")
+
+
+def test_a_function_is_the_one_that_its_own_module_defines_whatever_other_names_lead_to_by_now(package):
+    module = package.load(
+        "from PKG.zipped import pack as _pack\n",
+        "from PKG.zipped import pack\ndef _pack(): return 'another'\n",
+        alike=("from PKG.zipped import pack as _pack\n", "def _pack(): return 'a third'\n"),
+        zipped=("def pack(): return 'old'\n", "def pack(): return 'new'\n"),
+    )
+    held = module._pack
+    package.upgrade()
+    zipped, alike = (sys.modules[f"{package.name}.{name}"] for name in ("zipped", "alike"))
+    assert held is zipped.pack
+    assert (held(), module._pack(), alike._pack()) == ("new", "another", "a third")
+    package.rollback()
+    assert module._pack is alike._pack is zipped.pack is held
+    assert held() == "old"
+
+
+def test_who_took_a_function_that_moves_to_a_module_that_had_taken_it_calls_the_new_one(package):
+    module = package.load(
+        "from PKG.zipped import pack\n", "def pack(): return 'new'\n", zipped=("def pack(): return 'old'\n", "")
+    )
+    held = [module.pack]
+    package.upgrade()
+    assert (held[0](), module.pack()) == ("new", "new")
+
+
+def test_a_wrapper_with_more_defaults_than_parameters_is_upgraded_like_any_other(package):
+    source = """
+    def plain(a, b=1, c={}): return WORD
+    def wrapped(*args, **kwargs): return plain(*args, **kwargs)
+    wrapped.__defaults__ = plain.__defaults__
+    """
+    module = package.load(source.replace("WORD", "'old'"), source.replace("WORD", "'new'"))
+    assert module.wrapped(1) == "old"
+    package.upgrade()
+    assert module.wrapped(1) == "new"
+    package.rollback()
+    assert module.wrapped(1) == "old"
+
+
+UNHASHABLE = """
+class Thing:
+    __hash__ = None
+    def __call__(self): return 'new'
+thing = Thing()
+"""
+
+
+@pytest.mark.parametrize("hold", [lambda one: {one: 1}, lambda one: {one}, lambda one: [frozenset([one])]])
+def test_a_function_that_becomes_what_no_table_takes_stays_the_key_that_it_is_and_passes_calls_on(package, hold):
+    thing = package.load(FUNCTION, UNHASHABLE).thing
+    held = hold(thing)
+    package.upgrade()
+    assert sys.modules[package.name].thing() == "new"
+    key = next(iter(held[0] if isinstance(held, list) else held))
+    assert key is thing
+    assert key() == "new"
+    package.rollback()
+    assert key() == sys.modules[package.name].thing() == "old"

@@ -125,7 +125,7 @@ class Closures:
 def _same_defaults(function: types.FunctionType, code: Code) -> bool:
     old = function.__code__
     count = len(function.__defaults__ or ())
-    names = [c.co_varnames[c.co_argcount - count : c.co_argcount] for c in (old, code)]
+    names = [c.co_varnames[max(0, c.co_argcount - count) : c.co_argcount] for c in (old, code)]
     keywords = [c.co_varnames[c.co_argcount : c.co_argcount + c.co_kwonlyargcount] for c in (old, code)]
     return names[0] == names[1] and keywords[0] == keywords[1]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from attrs import frozen
 
+from noodle_upgrade_runtime.asking import defaults_of
 from noodle_upgrade_runtime.patch.constructors import (
     CONSTRUCTORS,
     Builder,
@@ -253,9 +254,7 @@ def _arguments(old: type, constructor: types.FunctionType) -> Mapping[str, Argum
     A parameter that the old version did not have has its default. What an instance was given for another one is known
     where the old constructor stored it as it came.
     """
-    code, values = constructor.__code__, constructor.__defaults__ or ()
-    names = code.co_varnames[code.co_argcount - len(values) : code.co_argcount]
-    defaults = dict(zip(names, values, strict=True)) | (constructor.__kwdefaults__ or {})
+    defaults = defaults_of(constructor)
     before: set[str] = set()
     stored: dict[str, str] = {}
     for builder in builders(old):

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from noodle_upgrade_runtime.asking import namespace_of
+from noodle_upgrade_runtime.asking import defaults_of, namespace_of
 from noodle_upgrade_runtime.patch.becoming import is_plain
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, FIELD_GETTER, Correspondence, instance_dict, slot_values
 from noodle_upgrade_runtime.patch.keys import is_plain_key
@@ -169,8 +169,12 @@ class Pairing:
             self._links.link(private, live)
         named = isinstance(private, type | types.ModuleType)
         for mine, theirs in _below(live, private):
-            # Another name of an object says less of it than the one that it was bound to first.
-            alias = named and self._first.get(id(theirs), id(private)) != id(private)
+            # Another name of an object says less of it than the one that it was bound to first, or where it is defined.
+            alias = named and (
+                self._first.get(id(theirs), id(private)) != id(private)
+                or _is_defined_elsewhere(mine, live)
+                or _is_defined_elsewhere(theirs, private)
+            )
             (self._later if alias else self._queue).append((mine, theirs, named))
 
 
@@ -192,6 +196,15 @@ def _bind_first(owner: Any, found: dict[int, int], module: str) -> None:
                 _bind_first(value, found, module)
         elif is_plain(value):
             found.setdefault(id(value), id(owner))
+
+
+def _is_defined_elsewhere(value: Any, owner: Any) -> bool:
+    """Return whether a function says that it comes from another module than the one that binds it."""
+    if type(value) is not types.FunctionType:
+        return False
+    own = namespace_of(owner) if isinstance(owner, type) else vars(owner)
+    home = own.get("__module__" if isinstance(owner, type) else "__name__")
+    return bool(value.__module__ != home)
 
 
 def _viewed(view: Any) -> Any:
@@ -306,14 +319,7 @@ def _function(live: types.FunctionType, private: types.FunctionType) -> Iterator
         mine = dict(zip(live.__code__.co_freevars, live.__closure__ or (), strict=True))
         yield from _named(mine, dict(zip(private.__code__.co_freevars, private.__closure__, strict=True)))
     if private.__defaults__ or private.__kwdefaults__:
-        yield from _named(_defaults(live), _defaults(private))
-
-
-def _defaults(function: types.FunctionType) -> dict[str, Any]:
-    code = function.__code__
-    values = function.__defaults__ or ()
-    names = code.co_varnames[code.co_argcount - len(values) : code.co_argcount]
-    return dict(zip(names, values, strict=True)) | (function.__kwdefaults__ or {})
+        yield from _named(defaults_of(live), defaults_of(private))
 
 
 def _cell(live: types.CellType, private: types.CellType) -> Iterator[Pair]:

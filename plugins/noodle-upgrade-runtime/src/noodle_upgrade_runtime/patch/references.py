@@ -119,7 +119,8 @@ class Holders:
             items = tuple.__getitem__(holder, slice(None))
             return tuple.__new__(kind, [self.new(item) for item in items])
         if kind is frozenset:
-            return frozenset([self.new(item) for item in holder])
+            made = self.keyed([(item, None) for item in holder])
+            return holder if made is None else frozenset(made)
         if kind is types.MethodType:
             return types.MethodType(self.new(holder.__func__), self.new(holder.__self__))
         if kind is types.GenericAlias:
@@ -135,12 +136,24 @@ class Holders:
 
     def _cause(self, holder: Any) -> int:
         """Return the id of what a holder holds in the end, of all that gives way."""
-        return next(self._causes[id(held)] for held in gc.get_referents(holder) if id(held) in self._causes)
+        return self._cause_among(gc.get_referents(holder))
+
+    def _cause_among(self, held: Sequence[Any]) -> int:
+        return next(self._causes[id(one)] for one in held if id(one) in self._causes)
 
     def refuse(self, holder: Any, what: str = "") -> None:
         """Note a holder that cannot be told."""
         kind = type(holder)
         self.stuck.append((what or f"an object of type {kind.__module__}.{kind.__qualname__}", self._cause(holder)))
+
+    def keyed(self, items: Sequence[tuple[Any, Any]]) -> dict[Any, Any] | None:
+        """Return what a table holds from now on; None, and a note, where a key becomes what cannot be one."""
+        try:
+            return {self.new(key): self.new(value) for key, value in items}
+        except TypeError as error:
+            what = f"a table or a set, in which its successor cannot be ({error}),"
+            self.stuck.append((what, self._cause_among([key for key, _ in items])))
+            return None
 
     def add(self, do: tuple[Any, ...], undo: tuple[Any, ...], subject: str) -> None:
         """Plan one call."""
@@ -206,7 +219,9 @@ def _dict(holders: Holders, holder: dict[Any, Any]) -> None:
             # It has an order of its own, which no single C call keeps for a key that changes.
             holders.refuse(holder)
             return
-        fresh = {holders.new(key): holders.new(value) for key, value in items}
+        fresh = holders.keyed(items)
+        if fresh is None:
+            return
         old = dict(items)
         holders.add((id, None), (dict.update, holder, old), "a mapping")
         holders.add((dict.clear, holder), (dict.clear, holder), "a mapping")
@@ -236,7 +251,7 @@ def _deque(holders: Holders, holder: collections.deque[Any]) -> None:
 def _set(holders: Holders, holder: set[Any]) -> None:
     for value in list(set.__iter__(holder)):
         new = holders.new(value)
-        if new is not value:
+        if new is not value and holders.keyed([(value, None)]) is not None:
             holders.add((set.discard, holder, value), (set.add, holder, value), "a set")
             holders.add((set.add, holder, new), (set.discard, holder, new), "a set")
 
