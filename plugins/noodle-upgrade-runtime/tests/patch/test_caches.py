@@ -87,3 +87,35 @@ def test_a_cache_with_parts_is_emptied_whole(package):
     package.rollback()
     assert (list(module.lexers.mapping), module.lexers.order) == (["k"], ["k"])
     assert module.make(module.Settings).read() == 1
+
+
+SPECS = """
+from collections import namedtuple
+Spec = namedtuple("Spec", "FIELDS")
+def spec(key, _cache={}):
+    if key not in _cache:
+        _cache[key] = Spec(*range(COUNT))
+    return _cache[key].LAST
+"""
+
+
+def test_what_the_new_version_put_into_a_cache_is_dropped_when_it_is_left_also_where_a_default_is_the_cache(package):
+    old, new = (
+        SPECS.replace("FIELDS", fields).replace("COUNT", str(len(fields.split()))).replace("LAST", fields.split()[-1])
+        for fields in ("a b", "a b c")
+    )
+    module = package.load(old, new)
+    package.upgrade()
+    assert module.spec("one") == 2
+    package.rollback()
+    assert package.prepared.went_back() == (f"emptied: {package.name}.spec:_cache",)
+    assert module.spec("one") == 1
+
+
+def test_a_cache_of_the_old_version_s_own_stays_when_the_new_one_is_left(package):
+    module = package.load(lexers("self.a"), lexers("self.a"))
+    package.upgrade()
+    held = module.lexer(module.Settings)
+    package.rollback()
+    package.prepared.went_back()
+    assert module._cache == {"one": held}

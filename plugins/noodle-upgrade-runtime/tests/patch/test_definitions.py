@@ -315,20 +315,24 @@ def test_a_structure_of_ctypes_gains_a_method_and_loses_it_again(package):
 
 
 def test_a_function_is_the_one_that_its_own_module_defines_whatever_other_names_lead_to_by_now(package):
-    module = package.load(
-        "from PKG.zipped import pack as _pack\n",
-        "from PKG.zipped import pack\ndef _pack(): return 'another'\n",
-        alike=("from PKG.zipped import pack as _pack\n", "def _pack(): return 'a third'\n"),
-        zipped=("def pack(): return 'old'\n", "def pack(): return 'new'\n"),
+    same = "def pack(x): return list(x)\n"
+    package.load(
+        "from PKG.ways import *\n",
+        "from PKG.ways import *\n",
+        ways=(
+            "from PKG.zipped import pack as _pack\ndef pack(x): return _pack(x)\n",
+            "def _pack(x): return list(x)\ndef pack(x): return _pack(x)\n",
+        ),
+        zipped=(same, same),
     )
-    held = module._pack
+    ways, zipped = (sys.modules[f"{package.name}.{name}"] for name in ("ways", "zipped"))
+    held = [zipped.pack]
     package.upgrade()
-    zipped, alike = (sys.modules[f"{package.name}.{name}"] for name in ("zipped", "alike"))
-    assert held is zipped.pack
-    assert (held(), module._pack(), alike._pack()) == ("new", "another", "a third")
+    assert held == [zipped.pack]
+    assert (held[0].__module__, ways._pack.__module__) == (zipped.__name__, ways.__name__)
     package.rollback()
-    assert module._pack is alike._pack is zipped.pack is held
-    assert held() == "old"
+    assert held == [zipped.pack] == [ways._pack]
+    assert held[0].__module__ == zipped.__name__
 
 
 def test_who_took_a_function_that_moves_to_a_module_that_had_taken_it_calls_the_new_one(package):

@@ -27,6 +27,7 @@ from noodle_upgrade_runtime.heap import (
     tracked,
 )
 from noodle_upgrade_runtime.operations import Operation, Script, collector_paused, held_for_undo
+from noodle_upgrade_runtime.patch.caches import drop
 from noodle_upgrade_runtime.patch.callversions import CallVersions
 from noodle_upgrade_runtime.patch.classes import own_slots
 from noodle_upgrade_runtime.patch.constructors import name_of
@@ -156,6 +157,7 @@ class PatchPrepared:
         self.planning_seconds = 0.0
         """About how long calls are held back for the next plan."""
         self._tuples: list[Any] = []
+        self._dropped: list[str] = []
         with collector_paused():
             self._plan = self._operations(heap)
         if matching.giving_way():
@@ -218,6 +220,8 @@ class PatchPrepared:
         take_away_stand_ins(self._classes())
         if self._bindings is not None:
             self._bindings.bring_back()
+        image = self._matching.translator.image
+        self._dropped += drop(self.living.caches, {image(one.staged) for one in self._matching.retired})
         noted: tuple[str, ...] | None = ()
         if self._taken.needs():
             with collector_paused():
@@ -227,7 +231,11 @@ class PatchPrepared:
                 noted = self._taken.lead_back(
                     Heap(tracked()).whole(), skip=lambda value: id(value) in ours, is_over=is_over
                 )
-        if noted is None or not self._returning:
+        if noted is None:
+            return None
+        noted = (*noted, *(f"emptied: {name}" for name in self._dropped))
+        self._dropped.clear()
+        if not self._returning:
             return noted
         return (*noted, *self._returning.bring_back(Heap(tracked()), self._matching.pairs, self._matching.pristine))
 
