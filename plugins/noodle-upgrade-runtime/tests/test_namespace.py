@@ -287,11 +287,10 @@ def test_a_finder_that_a_version_brings_finds_for_its_own_modules_and_takes_nobo
         fable.write(version, FINDER)
     fable.run("1.0")
     old = importlib.import_module("fable")
-    finders = list(sys.meta_path)
     space = spaces("2.0")
+    finders = list(sys.meta_path)
     new = space.load("fable")
-    assert [one for one in sys.meta_path if one not in finders] == [space._finder]
-    assert [one for one in finders if one not in sys.meta_path] == []
+    assert sys.meta_path == finders
     assert importlib.import_module("fable.made_a").word == "1.0"
     assert space.load("fable.made_b").word == "2.0"
     made = new.late()
@@ -528,7 +527,6 @@ def test_code_that_still_runs_in_a_released_version_finds_all_of_it_and_nothing_
     fable.write("2.0", LATE + "import fable.inner\n", inner="", late="")
     space = space_of(fable, "2.0")
     late = space.load("fable")
-    finders = [*sys.meta_path]
     space.release()
     assert late.by_import() == late.by_string() == late.by_modules() == late.new() == "2.0"
     assert (late.hints(), late.fields(), late.pickled()) == (True, (), True)
@@ -538,7 +536,6 @@ def test_code_that_still_runs_in_a_released_version_finds_all_of_it_and_nothing_
     del late, space
     assert drain.wait(10.0)
     assert not private_modules()
-    assert len(sys.meta_path) == len(finders) - 1
 
 
 def test_a_release_while_a_module_is_being_imported_lets_the_import_end(fable):
@@ -677,6 +674,40 @@ def test_code_that_knows_only_its_name_imports_from_its_own_package(fable, space
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImportWarning)
         assert (new.by_module(), new.by_names()) == ("2.0", "2.0")
+
+
+class Greedy:
+    """Finds whatever lies in a folder, as those that instrument modules do."""
+
+    def find_spec(self, name, path=None, target=None):
+        return importlib.machinery.PathFinder.find_spec(name, path)
+
+
+def test_finders_that_come_later_and_stand_in_front_load_no_module_of_a_private_version(fable, spaces):
+    fable.write("1.0", "", inner="import fable\n")
+    fable.write("2.0", "def late():\n    from fable import inner\n    return inner\n", inner="import fable\n")
+    fable.run("1.0")
+    new = spaces("2.0").load("fable")
+    greedy = Greedy()
+    sys.meta_path.insert(0, greedy)
+    assert new.late().fable is new
+    assert greedy in sys.meta_path
+
+
+def test_the_finder_goes_with_the_last_private_version():
+    script = """
+import gc, sys
+from noodle_upgrade_runtime.namespace import Space
+before = list(sys.meta_path)
+spaces = [Space([]) for _ in range(3)]
+assert len(sys.meta_path) == len(before) + 1
+spaces.pop().abandon()
+spaces.pop().release()
+del spaces
+gc.collect()
+assert sys.meta_path == before
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_a_loader_gives_the_source_by_the_public_name(fable, spaces):

@@ -14,8 +14,9 @@ import importlib
 import importlib.machinery
 import importlib.util
 import sys
+import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from noodle_upgrade_runtime.shades import solid
 if TYPE_CHECKING:
     from noodle_upgrade_runtime.namespace import Space
 
-__all__ = ["Finder", "Importer", "codes_of"]
+__all__ = ["FINDER", "Importer", "codes_of"]
 
 
 # With any names to take from it, an import returns the last module of a dotted name; this one needs no loading.
@@ -57,6 +58,7 @@ class Importer:
         sought = space.private_name(space.public_name(_absolute(name, package, level)) if level else name)
         if space.is_abandoned:
             raise ImportError(f"{name}: this version was given up while it was loaded")
+        FINDER.come_first()
         try:
             if not space.owns(sought):
                 module = builtins.__import__(sought, globals, locals, fromlist or ())
@@ -179,23 +181,52 @@ _KINDS = (
 
 
 class Finder:
-    """Answers for the private names of one space, on `sys.meta_path`."""
+    """Answers for the private names of all spaces, on `sys.meta_path`: the first there is asked first.
 
-    def __init__(self, space: Space) -> None:
-        self._of = weakref.ref(space)
-        self._folders: dict[str, importlib.machinery.FileFinder] = {}
+    Others find a module of a private package, too, in the folders of that, and would load it as one of theirs.
+    """
+
+    def __init__(self) -> None:
+        self._spaces: weakref.WeakValueDictionary[str, Space] = weakref.WeakValueDictionary()
+        self._lock = threading.RLock()
+
+    def add(self, space: Space, tops: Iterable[str]) -> None:
+        """Answer for a space, which has these private packages, for as long as somebody holds it."""
+        with self._lock:
+            self._spaces.update(dict.fromkeys(tops, space))
+        weakref.finalize(space, self._leave).atexit = False
+
+    def remove(self, tops: Iterable[str]) -> None:
+        """Answer for these private packages no more."""
+        with self._lock:
+            for top in tops:
+                self._spaces.pop(top, None)
+        self._leave()
+
+    def come_first(self) -> None:
+        """See that nobody is asked before."""
+        if not sys.meta_path or sys.meta_path[0] is not self:
+            with self._lock:
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
+                sys.meta_path.insert(0, self)
+
+    def _leave(self) -> None:
+        with self._lock:
+            if not tuple(self._spaces.values()) and self in sys.meta_path:
+                sys.meta_path.remove(self)
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Find a module by its private name."""
         del target
-        space = self._of() if "@" in name else None
+        space = self._spaces.get(name.partition(".")[0]) if "@" in name else None
         folder = None if space is None else space.where(name)
         if space is None or folder is None:
             return None
         public = space.public_name(name)
-        found = self._found(public, [folder] if path is None else path, folder)
+        found = _found(space, public, [folder] if path is None else path, folder)
         if found is None:
             return _asked_of_its_own(space, name, path)
         if found.loader is None or found.origin is None:
@@ -212,29 +243,34 @@ class Finder:
             submodule_search_locations=found.submodule_search_locations,
         )
 
-    def _found(self, public: str, path: Sequence[str], inside: str) -> importlib.machinery.ModuleSpec | None:
-        """Look in these folders as the import system does.
 
-        It would keep what it knows of each folder for as long as the process runs, and every version has its own.
-        """
-        parts: list[str] = []
-        for folder in path:
-            found = self._in_folder(public, folder, inside)
-            if found is not None and found.loader is not None:
-                return found
-            parts += (found.submodule_search_locations or ()) if found is not None else ()
-        if not parts:
-            return None
-        shared = importlib.machinery.ModuleSpec(public, None, is_package=True)
-        shared.submodule_search_locations = parts
-        return shared
+FINDER = Finder()
 
-    def _in_folder(self, public: str, folder: str, inside: str) -> importlib.machinery.ModuleSpec | None:
-        if not folder.startswith(inside):
-            return importlib.machinery.PathFinder.find_spec(public, [folder])
-        if folder not in self._folders:
-            self._folders[folder] = importlib.machinery.FileFinder(folder, *_KINDS)
-        return self._folders[folder].find_spec(public)
+
+def _found(space: Space, public: str, path: Sequence[str], inside: str) -> importlib.machinery.ModuleSpec | None:
+    """Look in these folders as the import system does.
+
+    It would keep what it knows of each folder for as long as the process runs, and every version has its own.
+    """
+    parts: list[str] = []
+    for folder in path:
+        found = _in_folder(space, public, folder, inside)
+        if found is not None and found.loader is not None:
+            return found
+        parts += (found.submodule_search_locations or ()) if found is not None else ()
+    if not parts:
+        return None
+    shared = importlib.machinery.ModuleSpec(public, None, is_package=True)
+    shared.submodule_search_locations = parts
+    return shared
+
+
+def _in_folder(space: Space, public: str, folder: str, inside: str) -> importlib.machinery.ModuleSpec | None:
+    if not folder.startswith(inside):
+        return importlib.machinery.PathFinder.find_spec(public, [folder])
+    if folder not in space.folders:
+        space.folders[folder] = importlib.machinery.FileFinder(folder, *_KINDS)
+    return space.folders[folder].find_spec(public)
 
 
 def _asked_of_its_own(space: Space, name: str, path: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:

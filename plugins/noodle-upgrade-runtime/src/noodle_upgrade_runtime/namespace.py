@@ -17,6 +17,7 @@ import threading
 import typing
 import weakref
 from collections.abc import Iterable
+from importlib.machinery import FileFinder
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -25,7 +26,7 @@ from attrs import frozen
 
 from noodle_upgrade_core.errors import ArtifactIncompatibleError, StageError
 from noodle_upgrade_runtime.forked import Forked
-from noodle_upgrade_runtime.importlib_bootstrap import Finder, Importer, codes_of
+from noodle_upgrade_runtime.importlib_bootstrap import FINDER, Importer, codes_of
 from noodle_upgrade_runtime.modulename import ModuleName
 from noodle_upgrade_runtime.shades import put_shade, solid
 from noodle_upgrade_runtime.substitutes import Substitutes
@@ -83,10 +84,10 @@ class Space:
             import_=importer.import_,
         )
         self._forked = Forked(__import__=importer.import_)
-        # It does not hold the space, and goes with it: code of a released version may import something at any time.
-        self._finder = Finder(self)
-        sys.meta_path.insert(0, self._finder)
-        weakref.finalize(self, _take_out, self._finder).atexit = False
+        self.folders: dict[str, FileFinder] = {}
+        """What is known of the folders that its modules lie in."""
+        FINDER.add(self, self._public)
+        FINDER.come_first()
 
     @property
     def builtins(self) -> dict[str, Any]:
@@ -129,6 +130,7 @@ class Space:
         Raises `StageError` with what its code raised, `ArtifactIncompatibleError` for an extension module. Whatever was
         loaded stays until `abandon` or `release`.
         """
+        FINDER.come_first()
         try:
             return importlib.import_module(self.private_name(name))
         except ArtifactIncompatibleError:
@@ -175,7 +177,7 @@ class Space:
             for name in names:
                 sys.modules.pop(name, None)
             self._attic = {}
-        _take_out(self._finder)
+        FINDER.remove(self._public)
         _forget(names)
 
     @property
@@ -200,11 +202,6 @@ class Space:
         """Return the folder that the package of a private name lies in; None for what is not ours, or was given up."""
         top = name.partition(".")[0]
         return None if top not in self._public or self._abandoned else str(self._trees[top])
-
-
-def _take_out(finder: Finder) -> None:
-    if finder in sys.meta_path:
-        sys.meta_path.remove(finder)
 
 
 def _forget(modules: Iterable[str]) -> None:

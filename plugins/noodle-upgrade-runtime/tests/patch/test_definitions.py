@@ -377,3 +377,19 @@ def test_a_function_that_becomes_what_no_table_takes_stays_the_key_that_it_is_an
     assert key() == "new"
     package.rollback()
     assert key() == sys.modules[package.name].thing() == "old"
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "def wrap(*a, me=None): return me\nwrap.__kwdefaults__['me'] = wrap\n",
+        "def wrap(me=None): return me\nwrap.__defaults__ = (wrap,)\n",
+        "def wrap(me=None): return me[0]\nwrap.__defaults__ = ([wrap],)\n",
+        "def wrap(me=None): return me[0]\nwrap.__defaults__ = ((wrap,),)\n",
+    ],
+)
+def test_a_function_that_is_its_own_default_is_carried_over_as_one(package, where):
+    module = package.load("", where)
+    package.upgrade()
+    assert module.wrap() is module.wrap
+    assert module.wrap.__globals__ is vars(module)

@@ -42,6 +42,7 @@ class Translator:
         self._images: dict[int, Any] = {}
         self._kept: list[Any] = []
         self._queue: list[Any] = []
+        self._open: set[int] = set()
         self.functions: list[types.FunctionType] = []
         self.operations: list[Operation] = []
 
@@ -103,13 +104,20 @@ class Translator:
             self.image(value.__globals__)
             if all(a is b for a, b in zip(closure, value.__closure__ or (), strict=True)):
                 return value
-        made = born(
-            value.__code__,
-            home,
-            closure=closure,
-            defaults=self.image(value.__defaults__ or ()),
-            kwdefaults={k: self.image(v) for k, v in (value.__kwdefaults__ or {}).items()},
-        )
+        if id(value) in self._open:
+            # A default of it leads back to it: it has none until these are known.
+            made = born(value.__code__, home, closure=closure, defaults=(), kwdefaults={})
+            self.remember(value, made)
+            return made
+        self._open.add(id(value))
+        defaults = self.image(value.__defaults__ or ())
+        keywords = {k: self.image(v) for k, v in (value.__kwdefaults__ or {}).items()}
+        self._open.discard(id(value))
+        if id(value) in self._images:
+            made = self._images[id(value)]
+            made.__defaults__, made.__kwdefaults__ = defaults or None, keywords or None
+        else:
+            made = born(value.__code__, home, closure=closure, defaults=defaults, kwdefaults=keywords)
         self.functions.append(made)
         self.remember(value, made)
         made.__name__, made.__qualname__ = value.__name__, value.__qualname__
