@@ -61,6 +61,8 @@ def _with_builtins(loader: Any, space: Space, inside: Path, packages: Mapping[Pa
         module = ModuleType(spec.name)
         own = vars(module)
         own["__builtins__"] = space.builtins
+        # It may look the modules that it tests up.
+        space.substitutes.reads_import_system(spec.name)
         for place, package in packages.items():
             if file.is_relative_to(place):
                 name = ".".join([package, *file.parent.relative_to(place).parts])
