@@ -50,3 +50,12 @@ def test_an_abstract_class_that_has_kept_its_metaclass_is_told_and_its_methods_a
     assert compare_held(control, live, told=Told.by({"plain": False, "abstract": ["pkg.A"]})).wrong
     live["pkg:A|shape"]["m"] = 2
     assert compare_held(control, live, told=Told.by({"plain": True, "abstract": ["pkg.A"]})).wrong
+
+
+def test_a_function_that_stays_for_what_became_an_object_is_told_and_any_other_thing_is_not():
+    told = Told.by({"parted": ["pkg.f: it becomes an object"]})
+    control = {"pkg:f|context variable": ["object", "pkg", "F", True]}
+    function = {"pkg:f|context variable": ["function", "pkg", "digest", [], {}]}
+    assert compare_held(control, function, told=told).told == ("pkg:f|context variable",)
+    assert compare_held(control, function).wrong
+    assert compare_held(control, {"pkg:f|context variable": ["object", "pkg", "G", True]}, told=told).wrong

@@ -94,7 +94,9 @@ def retire(matching: Matching, heap: Heap, skip: Callable[[Any], bool]) -> Holde
         if cause in given_up:
             # The class goes on by itself: it is only no longer what the package means by its name.
             matching.warnings.append(f"{what} goes on with {reasons[cause]}.")
-        elif cause not in passed_on:
+        elif cause in passed_on:
+            matching.warnings.append(f"{what} goes on with {reasons[cause]}: the function passes its calls on.")
+        else:
             matching.blockers.append(f"{what} holds {reasons[cause]}.")
     return holders
 
