@@ -88,7 +88,9 @@ class Importer:
         more: dict[str, Any] = {}
         for name in wanted:
             below = space.private_name(f"{space.public_name(package)}.{name}")  # others may share the namespace
-            if not _is_there(module, name, below) and hasattr(module, "__path__"):
+            if _is_there(module, name, below):
+                continue
+            if hasattr(module, "__path__"):
                 try:
                     builtins.__import__(below)
                 except ModuleNotFoundError as error:
