@@ -264,7 +264,7 @@ def test_a_name_in_a_string_is_resolved_in_the_own_version(fable, spaces):
     assert old.found("fable.sub.leaf") is not new.found("fable.sub.leaf")
 
 
-FINDER = """
+BRINGS_A_FINDER = """
 import sys
 from importlib.machinery import ModuleSpec
 class Finder:
@@ -290,7 +290,7 @@ def late():
 
 def test_a_finder_that_a_version_brings_finds_for_its_own_modules_and_takes_nobody_elses_away(fable, spaces):
     for version in ("1.0", "2.0"):
-        fable.write(version, FINDER)
+        fable.write(version, BRINGS_A_FINDER)
     fable.run("1.0")
     old = importlib.import_module("fable")
     space = spaces("2.0")
