@@ -52,6 +52,7 @@ def test_tests_inside_the_package_are_put_where_it_is_installed(tmp_path: Path) 
     assert differs
     assert str(placed) not in moved["arguments"]
     assert (suite.folder / moved["arguments"][-2] / "test_a.py").is_file()
+    assert moved["homes"] == {moved["arguments"][-2]: "gizmo.tests"}
 
 
 @pytest.mark.parametrize("file", ["src/gizmo/tests.py", "gizmo/deep/test_a.py"])
@@ -59,6 +60,10 @@ def test_a_file_of_tests_inside_the_package_is_enough(tmp_path: Path, file: str)
     suite = laid(tmp_path, {f"{file.partition('gizmo')[0]}gizmo/__init__.py": "", file: PASSES})
     assert suite.arguments[-1] == str(tmp_path / "tree" / file.removeprefix("src/"))
     assert Path(suite.arguments[-1]).is_file()
+    moved, _ = outside_of_package({"folder": str(suite.folder), "arguments": suite.arguments}, tmp_path / "tree")
+    (folder, home), *_ = moved["homes"].items()
+    assert (suite.folder / folder / Path(file).name).is_file()
+    assert home == ".".join(Path(file.removeprefix("src/")).parent.parts)
 
 
 @pytest.mark.parametrize("file", ["tests/tests.py", "gizmo/tests/tests.py"])

@@ -717,6 +717,19 @@ assert sys.meta_path == before
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+def test_what_is_patched_in_a_module_that_a_version_sees_is_patched_for_all_and_put_back(fable, spaces):
+    fable.write("2.0", "import sys\nloaded = sys.modules\n")
+    seen, before = spaces("2.0").load("fable").sys, sys.getrefcount
+    assert vars(seen)["getrefcount"] is seen.getrefcount is before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seen, "getrefcount", len)
+        assert sys.getrefcount is len
+    with unittest.mock.patch.object(seen, "getrefcount", len):
+        assert sys.getrefcount is len
+    assert sys.getrefcount is before
+    assert set(dir(seen)) == set(dir(sys))
+
+
 def test_a_loader_gives_the_source_by_the_public_name(fable, spaces):
     fable.write("2.0", "source = __loader__.get_source('fable')\n")
     assert "get_source" in spaces("2.0").load("fable").source

@@ -149,7 +149,7 @@ def outside_of_package(suite: Mapping[str, Any], tree: Path) -> tuple[dict[str, 
             continue
         placed = folder / f"moved_{len(words)}"
         shutil.rmtree(placed, ignore_errors=True)
-        _copy(Path(word), placed)
+        _copy(Path(word), placed if Path(word).is_dir() else placed / Path(word).name)
         words += [placed.name, "--import-mode=importlib"]
         home = Path(word).relative_to(tree)
         homes[placed.name] = ".".join(home.parts if Path(word).is_dir() else home.parent.parts)

@@ -40,12 +40,15 @@ _BY_MODULE_NAME = {
 }
 
 
+_own: Callable[[ModuleType], dict[str, Any]] = vars(ModuleType)["__dict__"].__get__
+
+
 class _Substitute(ModuleType):
     """Looks like the real module, except for the names that are replaced."""
 
     def __init__(self, real: ModuleType, replaced: Mapping[str, Any], table: Substitutes) -> None:
         super().__init__(real.__name__, real.__doc__)
-        own = vars(self)
+        own = _own(self)
         own.update(replaced)
         own["_noodle_real"] = real
         own["_noodle_table"] = table
@@ -53,24 +56,29 @@ class _Substitute(ModuleType):
             if hasattr(real, name):
                 own[name] = getattr(real, name)
 
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]  # a copy
+        # What patches a name and puts it back asks here whether the module itself has it.
+        own = _own(self)
+        return {**vars(own["_noodle_real"]), **{k: v for k, v in own.items() if not k.startswith("_noodle_")}}
+
     def __getattr__(self, name: str) -> Any:
-        value = getattr(vars(self)["_noodle_real"], name)
-        if isinstance(value, ModuleType):
-            return vars(self)["_noodle_table"].of(value, "")
-        return value
+        own = _own(self)
+        value = getattr(own["_noodle_real"], name)
+        return own["_noodle_table"].of(value, "") if isinstance(value, ModuleType) else value
 
     def __setattr__(self, name: str, value: Any) -> None:
-        own = vars(self)
+        own = _own(self)
         if name == "meta_path" and name in own:
             own[name][:] = value
         else:
             setattr(own["_noodle_real"], name, value)
 
     def __delattr__(self, name: str) -> None:
-        delattr(vars(self)["_noodle_real"], name)
+        delattr(_own(self)["_noodle_real"], name)
 
     def __dir__(self) -> list[str]:
-        return dir(vars(self)["_noodle_real"])
+        return dir(_own(self)["_noodle_real"])
 
 
 class _Modules(MutableMapping[str, Any], dict):  # type: ignore[misc, type-arg, metaclass]  # both are mappings
