@@ -2,6 +2,8 @@
 
 import logging
 import mimetypes
+import sys
+import warnings
 
 import pytest
 
@@ -83,3 +85,27 @@ def test_types_of_files_are_the_new_version_s_from_the_commit_on(package):
     assert mimetypes.guess_type(file)[0] == kinds[1]
     package.rollback()
     assert (mimetypes.guess_type(file)[0], mimetypes.guess_all_extensions(kinds[1])) == (kinds[0], [])
+
+
+@pytest.mark.parametrize("put", ["insert(0, 'PKG/../folder')", "insert(0, __path__[0] + '/..')", "append(str('PKG'))"])
+def test_a_path_that_an_import_adds_without_asking_is_there_once_and_is_as_it_was_afterwards(package, put):
+    module = package.load(f"import sys\nsys.path.{put}\n", f"import sys\nsys.path.{put}\nword = 'new'\n")
+    before = list(sys.path)
+    package.stage()
+    assert sys.path == before
+    package.upgrade()
+    assert module.word == "new"
+    assert [sys.path.count(one) for one in before] == [1] * len(before)
+    package.rollback()
+    assert sys.path == before
+
+
+def test_a_filter_that_takes_the_place_of_its_equal_is_one(package):
+    text = "import warnings\nwarnings.filterwarnings('ignore', 'PKG')\n"
+    with warnings.catch_warnings():
+        package.load(text, text + "word = 'new'\n")
+        before = list(warnings.filters)
+        package.upgrade()
+        assert warnings.filters == before
+        package.rollback()
+        assert warnings.filters == before

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 import atexit
 import codecs
+import collections
 import copy
 import copyreg
 import functools
@@ -247,17 +248,31 @@ class Surroundings:
                 mapping[key] = before[key]
 
     def _restore_list(self, sequence: Any, before: list[Any]) -> None:
-        known = set(map(id, before))
-        added = [item for item in sequence if id(item) not in known and item not in before]
+        added = _added(sequence, before)
         for item in added:
-            self.effects.append(Item(sequence, item, in_front=sequence[0] is item))
-            sequence.remove(item)
+            if item not in before:  # else it is there already, in the words of another object
+                self.effects.append(Item(sequence, item, in_front=sequence[0] is item))
+            del sequence[next(place for place, one in enumerate(sequence) if one is item)]
         now = set(map(id, sequence))
         taken = [(place, item) for place, item in enumerate(before) if id(item) not in now and item not in sequence]
         for place, item in taken:
             sequence.insert(place, item)
         if (added or taken) and sequence is warnings.filters:
             warnings._filters_mutated()  # type: ignore[attr-defined]  # noqa: SLF001 - it keeps caches of them
+
+
+def _added(sequence: Sequence[Any], before: Sequence[Any]) -> list[Any]:
+    """Return what has been put into a list: not what took the place of its equal."""
+    left = collections.Counter(map(id, before))
+    found = []
+    # From behind: what comes twice was mostly put in front.
+    for item in reversed(sequence):
+        if left[id(item)]:
+            left[id(item)] -= 1
+        else:
+            found.append(item)
+    found.reverse()
+    return [item for item in found if sequence.count(item) > before.count(item)]
 
 
 def _mappings() -> list[dict[Any, Any]]:
