@@ -158,6 +158,7 @@ class PatchPrepared:
         """About how long calls are held back for the next plan."""
         self._tuples: list[Any] = []
         self._dropped: list[str] = []
+        self._committing = False
         with collector_paused():
             self._plan = self._operations(heap)
         if matching.giving_way():
@@ -323,10 +324,14 @@ class PatchPrepared:
 
     def _retire(self, where: Heap, ours: set[int]) -> tuple[list[Operation], Heap]:
         """Plan for who holds what gives way, where everything has to be looked at for it; return where it was found."""
+
+        def planned(where: Heap) -> list[Operation]:
+            return retire(self._matching, where, lambda value: id(value) in ours, now=self._committing).operations
+
         with contextlib.suppress(UnknownTupleError):
-            return retire(self._matching, where, lambda value: id(value) in ours).operations, where
+            return planned(where), where
         where = Heap(tracked()).whole()
-        return retire(self._matching, where, lambda value: id(value) in ours).operations, where
+        return planned(where), where
 
     def _paths(self) -> list[Operation]:
         trees = [str(change.new_tree) for change in self._changes]
@@ -370,6 +375,7 @@ class PatchPrepared:
         if self._plan:
             self._taken.forget()
             self._bindings = None  # of an attempt that lacked time: it holds what it is asked for who holds it
+            self._committing = True
             with collector_paused(), reading():
                 self._plan = self._operations()
                 self._planner.forget()

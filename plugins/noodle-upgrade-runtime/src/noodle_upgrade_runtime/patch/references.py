@@ -7,6 +7,7 @@ in place, and what immutable holders (tuples, bound methods, aliases) keep of it
 from __future__ import annotations
 
 import collections
+import contextvars
 import functools
 import gc
 import types
@@ -18,6 +19,7 @@ from noodle_upgrade_runtime.asking import namespace_of, setter_of
 from noodle_upgrade_runtime.heap import Heap
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.patch.classes import bases_problem
+from noodle_upgrade_runtime.patch.contexts import bind, is_node, may_be_bound
 from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
 from noodle_upgrade_runtime.patch.weak import is_list_of_subclasses, renewed
 
@@ -29,7 +31,7 @@ class Holders:
 
     `replacements` maps the id of an old object to (old, new); `moving` are the ids of classes whose instances become
     instances of the replacement; `parts` are those of an earlier plan. What cannot be told another object is named in
-    `stuck`, with the id of what it holds.
+    `stuck`, with the id of what it holds; a context that another thread is in only where it is told at once, by `now`.
     """
 
     def __init__(
@@ -39,11 +41,13 @@ class Holders:
         skip: Callable[[Any], bool],
         moving: frozenset[int] = frozenset(),
         parts: Sequence[tuple[Any, int]] = (),
+        now: bool = True,
     ) -> None:
         self._new = dict(replacements)
         self.roots = [old for old, _ in replacements.values()]
         self._skip = skip
         self._moving = moving
+        self.now = now
         self.operations: list[Operation] = []
         self._causes = {old: old for old in replacements} | {id(part): cause for part, cause in parts}
         self._parts = {id(part): part for part, _ in parts}
@@ -72,10 +76,12 @@ class Holders:
             holders = [one for one in heap.holders(wanted) if id(one) not in own | known and not self._skip(one)]
             own.add(id(holders))
             found |= {id(one): one for one in holders}
-            wanted = [one for one in holders if _is_built_again(one, self._new)]
+            wanted = [one for one in holders if is_node(one) or _is_built_again(one, self._new)]
             own.add(id(wanted))
             for part in wanted:
-                self._parts[id(part)], self._causes[id(part)] = part, self._cause(part)
+                self._causes[id(part)] = self._cause(part)
+                if not is_node(part):
+                    self._parts[id(part)] = part
         # Some do not show that they hold their class: see `shows_instances`.
         moving = heap.of([old for old in self.roots if id(old) in self._moving])
         found |= {id(one): one for one in moving if id(one) not in own and not self._skip(one)}
@@ -85,7 +91,11 @@ class Holders:
                 for part in (one, one.do, one.undo):
                     self._parts.pop(id(part), None)
         for one in [*found.values()]:
-            if not _is_built_again(one, self._new) and not self._skip(holder := self._as_told(one, heap)):
+            if (
+                not is_node(one)
+                and not _is_built_again(one, self._new)
+                and not self._skip(holder := self._as_told(one, heap))
+            ):
                 self._patch(holder)
         return self.operations
 
@@ -256,6 +266,17 @@ def _set(holders: Holders, holder: set[Any]) -> None:
             holders.add((set.add, holder, new), (set.discard, holder, new), "a set")
 
 
+def _context(holders: Holders, holder: contextvars.Context) -> None:
+    for variable, value in holder.items():
+        new = holders.new(value)
+        if new is value:
+            continue
+        if holders.now and not may_be_bound(holder):
+            holders.refuse(holder, "a context that another thread is in")
+            return
+        holders.add((bind, holder, variable, new), (bind, holder, variable, value), "a context variable")
+
+
 def _cell(holders: Holders, holder: types.CellType) -> None:
     old = holder.cell_contents
     holders.add(
@@ -328,6 +349,7 @@ _PATCH: dict[Any, Callable[[Holders, Any], None]] = {
     staticmethod: _wrapper,
     classmethod: _wrapper,
     functools.partial: _partial,
+    contextvars.Context: _context,
     types.BuiltinFunctionType: _nothing,
     types.MemberDescriptorType: _nothing,
     types.GetSetDescriptorType: _nothing,

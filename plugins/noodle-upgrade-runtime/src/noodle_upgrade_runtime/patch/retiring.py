@@ -47,8 +47,11 @@ class _Kept:
         return id(value) in self.own or is_cache or self.skip(value)
 
 
-def retire(matching: Matching, heap: Heap, skip: Callable[[Any], bool]) -> Holders:
-    """Plan that the holders of what gives way hold what comes instead, and that instances move."""
+def retire(matching: Matching, heap: Heap, skip: Callable[[Any], bool], *, now: bool) -> Holders:
+    """Plan that the holders of what gives way hold what comes instead, and that instances move.
+
+    `now` says that it is done at once, by this thread.
+    """
     replacements: dict[int, tuple[Any, Any]] = {}
     reasons: dict[int, str] = {}
     own: set[int] = set()
@@ -82,6 +85,7 @@ def retire(matching: Matching, heap: Heap, skip: Callable[[Any], bool]) -> Holde
         skip=_Kept(own, skip, heap),
         moving=frozenset(moving),
         parts=matching.rebuilt,
+        now=now,
     )
     if matching.is_about_untracked():
         heap = Heap([*heap.objects, *untracked_in(heap.objects)])
