@@ -21,6 +21,7 @@ from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.patch.classes import bases_problem
 from noodle_upgrade_runtime.patch.contexts import bind, is_node, may_be_bound
 from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
+from noodle_upgrade_runtime.patch.frames import LocalsTold, frame_of, locals_of, running
 from noodle_upgrade_runtime.patch.weak import is_list_of_subclasses, renewed
 
 __all__ = ["Holders"]
@@ -82,6 +83,13 @@ class Holders:
                 self._causes[id(part)] = self._cause(part)
                 if not is_node(part):
                     self._parts[id(part)] = part
+        self._patch_all(found, own, heap)
+        if self.now:
+            for frame in running():
+                self.tell_locals(frame)
+        return self.operations
+
+    def _patch_all(self, found: dict[int, Any], own: set[int], heap: Heap) -> None:
         # Some do not show that they hold their class: see `shows_instances`.
         moving = heap.of([old for old in self.roots if id(old) in self._moving])
         found |= {id(one): one for one in moving if id(one) not in own and not self._skip(one)}
@@ -91,13 +99,18 @@ class Holders:
                 for part in (one, one.do, one.undo):
                     self._parts.pop(id(part), None)
         for one in [*found.values()]:
-            if (
-                not is_node(one)
-                and not _is_built_again(one, self._new)
-                and not self._skip(holder := self._as_told(one, heap))
-            ):
+            if is_node(one) or _is_built_again(one, self._new):
+                continue
+            if not self._skip(holder := self._as_told(one, heap)):
                 self._patch(holder)
-        return self.operations
+
+    def tell_locals(self, frame: types.FrameType | None) -> None:
+        """Plan it for the local variables of a call. Whoever goes back looks for the calls that there are by then."""
+        if frame is None or not self.now:
+            return
+        pairs = [(name, value, self.new(value)) for name, value in locals_of(frame).items()]
+        if changes := [pair for pair in pairs if pair[1] is not pair[2]]:
+            self.add((LocalsTold(frame, changes),), (id, None), "local variables")
 
     def parts(self) -> list[tuple[Any, int]]:
         """Return the immutable holders that were built again, each with the id of what it holds in the end.
@@ -277,6 +290,10 @@ def _context(holders: Holders, holder: contextvars.Context) -> None:
         holders.add((bind, holder, variable, new), (bind, holder, variable, value), "a context variable")
 
 
+def _suspended(holders: Holders, holder: Any) -> None:
+    holders.tell_locals(frame_of(holder))
+
+
 def _cell(holders: Holders, holder: types.CellType) -> None:
     old = holder.cell_contents
     holders.add(
@@ -336,7 +353,7 @@ def _nothing(_holders: Holders, _holder: Any) -> None:
 
 
 _PATCH: dict[Any, Callable[[Holders, Any], None]] = {
-    types.FrameType: _nothing,
+    types.FrameType: Holders.tell_locals,
     types.ModuleType: _nothing,
     type: _type,
     types.FunctionType: _function,
@@ -356,7 +373,7 @@ _PATCH: dict[Any, Callable[[Holders, Any], None]] = {
     types.WrapperDescriptorType: _nothing,
     types.CodeType: _nothing,
     weakref.ref: _nothing,
-    types.GeneratorType: _nothing,
-    types.CoroutineType: _nothing,
-    types.AsyncGeneratorType: _nothing,
+    types.GeneratorType: _suspended,
+    types.CoroutineType: _suspended,
+    types.AsyncGeneratorType: _suspended,
 }
