@@ -81,6 +81,10 @@ class Matching:
         """Return the live objects that give way to others, so that who holds them has to be told."""
         return [*(one.live for one in self.retired), *(one.live for one in self.parted)]
 
+    def is_only_new(self, parted: Parted) -> bool:
+        """Return whether what an object gives way to is only the new version's, and nobody else's."""
+        return self.translator.is_made(parted.staged) and not self.links.knows(parted.staged)
+
     def is_about_untracked(self) -> bool:
         """Return whether something gives way that the collector does not track, as what holds it need not be."""
         return not all(map(gc.is_tracked, self.giving_way()))

@@ -33,6 +33,7 @@ class Holders:
     `replacements` maps the id of an old object to (old, new); `moving` are the ids of classes whose instances become
     instances of the replacement; `parts` are those of an earlier plan. What cannot be told another object is named in
     `stuck`, with the id of what it holds; a context that another thread is in only where it is told at once, by `now`.
+    Local variables stay with the objects of the ids `staying`: those which nobody could lead them back to.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Holders:
         moving: frozenset[int] = frozenset(),
         parts: Sequence[tuple[Any, int]] = (),
         now: bool = True,
+        staying: frozenset[int] = frozenset(),
     ) -> None:
         self._new = dict(replacements)
         self.roots = [old for old, _ in replacements.values()]
         self._skip = skip
         self._moving = moving
         self.now = now
+        self._staying = staying
         self.operations: list[Operation] = []
         self._causes = {old: old for old in replacements} | {id(part): cause for part, cause in parts}
         self._parts = {id(part): part for part, _ in parts}
@@ -108,7 +111,7 @@ class Holders:
         """Plan it for the local variables of a call. Whoever goes back looks for the calls that there are by then."""
         if frame is None or not self.now:
             return
-        pairs = [(name, value, self.new(value)) for name, value in locals_of(frame).items()]
+        pairs = [(n, v, self.new(v)) for n, v in locals_of(frame).items() if id(v) not in self._staying]
         if changes := [pair for pair in pairs if pair[1] is not pair[2]]:
             self.add((LocalsTold(frame, changes),), (id, None), "local variables")
 

@@ -86,6 +86,8 @@ def retire(matching: Matching, heap: Heap, skip: Callable[[Any], bool], *, now: 
         moving=frozenset(moving),
         parts=matching.rebuilt,
         now=now,
+        # Going back, others mean something by what the new version has from elsewhere.
+        staying=frozenset(id(one.live) for one in matching.parted if not matching.is_only_new(one)),
     )
     if matching.is_about_untracked():
         heap = Heap([*heap.objects, *untracked_in(heap.objects)])

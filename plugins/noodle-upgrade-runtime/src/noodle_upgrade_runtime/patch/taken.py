@@ -104,9 +104,8 @@ class Taken:
 
         What it has from elsewhere, or in common with the old one, is held by others as well, who mean that by it.
         """
-        made, known = self.matching.translator.is_made, self.matching.links.knows
         for one in self.matching.parted:
-            if made(one.staged) and not known(one.staged):
+            if self.matching.is_only_new(one):
                 yield one.live, one.staged
 
     def _aliases(self) -> dict[int, tuple[Any, Any]]:
