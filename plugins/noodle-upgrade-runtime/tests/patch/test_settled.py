@@ -169,7 +169,7 @@ def test_who_comes_to_hold_a_class_after_staging_is_told_as_well(package):
     assert [one if isinstance(one, type) else one[0] for one in now] == [module.A] * len(now)
     script.revert()
     assert module.A is before[0]
-    assert kept[9] == [before]
+    assert kept[9] == [before[0]]
 
 
 def put_in_while_planning(package, monkeypatch):
