@@ -24,9 +24,9 @@ class Shade(ModuleType):
     def __init__(self, module: ModuleType, name: str) -> None:
         super().__init__(name)
 
-        def gone(_: object) -> None:
-            if sys.modules.get(name) is self:
-                del sys.modules[name]
+        def gone(_: object, modules: dict[str, ModuleType] = sys.modules) -> None:  # `sys` may be empty at the end
+            if modules.get(name) is self:
+                del modules[name]
 
         _OF.__set__(self, weakref.ref(module, gone))
 
