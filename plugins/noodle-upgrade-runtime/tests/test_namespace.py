@@ -692,10 +692,19 @@ class Greedy:
 
 def test_finders_that_come_later_and_stand_in_front_load_no_module_of_a_private_version(fable, spaces):
     fable.write("1.0", "", inner="import fable\n")
-    fable.write("2.0", "def late():\n    from fable import inner\n    return inner\n", inner="import fable\n")
+    by_string = "import importlib\ndef by_string(): return importlib.import_module('fable.other')\n"
+    fable.write(
+        "2.0",
+        by_string + "def late():\n    from fable import inner\n    return inner\n",
+        inner="import fable\n",
+        other="import fable\n",
+    )
     fable.run("1.0")
     new = spaces("2.0").load("fable")
     greedy = Greedy()
+    sys.meta_path.insert(0, greedy)
+    assert new.by_string().fable is new
+    sys.meta_path.remove(greedy)
     sys.meta_path.insert(0, greedy)
     assert new.late().fable is new
     assert greedy in sys.meta_path

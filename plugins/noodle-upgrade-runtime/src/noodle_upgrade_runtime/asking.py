@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Iterator
 from typing import Any
 
 __all__ = [
     "COMPILED",
     "HEAP_TYPE",
     "binding_of",
+    "codes_of",
     "defaults_of",
     "deleter_of",
     "member_of",
@@ -40,6 +42,14 @@ def namespace_of(cls: type) -> types.MappingProxyType[str, Any]:
 def binding_of(cls: type, name: str) -> Any:
     """Return what the first of a class and its bases to bind a name binds it to, None where none does."""
     return next((space[name] for base in mro_of(cls) if name in (space := namespace_of(base))), None)
+
+
+def codes_of(code: types.CodeType) -> Iterator[types.CodeType]:
+    """Yield a code object and all those inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from codes_of(constant)
 
 
 def defaults_of(function: types.FunctionType) -> dict[str, Any]:

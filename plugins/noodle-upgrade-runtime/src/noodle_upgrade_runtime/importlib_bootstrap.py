@@ -16,7 +16,7 @@ import importlib.util
 import sys
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from noodle_upgrade_runtime.shades import solid
 if TYPE_CHECKING:
     from noodle_upgrade_runtime.namespace import Space
 
-__all__ = ["FINDER", "Importer", "codes_of"]
+__all__ = ["FINDER", "Importer"]
 
 
 # With any names to take from it, an import returns the last module of a dotted name; this one needs no loading.
@@ -55,10 +55,9 @@ class Importer:
         if level and not package:
             return builtins.__import__(name, globals, locals, fromlist or (), level)  # it says what is wrong
         # By its public name first: in a namespace that is shared, it may be a module of others.
-        sought = space.private_name(space.public_name(_absolute(name, package, level)) if level else name)
+        sought = space.sought_name(space.public_name(_absolute(name, package, level)) if level else name)
         if space.is_abandoned:
             raise ImportError(f"{name}: this version was given up while it was loaded")
-        FINDER.come_first()
         try:
             if not space.owns(sought):
                 module = builtins.__import__(sought, globals, locals, fromlist or ())
@@ -354,11 +353,3 @@ def _living(space: weakref.ref[Space]) -> Space:
     if found is None:
         raise ImportError("this version has left the process")
     return found
-
-
-def codes_of(code: CodeType) -> Iterator[CodeType]:
-    """Yield a code object and all those inside it."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from codes_of(constant)

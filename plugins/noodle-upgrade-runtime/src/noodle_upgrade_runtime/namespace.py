@@ -25,8 +25,9 @@ from typing import Any
 from attrs import frozen
 
 from noodle_upgrade_core.errors import ArtifactIncompatibleError, StageError
+from noodle_upgrade_runtime.asking import codes_of
 from noodle_upgrade_runtime.forked import Forked
-from noodle_upgrade_runtime.importlib_bootstrap import FINDER, Importer, codes_of
+from noodle_upgrade_runtime.importlib_bootstrap import FINDER, Importer
 from noodle_upgrade_runtime.modulename import ModuleName
 from noodle_upgrade_runtime.shades import put_shade, solid
 from noodle_upgrade_runtime.substitutes import Substitutes
@@ -78,7 +79,7 @@ class Space:
                     self._shared[top] = shared
         importer = Importer(self)
         self.substitutes = Substitutes(
-            private=self.private_name,
+            private=self.sought_name,
             public=self.public_name,
             trees={m.name: m.tree for m in self.members},
             import_=importer.import_,
@@ -107,6 +108,13 @@ class Space:
             return name
         return self._private.get(top, top) + dot + rest
 
+    def sought_name(self, name: str) -> str:
+        """Return the private name of what is about to be looked up: nobody but us may find a module of ours."""
+        private = self.private_name(name)
+        if self.owns(private):
+            FINDER.come_first()
+        return private
+
     def owns(self, private: str) -> bool:
         """Return whether a private name is one of ours."""
         return private.partition(".")[0] in self._public
@@ -130,9 +138,8 @@ class Space:
         Raises `StageError` with what its code raised, `ArtifactIncompatibleError` for an extension module. Whatever was
         loaded stays until `abandon` or `release`.
         """
-        FINDER.come_first()
         try:
-            return importlib.import_module(self.private_name(name))
+            return importlib.import_module(self.sought_name(name))
         except ArtifactIncompatibleError:
             raise
         except BaseException as error:

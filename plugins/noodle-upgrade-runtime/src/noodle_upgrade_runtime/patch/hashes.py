@@ -9,10 +9,10 @@ from __future__ import annotations
 import itertools
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from noodle_upgrade_runtime.asking import binding_of, mro_of
+from noodle_upgrade_runtime.asking import binding_of, codes_of, mro_of
 from noodle_upgrade_runtime.heap import Heap
 from noodle_upgrade_runtime.patch.census import of_instances
 from noodle_upgrade_runtime.patch.functions import plain_function
@@ -55,7 +55,7 @@ def _asked_by(made: Any, cls: type) -> dict[str, types.FunctionType]:
         one = fresh.pop()
         if type(one) is not types.FunctionType:
             continue
-        names = {name for code in _codes(one.__code__) for name in code.co_names}
+        names = {name for code in codes_of(one.__code__) for name in code.co_names}
         for name in sorted(names - found.keys()):
             function = plain_function(binding_of(cls, name)) or plain_function(one.__globals__.get(name))
             if function is not None:
@@ -68,13 +68,6 @@ def _same_asked(before: Mapping[str, types.FunctionType], after: Mapping[str, ty
     return before.keys() == after.keys() and all(_same_code(before[n].__code__, after[n].__code__) for n in before)
 
 
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for one in code.co_consts:
-        if isinstance(one, types.CodeType):
-            yield from _codes(one)
-
-
 def _same_code(left: types.CodeType, right: types.CodeType) -> bool:
     """Whether code does the same, wherever in its file it stands."""
     return all(
@@ -82,7 +75,7 @@ def _same_code(left: types.CodeType, right: types.CodeType) -> bool:
         and one.co_names == other.co_names
         and [c for c in one.co_consts if not isinstance(c, types.CodeType)]
         == [c for c in other.co_consts if not isinstance(c, types.CodeType)]
-        for one, other in itertools.zip_longest(_codes(left), _codes(right), fillvalue=_NOTHING)
+        for one, other in itertools.zip_longest(codes_of(left), codes_of(right), fillvalue=_NOTHING)
     )
 
 
