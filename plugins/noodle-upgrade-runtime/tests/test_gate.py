@@ -1,6 +1,7 @@
 """State moves from version to version without losing what a single call does to it."""
 
 import asyncio
+import contextlib
 import itertools
 import threading
 import time
@@ -97,23 +98,30 @@ def test_no_async_call_is_lost_while_the_state_moves(counter):
     assert asyncio.run(main()) == counter.service.total
 
 
-def test_plain_calls_on_an_event_loop_are_let_through_and_counted_in(counter):
-    async def main():
-        stop, made = asyncio.Event(), 0
+@contextlib.asynccontextmanager
+async def calls_on_the_loop(counter, pause):
+    """Call plainly, so many seconds apart; yields what was answered."""
+    stop, made = asyncio.Event(), []
 
-        async def work():
-            nonlocal made
-            while not stop.is_set():
-                counter.service.add()
-                made += 1
-                await asyncio.sleep(0.05)
+    async def work():
+        while not stop.is_set():
+            made.append(counter.service.add())
+            await asyncio.sleep(pause)
 
-        task = asyncio.create_task(work())
-        swap = await asyncio.to_thread(counter.stage, "1.0", "2.0")
-        await asyncio.to_thread(swap.shift, 1.0)
+    task = asyncio.create_task(work())
+    try:
+        yield made
+    finally:
         stop.set()
         await task
-        return made
+
+
+def test_plain_calls_on_an_event_loop_are_let_through_and_counted_in(counter):
+    async def main():
+        async with calls_on_the_loop(counter, 0.05) as made:
+            swap = await asyncio.to_thread(counter.stage, "1.0", "2.0")
+            await asyncio.to_thread(swap.shift, 1.0)
+        return len(made)
 
     assert asyncio.run(main()) == counter.service.total
 
@@ -125,44 +133,22 @@ def test_calls_on_an_event_loop_that_fall_due_during_every_look_at_the_heap_do_n
     look = time.perf_counter() - begun
 
     async def main():
-        stop, made = asyncio.Event(), 0
-
-        async def work():
-            nonlocal made
-            while not stop.is_set():
-                counter.service.add()
-                made += 1
-                await asyncio.sleep(look / 2)
-
-        task = asyncio.create_task(work())
-        swap = await asyncio.to_thread(counter.stage, "1.0", "2.0", within=60.0)
-        await asyncio.to_thread(swap.shift, 1.0)
-        stop.set()
-        await task
-        return made
+        async with calls_on_the_loop(counter, look / 2) as made:
+            swap = await asyncio.to_thread(counter.stage, "1.0", "2.0", within=60.0)
+            await asyncio.to_thread(swap.shift, 1.0)
+        return len(made)
 
     assert asyncio.run(main()) == counter.service.total
 
 
 def test_when_calls_that_cannot_wait_never_pause_the_change_is_refused_and_nothing_is_lost(counter):
     async def main():
-        stop, made = asyncio.Event(), 0
-
-        async def work():
-            nonlocal made
-            while not stop.is_set():
-                counter.service.add()
-                made += 1
-                await asyncio.sleep(0.001)
-
-        task = asyncio.create_task(work())
-        swap = await asyncio.to_thread(counter.stage, "1.0", "2.0", within=0.1)
-        with pytest.raises(DrainTimeoutError, match="could not wait"):
-            await asyncio.to_thread(swap.shift, 1.0)
-        assert swap.running() == {"fable": "1.0"}
-        stop.set()
-        await task
-        return made
+        async with calls_on_the_loop(counter, 0.001) as made:
+            swap = await asyncio.to_thread(counter.stage, "1.0", "2.0", within=0.1)
+            with pytest.raises(DrainTimeoutError, match="could not wait"):
+                await asyncio.to_thread(swap.shift, 1.0)
+            assert swap.running() == {"fable": "1.0"}
+        return len(made)
 
     assert asyncio.run(main()) == counter.service.total
 

@@ -33,6 +33,7 @@ __all__ = [
     "Blocker",
     "at_quiescence",
     "blockers",
+    "frame_of",
     "in_one_go",
     "place",
     "stayers",
@@ -137,7 +138,7 @@ def _inside(frame: FrameType | None, names: Names) -> FrameType | None:
 
 
 def _suspended(names: Names) -> tuple[Blocker, ...]:
-    frames = map(_frame_of, _asleep(names))
+    frames = map(frame_of, _asleep(names))
     return tuple(Blocker("", place(frame)) for frame in frames if frame is not None)
 
 
@@ -147,10 +148,11 @@ def _asleep(names: Names) -> list[Any]:
         return []
     kinds = (CoroutineType, GeneratorType, AsyncGeneratorType)
     found = [one for one in tracked() if type(one) in kinds]
-    return [one for one in found if (frame := _frame_of(one)) is not None and _belongs(frame, names)]
+    return [one for one in found if (frame := frame_of(one)) is not None and _belongs(frame, names)]
 
 
-def _frame_of(one: Any) -> FrameType | None:
+def frame_of(one: Any) -> FrameType | None:
+    """Return the frame of a generator or a coroutine, None when it has ended."""
     for name in ("cr_frame", "gi_frame", "ag_frame"):
         if hasattr(one, name):
             frame: FrameType | None = getattr(one, name)
@@ -176,7 +178,7 @@ class _Sleepers:
         """Whether some were there at the last look and have not ended, or it is too early to look again."""
         if not self._names:
             return False
-        if any(_frame_of(one) is not None for ref in self._found if (one := ref()) is not None):
+        if any(frame_of(one) is not None for ref in self._found if (one := ref()) is not None):
             return True
         started = time.monotonic()
         if started < self._next:

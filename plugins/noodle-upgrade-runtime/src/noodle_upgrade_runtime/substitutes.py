@@ -163,10 +163,10 @@ class Substitutes:
         if not isinstance(module, ModuleType) or isinstance(module, _Substitute):
             return module
         name = module.__name__
-        if name == "shelve":
-            return self._made.setdefault(name, self._made.get(name) or self._copied(module))
         if name == "sys" and importer not in self._readers:
             return module
+        if name == "shelve" and name not in self._made:
+            self._made[name] = self._copied(module)
         if name not in self._made:
             replaced = self._replaced(module)
             if not replaced:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
-__all__ = ["LocalsTold", "frame_of", "locals_of", "running"]
+__all__ = ["LocalsTold", "locals_of", "running"]
 
 _OURS = ("noodle_upgrade_core", "noodle_upgrade_runtime")
 
@@ -35,15 +35,6 @@ class LocalsTold:
             if new:
                 _bind(frame, new)
         self._changes = ()
-
-
-def frame_of(suspended: Any) -> FrameType | None:
-    """Return the frame of a generator or a coroutine, None when it has ended."""
-    for name in ("gi_frame", "cr_frame", "ag_frame"):
-        if hasattr(suspended, name):
-            found: FrameType | None = getattr(suspended, name)
-            return found
-    return None
 
 
 def running() -> Iterator[FrameType]:

@@ -158,7 +158,6 @@ class PatchPrepared:
         """About how long calls are held back for the next plan."""
         self._tuples: list[Any] = []
         self._dropped: list[str] = []
-        self._committing = False
         with collector_paused():
             self._plan = self._operations(heap)
         if matching.giving_way():
@@ -276,8 +275,11 @@ class PatchPrepared:
         finally:
             self._looked = None
 
-    def _operations(self, heap: Heap | None = None) -> list[Operation]:
-        """Plan everything anew against the process as it is now; `heap` are its objects, where they are at hand."""
+    def _operations(self, heap: Heap | None = None, *, now: bool = False) -> list[Operation]:
+        """Plan everything anew against the process as it is now; `heap` are its objects, where they are at hand.
+
+        `now` says that it is done at once, by this thread.
+        """
         matching = self._matching
         matching.blockers.clear()
         holders: list[Operation] = []
@@ -285,7 +287,7 @@ class PatchPrepared:
         ours = self._records() if matching.giving_way() else set()
         where, moved = heap or self._moment(ours | set(map(id, self._tuples))), matching.moving
         if matching.giving_way():
-            holders, where = self._retire(where if heap is None else heap.whole(), ours)
+            holders, where = self._retire(where if heap is None else heap.whole(), ours, now=now)
         if matching.moving != moved and heap is None:
             where = Heap(tracked())  # other instances are of interest now
         if hashed_anew := self.living.hashed_anew():
@@ -322,11 +324,11 @@ class PatchPrepared:
         found = _ids_of(self._matching, self._worlds) | held_for_undo(self._plan) | self._planner.records()
         return found | {id(self._tuples)}
 
-    def _retire(self, where: Heap, ours: set[int]) -> tuple[list[Operation], Heap]:
+    def _retire(self, where: Heap, ours: set[int], *, now: bool) -> tuple[list[Operation], Heap]:
         """Plan for who holds what gives way, where everything has to be looked at for it; return where it was found."""
 
         def planned(where: Heap) -> list[Operation]:
-            return retire(self._matching, where, lambda value: id(value) in ours, now=self._committing).operations
+            return retire(self._matching, where, lambda value: id(value) in ours, now=now).operations
 
         with contextlib.suppress(UnknownTupleError):
             return planned(where), where
@@ -375,9 +377,8 @@ class PatchPrepared:
         if self._plan:
             self._taken.forget()
             self._bindings = None  # of an attempt that lacked time: it holds what it is asked for who holds it
-            self._committing = True
             with collector_paused(), reading():
-                self._plan = self._operations()
+                self._plan = self._operations(now=True)
                 self._planner.forget()
                 trees = [str(change.new_tree) for change in self._changes]
                 self._bindings = Bindings(self._worlds.live.values(), trees)

@@ -21,8 +21,9 @@ from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.patch.classes import bases_problem
 from noodle_upgrade_runtime.patch.contexts import bind, is_node, may_be_bound
 from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
-from noodle_upgrade_runtime.patch.frames import LocalsTold, frame_of, locals_of, running
+from noodle_upgrade_runtime.patch.frames import LocalsTold, locals_of, running
 from noodle_upgrade_runtime.patch.weak import is_list_of_subclasses, renewed
+from noodle_upgrade_runtime.quiescence import frame_of
 
 __all__ = ["Holders"]
 
