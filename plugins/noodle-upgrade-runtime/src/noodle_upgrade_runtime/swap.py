@@ -33,7 +33,7 @@ from noodle_upgrade_runtime.quiescence import (
 
 __all__ = ["Leaving", "Quiet", "RuntimeSwap"]
 
-_TIMES_EXPECTED = 4.0
+_TIMES_EXPECTED = 2.0
 """For how many times as long as a change was planned when it was staged no other thread runs, at most, to make it.
 
 To plan it again takes half as long, or less, and twice as long where the processors are busy. Beside threads that never

@@ -114,6 +114,20 @@ def test_a_plan_names_the_modules_that_took_a_value_which_changes(package):
         del sys.modules["taker_of_values"]
 
 
+IMPORTED = """
+from collections.abc import Callable as Called
+from typing import Optional as Maybe
+from os.path import join as put
+"""
+
+
+def test_a_plan_blames_nobody_for_what_the_package_has_from_elsewhere_itself(package):
+    package.load(IMPORTED, "from typing import Callable as Called, Union as Maybe\nfrom os.path import split as put\n")
+    evidence = package.stage().evidence
+    assert evidence["values"] == [f"{package.name}.{name}" for name in ("Called", "Maybe", "put")]
+    assert package.engine.notes(package.change(), evidence) == ()
+
+
 def test_a_match_that_a_module_keeps_is_the_new_version_s(package):
     text = "import re\nmatch = re.match('([0-9]+)', 'VERSION')\nnumber = match.group(1)\n"
     module = package.load(text.replace("VERSION", "1.0"), text.replace("VERSION", "2.0"))

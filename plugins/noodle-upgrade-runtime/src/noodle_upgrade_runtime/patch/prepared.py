@@ -281,6 +281,7 @@ class PatchPrepared:
         `now` says that it is done at once, by this thread.
         """
         matching = self._matching
+        begun = time.thread_time()  # beside busy threads others run meanwhile
         matching.blockers.clear()
         holders: list[Operation] = []
         matching.blockers += matching.split
@@ -292,7 +293,9 @@ class PatchPrepared:
             where = Heap(tracked())  # other instances are of interest now
         if hashed_anew := self.living.hashed_anew():
             matching.blockers += key_blockers(hashed_anew, Heap(tracked()) if heap is None else heap)
-        begun = time.thread_time()
+        if heap is not None:
+            # The next plan looks for itself, and not at everything.
+            begun = time.thread_time()
         lacking = self.living.counted(where)
         planned = self._planner.plan(self.living.copies(where))
         seen, present = self._seen(where)
@@ -314,8 +317,8 @@ class PatchPrepared:
         modules = self._modules()
         matching.translator.finish()
         refuse(matching.blockers)
-        self.planning_seconds = time.thread_time() - begun  # beside busy threads others run meanwhile
-        if matching.giving_way():
+        self.planning_seconds = time.thread_time() - begun
+        if matching.giving_way() and heap is not None:
             self.planning_seconds += len(seen.objects) * _SECONDS_TO_ASK
         return [*self._paths(), *modules, *holders, *planned]
 

@@ -10,8 +10,9 @@ import sys
 import types
 from collections.abc import Sequence
 
+from noodle_upgrade_runtime.asking import binding_of, namespace_of
 from noodle_upgrade_runtime.names import Names
-from noodle_upgrade_runtime.patch.correspondence import ATOMS
+from noodle_upgrade_runtime.patch.correspondence import ATOMS, instance_dict
 from noodle_upgrade_runtime.patch.matching import Matching
 from noodle_upgrade_runtime.patch.pairing import own_items
 
@@ -48,11 +49,33 @@ def takers_of(values: Sequence[str], names: Names) -> tuple[str, ...]:
         if module is None or name not in vars(module):
             continue
         held = vars(module)[name]
+        if _is_imported(held, names):
+            continue
         takers = sorted({f"{other.__name__}.{own}" for other in _others(names) for own in _bound(other, name, held)})
         if takers:
             more = f" and {len(takers) - _MOST} more" if len(takers) > _MOST else ""
             found.append(f"{', '.join(takers[:_MOST])}{more} took the value of {value}, and keep it: it changes.")
     return tuple(found)
+
+
+def _is_imported(value: object, names: Names) -> bool:
+    """Whether a value is one that these packages have from elsewhere themselves, as everybody else may have it."""
+    if type(value) in ATOMS:
+        return False
+    home = _home_of(value)
+    if not isinstance(home, str) or home in names:
+        return False
+    module = sys.modules.get(home)
+    return isinstance(module, types.ModuleType) and any(one is value for one in list(vars(module).values()))
+
+
+def _home_of(value: object) -> object:
+    """Return what an object says of the module that it comes of, without running any code of its own."""
+    if isinstance(value, types.FunctionType | types.BuiltinFunctionType):
+        return value.__module__
+    if isinstance(value, type):
+        return namespace_of(value).get("__module__")
+    return (instance_dict(value) or {}).get("__module__", binding_of(type(value), "__module__"))
 
 
 def _others(names: Names) -> list[types.ModuleType]:
