@@ -1,16 +1,19 @@
-"""`nox -s fidelity -- [--cases FILE] [--only NAME …] [--mechanism patch|generation|both] [--python PATH …] [--keep]`.
+"""`nox -s fidelity -- [--cases FILE] [--only NAME …] [--mechanism patch|generation|both] [--python PATH …] [--jobs N] [--keep]`.
 
 Prints a table and writes `build/fidelity.json`, a row a case and Python; what is behind a row is in
-`build/fidelity/<case>-<python>.json`. Ends with 1 when a row misses its target.
+`build/fidelity/<case>-<python>.json`. As many rows are worked on at once as there are processors, or `--jobs`: times
+of swaps are then those of a busy machine. Ends with 1 when a row misses its target.
 """
 
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import json
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pythons import at_hand
@@ -19,6 +22,7 @@ from fidelity.campaign import Campaign, Wanted
 from fidelity.cases import Case, CaseError, canonical, read_cases
 from fidelity.downloads import FetchError
 from fidelity.environments import put_ours, version_of
+from fidelity.processes import stop
 from fidelity.rows import MOST_REFUSED, Row, as_table
 
 BENCH = Path(__file__).resolve().parents[1]
@@ -32,9 +36,17 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="run only this package's cases")
     parser.add_argument("--mechanism", choices=("patch", "generation", "both"), default="both")
     parser.add_argument("--python", action="append", default=[], metavar="PATH", help="run on this one; default: all")
+    parser.add_argument("--jobs", type=int, default=_processors(), metavar="N", help="rows at once (%(default)s)")
     parser.add_argument("--keep", action="store_true", help="keep the work folders, for looking what happened")
     parser.add_argument("--limit", type=float, default=1200.0, metavar="SECONDS", help="the most for one process")
-    return parser.parse_args(words)
+    arguments = parser.parse_args(words)
+    if arguments.jobs < 1:
+        parser.error("--jobs must be 1 or more")
+    return arguments
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def chosen(arguments: argparse.Namespace) -> list[Case]:
@@ -66,15 +78,33 @@ def main() -> int:
         mechanism=arguments.mechanism, root=root, ours=put_ours(root), limit=arguments.limit,
         keep=arguments.keep, say=say,
     )  # fmt: skip
-    rows: list[Row] = []
-    for case in cases:
-        for python, version in pythons.items():
-            row = Campaign(case, python, version, wanted).run()
-            rows.append(row)
-            say(f"{case.name} on {version}: {row.verdict if row.verdict != 'live' else row.missed() or 'ok'}")
+    campaigns = [Campaign(case, python, version, wanted) for case in cases for python, version in pythons.items()]
+    rows: dict[int, Row] = {}
+    try:
+        for place, row in carried_out(campaigns, arguments.jobs):
+            rows[place] = row
+            verdict = row.verdict if row.verdict != "live" else "; ".join(row.missed()) or "ok"
+            say(f"{campaigns[place].name}: {verdict} ({len(rows)} of {len(campaigns)})")
             # After every row: a long run that is ended early has still told what it found.
-            (BUILD / "fidelity.json").write_text(json.dumps([one.to_json() for one in rows], indent=2) + "\n")
-    return told(rows)
+            done = [rows[one].to_json() for one in sorted(rows)]
+            (BUILD / "fidelity.json").write_text(json.dumps(done, indent=2) + "\n")
+    except KeyboardInterrupt:
+        told([rows[one] for one in sorted(rows)])
+        return 130
+    return told([rows[one] for one in sorted(rows)])
+
+
+def carried_out(campaigns: Sequence[Campaign], jobs: int) -> Iterator[tuple[int, Row]]:
+    """Yield the place and the row of each campaign as it ends; all that run are ended when this is left early."""
+    with concurrent.futures.ThreadPoolExecutor(jobs, "case") as pool:
+        running = {pool.submit(one.run): place for place, one in enumerate(campaigns)}
+        try:
+            for ended in concurrent.futures.as_completed(running):
+                yield running[ended], ended.result()
+        except BaseException:
+            stop()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def told(rows: Sequence[Row]) -> int:

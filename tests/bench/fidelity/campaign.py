@@ -71,7 +71,7 @@ class Controls:
 
 @frozen
 class Campaign:
-    """A case on a Python; `run` never raises for what the case or the engine does."""
+    """A case on a Python; `run` never raises for what the case or the engine does; `StoppedError` for a stop."""
 
     case: Case
     python: str
@@ -79,6 +79,11 @@ class Campaign:
     wanted: Wanted
     details: dict[str, Any] = field(factory=dict)
     made: list[Path] = field(factory=list)
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return f"{self.case.name} on {self.version}"
 
     def run(self) -> Row:
         """Do all of it, and return the row; the details go to a file beside the table."""
@@ -116,7 +121,7 @@ class Campaign:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _say(self, word: str) -> None:
-        self.wanted.say(f"{self.case.name} on {self.version}: {word}")
+        self.wanted.say(f"{self.name}: {word}")
 
     def _begun(self) -> tuple[Launcher, Controls]:
         """Install the case and run its controls, in the first environment in which its suites run."""

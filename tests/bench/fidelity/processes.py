@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from attrs import field, frozen
 from fidelity.environments import Environment
 from fidelity.outcomes import read_outcomes
 
-__all__ = ["Answer", "Launcher"]
+__all__ = ["Answer", "Launcher", "StoppedError", "stop"]
 
 # As pytest shows them: in a test or module, of its command line, or of its own making.
 _ERROR = re.compile(r"^(?:E  |.*: error: |INTERNALERROR> |ERROR: |(?=\S*Error: ))(.*\w.*)$", re.MULTILINE)
@@ -34,6 +35,23 @@ from fidelity.inside import driver
 sys.path.remove({bench!r})
 driver.main({job!r})
 """
+
+
+# Those of all cases that run beside one another: whoever stops the campaign stops them all.
+_running: set[subprocess.Popen[bytes]] = set()
+_stopped = threading.Event()
+
+
+class StoppedError(Exception):
+    """The whole campaign was stopped: of this process nothing can be said."""
+
+
+def stop() -> None:
+    """End every process that runs for a case, with all that it has started; none begins any more."""
+    _stopped.set()
+    for process in tuple(_running):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @frozen(kw_only=True)
@@ -60,7 +78,10 @@ class Launcher:
     base: Mapping[str, Any] = field(factory=dict)
 
     def run(self, name: str, **job: Any) -> Answer:
-        """Run one job, `mode` is what to do; what it could not do is in the answer's `trouble`."""
+        """Run one job, `mode` is what to do; what it could not do is in the answer's `trouble`.
+
+        Raises `StoppedError` once `stop` was called.
+        """
         folder = self.work / name
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.iterdir():
@@ -93,13 +114,17 @@ class Launcher:
                 env=self._environ(folder / "home"),
                 start_new_session=True,
             )
+            _running.add(process)
             try:
-                code = process.wait(self.limit)
+                code = None if _stopped.is_set() else process.wait(self.limit)
             except subprocess.TimeoutExpired:
                 return f"took more than {self.limit:g} s"
             finally:
                 # Whatever a suite has started goes with it: the group is this process's own.
                 _end_group(process)
+                _running.discard(process)
+        if _stopped.is_set():
+            raise StoppedError
         words = (folder / "output.txt").read_text(errors="replace").strip().splitlines()
         return f"ended with {code}: {words[-1] if words else 'without a word'}" if code else ""
 
