@@ -9,7 +9,8 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-import uuid
+import os
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -51,8 +52,12 @@ def now() -> datetime:
 
 
 def new_id(prefix: str) -> str:
-    """Return a fresh identifier such as `up-3f0c…`: the prefix says what it names."""
-    return f"{prefix}-{uuid.uuid4().hex[:16]}"
+    """Return a fresh identifier such as `up-19ac2f…`: the prefix says what it names.
+
+    It begins with the milliseconds since 1970, so that identifiers sort by their age, and a journal adds what belongs
+    together in one place; 36 random bits follow.
+    """
+    return f"{prefix}-{time.time_ns() // 1_000_000:011x}{os.urandom(5).hex()[:9]}"
 
 
 # --- enumerations ------------------------------------------------------------------------------------------------

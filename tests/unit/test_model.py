@@ -1,4 +1,5 @@
-from datetime import datetime
+import time
+from datetime import UTC, datetime
 
 import pytest
 from attrs import evolve
@@ -18,6 +19,7 @@ from noodle_upgrade_core.model import (
     ValidationLevel,
     Verdict,
     Vote,
+    new_id,
     now,
     stops,
 )
@@ -68,6 +70,17 @@ def test_the_defaults_are_those_of_the_vocabulary():
 
 def test_two_requests_never_share_an_id():
     assert request().request_id != request().request_id
+
+
+def test_identifiers_sort_by_their_age_for_centuries():
+    first = new_id("up")
+    time.sleep(0.002)
+    assert first < new_id("up")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time_ns", lambda: int(datetime(2400, 1, 1, tzinfo=UTC).timestamp()) * 10**9)
+        later = new_id("up")
+    assert first < later
+    assert len(first) == len(later)
 
 
 @given(st.sampled_from(Severity), st.sampled_from(ValidationLevel), st.booleans())
