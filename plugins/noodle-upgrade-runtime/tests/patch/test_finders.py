@@ -281,3 +281,90 @@ def test_objects_that_do_something_whatever_they_are_asked_for_are_not_asked(pac
     module = package.load(text.replace("VERSION", "1"), text.replace("VERSION", "2"))
     package.upgrade()
     assert module.A().f() == 2
+
+
+# As kombu, celery and earlier versions of werkzeug do it: an object in the module's place, which imports what it is
+# asked for, and has no spec.
+IN_ITS_PLACE = """
+import sys
+from types import ModuleType
+
+where = {"Speaker": "speaking"}
+
+class module(ModuleType):
+    def __getattr__(self, name):
+        if name in where:
+            found = __import__(f"{__name__}.{where[name]}", None, None, [name])
+            setattr(self, name, getattr(found, name))
+            return getattr(found, name)
+        return ModuleType.__getattribute__(self, name)
+
+    def __dir__(self):
+        return [*where, "__version__"]
+
+old_module = sys.modules[__name__]
+new_module = sys.modules[__name__] = module(__name__)
+new_module.__dict__.update({"__file__": __file__, "__path__": __path__, "__version__": "VERSION", "__all__": tuple(where)})
+"""
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_an_object_that_a_package_puts_in_its_own_place_stays_and_imports_the_new_version(package, asked):
+    old, new = IN_ITS_PLACE.replace("VERSION", "1.0"), IN_ITS_PLACE.replace("VERSION", "2.0")
+    new = new.replace('{"Speaker": "speaking"}', '{"Speaker": "speaking", "Listener": "listening"}')
+    speaking = "class Speaker:\n    def say(self): return VERSION\n"
+    package.load(old, new)
+    for version in ("1.0", "2.0"):
+        (package.folder / version / package.name / "speaking.py").write_text(speaking.replace("VERSION", version))
+    (package.folder / "2.0" / package.name / "listening.py").write_text("class Listener:\n    ears = 2\n")
+    module = sys.modules[package.name]
+    held = module.Speaker() if asked else None
+    package.upgrade()
+    assert importlib.import_module(package.name) is module
+    assert (module.__version__, module.Speaker().say(), module.Listener.ears) == ("2.0", 2.0, 2)
+    assert dir(module) == ["Listener", "Speaker", "__version__"]
+    if held is not None:
+        assert (type(held) is module.Speaker, held.say()) == (True, 2.0)
+    package.rollback()
+    package.prepared.went_back()
+    assert importlib.import_module(package.name) is module
+    assert module.__version__ == "1.0"
+    assert not hasattr(module, "Listener")
+    if held is not None:
+        assert (type(held) is module.Speaker, held.say()) == (True, 1.0)
+
+
+# Nobody keeps the module behind this one: what its code has defined is all that leads to its names.
+NOBODY_KEEPS_IT = """
+import sys, types
+
+LIMIT = VERSION
+
+class Shop(types.ModuleType):
+    @property
+    def limit(self): return LIMIT
+    @staticmethod
+    def raised(): 
+        global LIMIT
+        LIMIT += 1
+
+sys.modules[__name__] = Shop(__name__)
+sys.modules[__name__].__file__ = __file__
+"""
+
+
+def test_names_that_only_the_code_of_a_replaced_module_knows_are_the_new_version_s_and_state_stays(package):
+    package.load()
+    for version in ("1.0", "2.0"):
+        text = NOBODY_KEEPS_IT.replace("VERSION", "1").replace("+= 1", "+= " + version[0])
+        (package.folder / version / package.name / "shop.py").write_text(text)
+    shop = importlib.import_module(f"{package.name}.shop")
+    shop.raised()
+    package.upgrade()
+    assert importlib.import_module(f"{package.name}.shop") is shop
+    assert shop.limit == 2
+    shop.raised()
+    assert shop.limit == 4
+    package.rollback()
+    shop.raised()
+    assert shop.limit == 5

@@ -58,16 +58,21 @@ def defined_again(code: types.CodeType) -> frozenset[str]:
 
 
 def search_path_of(module: ModuleType) -> list[str] | None:
-    """Return the entries of `sys.path` that a module was found by, None when it did not come from a file."""
-    spec = getattr(module, "__spec__", None)
-    if spec is None:
-        return None
-    if spec.origin and spec.has_location:
+    """Return the entries of `sys.path` that a module was found by, None when it did not come from a file.
+
+    An object that a package has put in its own place, to import lazily, may have no spec: its file says it then.
+    """
+    own = vars(module)
+    spec = own.get("__spec__")
+    file, locations = own.get("__file__"), own.get("__path__")
+    if spec is not None:
+        file, locations = (spec.origin if spec.has_location else None), spec.submodule_search_locations
+    if file:
         # By its file, because `six` calls itself a package and is none.
-        folder = Path(spec.origin).parent
-        found = [folder.parent if Path(spec.origin).stem == "__init__" else folder]
-    elif spec.submodule_search_locations is not None:
-        found = [Path(location).parent for location in spec.submodule_search_locations]
+        folder = Path(file).parent
+        found = [folder.parent if Path(file).stem == "__init__" else folder]
+    elif locations is not None:
+        found = [Path(location).parent for location in locations]
     else:
         return None
     above = module.__name__.count(".")
@@ -100,7 +105,8 @@ class PrivateImports:
     A name with dots lies in namespaces that others share. `modules` holds what has been imported so far, by public
     name, views of such namespaces too; `own` only what is ours, with `aliases`: what its code has put into
     `sys.modules` under names of others. `several` has the qualified names that a module defines more than once, as it
-    may do with `_`, by the module's name. `distributions` maps normalised distribution names to the folder with their
+    may do with `_`, by the module's name. `behind` has the modules whose code has put another object in their place, by
+    name. `distributions` maps normalised distribution names to the folder with their
     metadata.
     """
 
@@ -110,6 +116,7 @@ class PrivateImports:
         self.modules: dict[str, ModuleType] = {}
         self.aliases: dict[str, Any] = {}
         self.several: dict[str, frozenset[str]] = {}
+        self.behind: dict[str, ModuleType] = {}
         self.hooks: list[Item] = []
         self.views: list[tuple[Any, Any]] = []
         self.meta_path: list[Any] = []
@@ -227,7 +234,10 @@ class PrivateImports:
         finally:
             spec._initializing = False  # type: ignore[attr-defined]  # noqa: SLF001 - likewise
         self.current = before
-        return self._bind(name, self.modules.pop(name))
+        stands = self.modules.pop(name)
+        if stands is not module:
+            self.behind[name] = module
+        return self._bind(name, stands)
 
     def _bind(self, name: str, module: Any) -> Any:
         """Put a module that is complete behind all others, and into its parent."""

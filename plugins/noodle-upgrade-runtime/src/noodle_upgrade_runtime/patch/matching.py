@@ -114,12 +114,15 @@ def match(
     several: Callable[[types.FunctionType], bool],
     shared: Sequence[tuple[types.ModuleType, types.ModuleType]] = (),
     views: Sequence[Pair] = (),
+    behind: tuple[Sequence[Pair], Sequence[Pair]] = ((), ()),
     others: tuple[Sequence[Pair], Sequence[Pair]] = ((), ()),
     elsewhere: Callable[[Sequence[Any]], set[int]] = lambda _: set(),
 ) -> Matching:
     """Match three loads of the same packages; `shared` are views of namespaces, each with the one it stands for.
 
-    `views` are what stood for other objects of the process, each with its own. `others` belong together although no
+    `views` are what stood for other objects of the process, each with its own. `behind` are modules whose code has put
+    another object in their place: live ones with those of the old version, and with those of the new one. So do
+    `others`, which belong together although no
     name need bind them: live objects with those of the old version, and with those of the new one. `elsewhere` tells
     the ids of the functions that something holds besides the modules that bind them.
     """
@@ -129,7 +132,7 @@ def match(
     for view, real in views:
         base.link(view, real)
     first = Pairing(base, made=made, accepts=unchanged, several=several)
-    first.modules(live, pristine)
+    first.modules(live, pristine, behind[0])
     for mine, private in others[0]:
         first.offer(mine, private)
     known = first.live_ids()
@@ -148,7 +151,7 @@ def match(
             several=several,
             keeps=frozenset(one for one, keeps in asked.items() if keeps),
         )
-        second.modules(live, staged)
+        second.modules(live, staged, behind[1])
         for mine, private in others[1]:
             second.offer(mine, private)
         translator = Translator(links, made=made)

@@ -78,9 +78,18 @@ class Pairing:
         """Return the ids of all live objects that have a counterpart."""
         return set(self._taken)
 
-    def modules(self, live: dict[str, types.ModuleType], private: dict[str, types.ModuleType]) -> None:
-        """Pair the modules of the same name, then everything below them."""
-        self._first |= _first_bound(private.values())
+    def modules(
+        self,
+        live: dict[str, types.ModuleType],
+        private: dict[str, types.ModuleType],
+        behind: Iterable[Pair] = (),
+    ) -> None:
+        """Pair the modules of the same name, then everything below them; first what is `behind` some of them."""
+        behind = list(behind)
+        self._first |= _first_bound([*private.values(), *(module for _, module in behind)])
+        for mine, module in behind:
+            if self._fits(mine, module):
+                self._link(mine, module)
         for name, module in private.items():
             if name not in live or self._links.knows(module) or not self._made(module):
                 continue

@@ -74,7 +74,8 @@ class Worlds:
     of them. `shared` are views of namespaces that other components have modules in, each with the real one. `hooks` is
     what each has in the lists of the import system and of loggers; `views` stood for such lists while a version was
     loaded. `several` has the names that a module defines more than once, `registered` what each has put into
-    registries of other packages. `abstract` are the classes that become abstract in the new version.
+    registries of other packages. `behind` are the modules whose code has put another object in their place, live ones
+    with those of the old and with those of the new version. `abstract` are the classes that become abstract in the new version.
     """
 
     live: dict[str, types.ModuleType]
@@ -85,6 +86,7 @@ class Worlds:
     shared: Sequence[tuple[types.ModuleType, types.ModuleType]] = ()
     hooks: tuple[Sequence[Item], Sequence[Item], Sequence[Item]] = ((), (), ())
     views: Sequence[tuple[Any, Any]] = ()
+    behind: tuple[Sequence[tuple[Any, Any]], Sequence[tuple[Any, Any]]] = ((), ())
     several: Mapping[str, frozenset[str]] = field(factory=dict)
     abstract: Sequence[str] = ()
     registered: tuple[Sequence[Registered], Sequence[Registered]] = ((), ())
@@ -143,6 +145,7 @@ class PatchPrepared:
                 several=worlds.defines_again,
                 shared=worlds.shared,
                 views=worlds.views,
+                behind=worlds.behind,
                 others=(list(counterparts(living, old)), list(counterparts(living, new))),
                 elsewhere=lambda functions: held_elsewhere(functions, heap.whole(), worlds.live.values()),
             )

@@ -79,8 +79,11 @@ class Bindings:
 
     def bring_back(self) -> None:
         """Bind again what the version that was left has bound; what the program has put there itself stays."""
-        self._forget_modules()
+        gone = self._forget_modules()
         for namespace, before, defined in self._bound:
+            for name in namespace.keys() - before.keys() if gone else ():
+                if id(namespace[name]) in gone:
+                    del namespace[name]  # taken from one of those, as a lazy module does
             if not any(self._is_made_since(namespace.get(name), value) for name, value in defined):
                 continue
             for name in before.keys() - MODULE_PLUMBING:
@@ -96,17 +99,23 @@ class Bindings:
     def _is_made_since(self, found: Any, before: Any) -> bool:
         return found is not before and found is not None and self._is_of_new(found)
 
-    def _forget_modules(self) -> None:
-        """Take away the modules that were first imported since, so that an import finds those of the old version."""
+    def _forget_modules(self) -> dict[int, Any]:
+        """Take away the modules that were first imported since, so that an import finds those of the old version.
+
+        Returns what they define, by its id.
+        """
+        defined: dict[int, Any] = {}
         for name in sys.modules.keys() - self._modules:
             module = sys.modules[name]
             file = (instance_dict(module) or {}).get("__file__")
             if isinstance(file, str) and file.startswith(self._trees):
                 sys.modules.pop(name, None)
+                defined |= {id(value): value for _, value in _definitions(instance_dict(module) or {})}
                 above, _, child = name.rpartition(".")
                 namespace = instance_dict(sys.modules.get(above)) or {}
                 if namespace.get(child) is module:
                     namespace.pop(child, None)
+        return defined
 
     def _is_of_new(self, value: Any) -> bool:
         if isinstance(value, types.FunctionType):

@@ -19,6 +19,7 @@ from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import Heap, tracked
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.patch.abstract import ClassBuilder
+from noodle_upgrade_runtime.patch.behind import pairs_behind
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
 from noodle_upgrade_runtime.patch.finders import hooks_of
 from noodle_upgrade_runtime.patch.inventory import Inventory
@@ -158,6 +159,7 @@ class Staging:
             ),
             abstract=self.gained,
             views=[*pristine.views, *staged.views],
+            behind=(pairs_behind(self._live, pristine.behind), pairs_behind(self._live, staged.behind)),
             several={
                 name: pristine.several.get(name, frozenset()) | staged.several.get(name, frozenset())
                 for name in {*pristine.several, *staged.several}
@@ -218,7 +220,7 @@ class Staging:
         for private, live in _shared(again):
             branch.link_modules(private, live)
         pairing = Pairing(branch, made=self._inventory.made, accepts=unchanged)
-        pairing.modules(self._live, again.own)
+        pairing.modules(self._live, again.own, pairs_behind(self._live, again.behind))
         return Again(branch, {id(old): private for old, private in pairing.pairs})
 
 
