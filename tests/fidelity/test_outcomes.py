@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import types
 from pathlib import Path
 
 import pytest
+from fidelity.inside import testing
 from fidelity.outcomes import by_file, compared, masked, read_outcomes
 
 
@@ -64,3 +66,14 @@ def test_what_only_the_live_run_has_does_not_help_it() -> None:
 
 def test_tests_that_were_moved_are_compared_by_file() -> None:
     assert by_file({"pkg/tests/t.py::test[a/b]": "passed"}) == {"t.py::test[a/b]": "passed"}
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "told"),
+    [
+        ("::TestDer::test_one", "../venv/site-packages/ecdsa/test_der.py", "test_der.py::TestDer::test_one"),
+        ("tests/test_der.py::test_one", "tests/test_der.py", "tests/test_der.py::test_one"),
+    ],
+)
+def test_a_test_that_lies_in_the_package_is_named_with_its_file(name: str, file: str, told: str) -> None:
+    assert testing._name_of(types.SimpleNamespace(nodeid=name, location=(file, 1, "test"))) == told

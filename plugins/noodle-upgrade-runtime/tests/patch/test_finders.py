@@ -344,7 +344,7 @@ class Shop(types.ModuleType):
     @property
     def limit(self): return LIMIT
     @staticmethod
-    def raised(): 
+    def raised():
         global LIMIT
         LIMIT += 1
 

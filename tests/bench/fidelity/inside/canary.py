@@ -46,13 +46,15 @@ _UNWANTED = re.compile(
 )
 
 
-def answers(symbols: Sequence[Symbol]) -> dict[str, dict[str, str]]:
+def answers(symbols: Sequence[Symbol], *, backwards: bool) -> dict[str, dict[str, str]]:
     """Return what this version's functions say to the samples: by name, and by the sample's number.
 
     All are asked once more in the opposite order, and a second later: what another one has pushed somewhere, or a clock
-    says, is no answer of a version's.
+    says, is no answer of a version's. `backwards` begins with that order: what has been pushed stays.
     """
     asked = [one for one in symbols if isinstance(one.value, types.FunctionType) and _takes_one(one)]
+    if backwards:
+        asked.reverse()
     first = {one.key: dict(_tried(one.value, range(len(SAMPLES)))) for one in asked}
     time.sleep(1.1)
     again = {one.key: dict(_tried(one.value, reversed(range(len(SAMPLES))))) for one in reversed(asked)}

@@ -201,7 +201,7 @@ def generation(side: Side) -> None:
 def answer(side: Side) -> None:
     """Say what this version's functions answer."""
     side.begin()
-    side.report["answers"] = answers(public_symbols(imported(side.tops), side.tops))
+    side.report["answers"] = answers(public_symbols(imported(side.tops), side.tops), backwards=side.job["backwards"])
 
 
 def both(side: Side) -> None:

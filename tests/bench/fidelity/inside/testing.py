@@ -34,7 +34,7 @@ class Notes:
         if hasattr(report, "wasxfail"):
             outcome = "xfailed" if report.skipped else "xpassed"
         if report.when == "call" or outcome != "passed":
-            self._note(report.nodeid, outcome if report.when == "call" or outcome != "failed" else "error")
+            self._note(_name_of(report), outcome if report.when == "call" or outcome != "failed" else "error")
 
     def pytest_collectreport(self, report: Any) -> None:
         """Note a file that could not be collected."""
@@ -50,12 +50,20 @@ class Notes:
         self._file.flush()
 
 
+def _name_of(report: Any) -> str:
+    """Return a test's id, with its file also where pytest leaves that out: tests that lie in the package."""
+    name = str(report.nodeid)
+    return f"{Path(report.location[0]).name}{name}" if name.startswith("::") else name
+
+
 def run_suite(folder: Path, arguments: Sequence[str], notes: Path, tree: Path) -> int:
     """Run a suite in its folder and return pytest's exit code; `tree` is for interpreters that tests start."""
     import pytest
 
     _forget_modules_of_suites()
     words = ["-q", "--tb=short", *(word for name in OFF for word in ("-p", f"no:{name}")), *_that_fit(arguments)]
+    if _is_here("hypothesispytest"):
+        words.append("--hypothesis-seed=0")  # the same examples in every process
     noted = Notes(notes)
     try:
         with _put_back():

@@ -75,7 +75,7 @@ class Worlds:
     what each has in the lists of the import system and of loggers; `views` stood for such lists while a version was
     loaded. `several` has the names that a module defines more than once, `registered` what each has put into
     registries of other packages. `behind` are the modules whose code has put another object in their place, live ones
-    with those of the old and with those of the new version. `abstract` are the classes that become abstract in the new version.
+    with those of the old and with those of the new version. `abstract` are the classes that become abstract.
     """
 
     live: dict[str, types.ModuleType]
