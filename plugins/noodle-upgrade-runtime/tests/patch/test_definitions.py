@@ -4,6 +4,7 @@ import contextvars
 import importlib
 import inspect
 import itertools
+import pickle
 import sys
 import types
 
@@ -411,3 +412,55 @@ def test_a_function_that_is_its_own_default_is_carried_over_as_one(package, wher
     package.upgrade()
     assert module.wrap() is module.wrap
     assert module.wrap.__globals__ is vars(module)
+
+
+# As the `decorator` package does it: functions that `exec` has made in names of their own, which no module leads to.
+MADE_BY_EXEC = """
+class Maker:
+    size = VERSION
+    def __call__(self, value): return (type(self).size, value)
+
+def made(maker):
+    names = dict(_call_=maker, _seen_=[])
+    exec("def f(value):\\n    _seen_.append(value)\\n    return (_call_()(value), len(_seen_), VERSION)", names)
+    names["f"].__wrapped__ = maker
+    return names["f"]
+
+f = made(Maker)
+"""
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_function_that_exec_has_made_keeps_its_identity_its_names_and_their_state(package, held):
+    module = package.load(MADE_BY_EXEC.replace("VERSION", "1"), MADE_BY_EXEC.replace("VERSION", "2"))
+    mine = [module.f] if held else []
+    maker = module.Maker
+    assert module.f("a") == ((1, "a"), 1, 1)
+    package.upgrade()
+    assert module.Maker is maker
+    for function in (module.f, *mine):
+        assert function.__wrapped__ is maker
+    assert module.f("b") == ((2, "b"), 2, 2)
+    assert [one("c") for one in mine] == [((2, "c"), 3, 2)] * len(mine)
+    package.rollback()
+    assert module.f("d") == ((1, "d"), 3 + len(mine), 1)
+    assert not held or module.f is mine[0]
+
+
+def test_a_class_that_is_renamed_and_keeps_its_old_name_as_another_keeps_its_identity(package):
+    old = "class HTMLRenderer:\n    class Part:\n        pass\n    def version(self): return 1\ndef render(by=HTMLRenderer): return by\n"
+    new = old.replace("HTMLRenderer", "HtmlRenderer").replace("1", "2") + "HTMLRenderer = HtmlRenderer\n"
+    module = package.load(old, new)
+    cls, part, held = module.HTMLRenderer, module.HTMLRenderer.Part, module.HTMLRenderer()
+
+    class Mine(module.HTMLRenderer):
+        pass
+
+    package.upgrade()
+    assert module.HTMLRenderer is module.HtmlRenderer is cls is module.render()
+    assert (cls.__name__, cls.__qualname__, part.__qualname__) == ("HtmlRenderer", "HtmlRenderer", "HtmlRenderer.Part")
+    assert type(pickle.loads(pickle.dumps(held))) is cls
+    assert (held.version(), Mine().version()) == (2, 2)
+    package.rollback()
+    assert (cls.__name__, cls.__qualname__, part.__qualname__) == ("HTMLRenderer", "HTMLRenderer", "HTMLRenderer.Part")
+    assert not hasattr(module, "HtmlRenderer")

@@ -288,3 +288,21 @@ def test_a_number_that_the_program_has_set_stays_where_the_new_version_has_none(
     module.Field.order = 5
     package.upgrade()
     assert module.Field.order == 5
+
+
+KEYS = "import os\nkeys = []\nfor name in NAMES:\n    keys.append((name, os.urandom(8)))\n"
+
+
+def test_a_list_that_each_import_fills_otherwise_stays_and_is_told_of_where_the_new_one_has_more(package):
+    module = package.load(KEYS.replace("NAMES", "'ab'"), KEYS.replace("NAMES", "'abc'"))
+    before = list(module.keys)
+    package.upgrade()
+    assert module.keys == before
+    assert [w for w in package.prepared.warnings if f"{package.name}.keys goes on" in w and "3 instead of 2" in w]
+
+
+def test_a_list_that_each_import_fills_otherwise_is_not_told_of_where_only_its_values_differ(package):
+    module = package.load(KEYS.replace("NAMES", "'ab'"), KEYS.replace("NAMES", "'ac'"))
+    before = list(module.keys)
+    package.upgrade()
+    assert (module.keys, package.prepared.warnings) == (before, ())

@@ -28,8 +28,8 @@ __all__ = [
 ]
 
 
-def bases_problem(cls: type, bases: tuple[type, ...]) -> str:
-    """Say why CPython would not give `cls` these bases, "" when it would.
+def bases_problem(cls: type, bases: tuple[type, ...], *, after: Sequence[Operation] = ()) -> str:
+    """Say why CPython would not give `cls` these bases, `after` these operations, "" when it would.
 
     CPython itself is asked: the bases are assigned and taken back within one atomic step, so that nobody sees it. Where
     that would leave a trace (see `plain_new`), a class of the same layout is asked.
@@ -39,9 +39,8 @@ def bases_problem(cls: type, bases: tuple[type, ...]) -> str:
         return "a `__new__` comes or goes, and a base's `__init_subclass__` forbids a trial"
     setter = setter_of(subject)
     try:
-        Script(
-            [Operation((setter, subject, "__bases__", bases), (setter, subject, "__bases__", cls.__bases__))]
-        ).trial()
+        move = Operation((setter, subject, "__bases__", bases), (setter, subject, "__bases__", cls.__bases__))
+        Script([*after, move]).trial()
     except TypeError as error:
         return str(error)
     finally:

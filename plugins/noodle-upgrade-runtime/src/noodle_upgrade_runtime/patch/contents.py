@@ -141,7 +141,7 @@ def _in_order_of(result: dict[Any, Any], order: Sequence[Any]) -> dict[Any, Any]
 def _list(planner: Planner, live: list[Any], staged: list[Any]) -> None:
     merged = merge_lists(planner.links, list(planner.twin(live)), list(live), list(staged))
     if merged is None:
-        planner.conflict(live, _name_of(planner, live) or f"a list ({live!r:.60})")
+        planner.conflict(live, _name_of(planner, live) or f"a list ({live!r:.60})", staged)
         return
     new, old = [planner.image(item) for item in merged], list(live)
     if not planner.links.alike(old, new):
@@ -153,7 +153,7 @@ def _list(planner: Planner, live: list[Any], staged: list[Any]) -> None:
 def _deque(planner: Planner, live: collections.deque[Any], staged: collections.deque[Any]) -> None:
     merged = merge_lists(planner.links, list(planner.twin(live)), list(live), list(staged))
     if merged is None:
-        planner.conflict(live, _name_of(planner, live) or "a queue")
+        planner.conflict(live, _name_of(planner, live) or "a queue", staged)
         return
     new, old = [planner.image(item) for item in merged], list(live)
     if not planner.links.alike(old, new):

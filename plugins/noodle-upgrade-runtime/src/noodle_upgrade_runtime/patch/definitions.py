@@ -69,6 +69,11 @@ def _class(planner: Planner, live: type, staged: type) -> None:
     for take in takes.values():
         value = planner.present(take.value)
         _bind(planner, live, take.key, new=value, old=mine.get(take.key, MISSING))
+    for key in ("__name__", "__qualname__"):
+        # A class of another name, where the old one leads to it as well.
+        now, new, base = (type.__getattribute__(cls, key) for cls in (live, staged, planner.twin(live)))
+        if new != now == base:
+            planner.add((setter_of(live), live, key, new), (setter_of(live), live, key, now), f"{name}.{key}")
     _bases(planner, live, staged, name)
     abstract = [vars(cls).get("__abstractmethods__", MISSING) for cls in (live, staged)]
     if abstract[0] != abstract[1]:

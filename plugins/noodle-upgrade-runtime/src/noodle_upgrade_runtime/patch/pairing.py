@@ -163,8 +163,16 @@ class Pairing:
             return self._links.canonical(other) is kind
         return False
 
+    def _pair_names(self, live: types.FunctionType, private: types.FunctionType) -> None:
+        """Pair what two functions know as their globals, where no module leads to it: `exec` was given a dict."""
+        mine, theirs = live.__globals__, private.__globals__
+        if "__spec__" not in mine and "__spec__" not in theirs and self._fits(mine, theirs):
+            self._link(mine, theirs)
+
     def _link(self, live: Any, private: Any) -> None:
         self._taken.add(id(live))
+        if type(private) is types.FunctionType:
+            self._pair_names(live, private)
         self.pairs.append((live, private))
         other = self._replaces is not None and type(private) is types.FunctionType and self._replaces(live, private)
         if other and id(live) in self._keeps:

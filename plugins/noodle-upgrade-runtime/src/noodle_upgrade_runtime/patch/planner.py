@@ -202,7 +202,10 @@ class Planner:
     def hidden(self, staged: types.FunctionType) -> types.FunctionType:
         """Return the function that calls of a live one are passed on to; nobody else holds it."""
         if id(staged) not in self._hidden:
-            self._hidden[id(staged)] = self._matching.translator.function(staged)
+            translator = self._matching.translator
+            self._hidden[id(staged)] = made = translator.function(staged)
+            if made is staged:
+                translator.fix_later(made)
         return self._hidden[id(staged)]
 
     def moves(self, live: Any) -> bool:
@@ -243,7 +246,7 @@ class Planner:
         if staged is MISSING or not isinstance(live, _CONTAINERS) or self.links.canonical(base) is not live:
             return
         if self.links.canonical(staged) is not live and not self.links.contents_alike(live, base):
-            self.conflict(live, name)
+            self.conflict(live, name, staged)
 
     def hold(self, value: Any) -> None:
         """Keep an object for going back that nothing else may hold."""
@@ -253,12 +256,18 @@ class Planner:
         """Note something that a person should know."""
         self._matching.warnings.append(what)
 
-    def conflict(self, live: Any, what: str) -> None:
+    def conflict(self, live: Any, what: str, staged: Any) -> None:
         """Note that both sides changed a whole container, unless each import makes another one."""
         again = self._again()
-        other = again.twins.get(id(live))
-        if other is None or again.links.contents_alike(other, self.twin(live)):
+        other, base = again.twins.get(id(live)), self.twin(live)
+        if other is None or again.links.contents_alike(other, base):
             self.conflicts.append(what)
+        elif isinstance(staged, _CONTAINERS) and len(other) == len(base) != len(staged):
+            # Not only other values of the same kind.
+            sizes = f"{len(staged)} instead of {len(base)}"
+            self.warn(
+                f"{what} goes on as it is, for each import makes another: a new process would have {sizes} in it."
+            )
 
 
 def store_call(namespace: dict[Any, Any], key: Any, value: Any) -> Call:

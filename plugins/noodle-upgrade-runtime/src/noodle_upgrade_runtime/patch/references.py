@@ -34,7 +34,9 @@ class Holders:
     `replacements` maps the id of an old object to (old, new); `moving` are the ids of classes whose instances become
     instances of the replacement; `parts` are those of an earlier plan. What cannot be told another object is named in
     `stuck`, with the id of what it holds; a context that another thread is in only where it is told at once, by `now`.
-    Local variables stay with the objects of the ids `staying`: those which nobody could lead them back to.
+    `alike` has, by the ids of classes that give way, the bases of what comes instead, where nothing goes on as an
+    instance of the old one. Local variables stay with the objects of the ids `staying`: those which nobody could lead
+    them back to.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Holders:
         parts: Sequence[tuple[Any, int]] = (),
         now: bool = True,
         staying: frozenset[int] = frozenset(),
+        alike: Mapping[int, tuple[type, ...]] = types.MappingProxyType({}),
     ) -> None:
         self._new = dict(replacements)
         self.roots = [old for old, _ in replacements.values()]
@@ -53,6 +56,8 @@ class Holders:
         self._moving = moving
         self.now = now
         self._staying = staying
+        self._alike = alike
+        self._made_alike: set[int] = set()
         self.operations: list[Operation] = []
         self._causes = {old: old for old in replacements} | {id(part): cause for part, cause in parts}
         self._parts = {id(part): part for part, _ in parts}
@@ -181,6 +186,28 @@ class Holders:
             what = f"a table or a set, in which its successor cannot be ({error}),"
             self.stuck.append((what, self._cause_among([key for key, _ in items])))
             return None
+
+    def bases_problem(self, holder: type, bases: tuple[type, ...], new_bases: tuple[type, ...]) -> str:
+        """Say why a class cannot derive from what comes instead of its bases, "" when it can.
+
+        CPython compares what the two derive from: a class that gives way to one of other bases (a protocol, say) gets
+        those first, which then leave no difference.
+        """
+        problem = bases_problem(holder, new_bases)
+        if not problem:
+            return ""
+        given = {
+            id(old): Operation(
+                (setter_of(old), old, "__bases__", wanted), (setter_of(old), old, "__bases__", old.__bases__), ""
+            )
+            for old, new in zip(bases, new_bases, strict=True)
+            if old is not new and (wanted := self._alike.get(id(old), old.__bases__)) != old.__bases__
+        }
+        if not given or bases_problem(holder, new_bases, after=list(given.values())):
+            return problem
+        self.operations += [one for key, one in given.items() if key not in self._made_alike]
+        self._made_alike |= given.keys()
+        return ""
 
     def add(self, do: tuple[Any, ...], undo: tuple[Any, ...], subject: str) -> None:
         """Plan one call."""
@@ -317,8 +344,7 @@ def _type(holders: Holders, holder: type) -> None:
     bases = holder.__bases__
     new_bases = tuple(holders.new(base) for base in bases)
     if any(a is not b for a, b in zip(bases, new_bases, strict=True)):
-        problem = bases_problem(holder, new_bases)
-        if problem:
+        if problem := holders.bases_problem(holder, bases, new_bases):
             holders.refuse(holder, f"class {holder.__module__}.{holder.__qualname__} ({problem})")
             return
         holders.add(

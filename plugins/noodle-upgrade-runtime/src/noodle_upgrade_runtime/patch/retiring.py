@@ -5,6 +5,7 @@ Whoever holds the old object holds the new one from the commit on; instances of 
 
 from __future__ import annotations
 
+import abc
 import inspect
 import types
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from noodle_upgrade_runtime.patch.classes import fields_problem, own_slots
 from noodle_upgrade_runtime.patch.matching import Matching, Parted, Retired
 from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.references import Holders
-from noodle_upgrade_runtime.patch.weak import caches_of_abstract_classes
+from noodle_upgrade_runtime.patch.weak import caches_of_abstract_classes, registered_with
 
 __all__ = ["moving_problem", "own_parts", "retire", "staying"]
 
@@ -56,11 +57,13 @@ def retire(matching: Matching, heap: Heap, skip: Callable[[Any], bool], *, now: 
     reasons: dict[int, str] = {}
     own: set[int] = set()
     moving: set[int] = set()
+    alike: dict[int, tuple[type, ...]] = {}
     matching.taken_off.clear()
     matching.left.clear()
     for entry in matching.retired:
         new = matching.translator.image(entry.staged)
         _carry_over(matching, entry, new)
+        _carry_registered(matching, entry, new)
         replacements[id(entry.live)] = (entry.live, new)
         name = f"{entry.live.__module__}.{entry.live.__qualname__}"
         reasons[id(entry.live)] = f"a class that cannot change in place: {name} ({entry.reason})"
@@ -71,6 +74,7 @@ def retire(matching: Matching, heap: Heap, skip: Callable[[Any], bool], *, now: 
             moving.add(id(entry.live))
         if not problem or not instances:
             matching.taken_off += _taken_off(matching, entry)
+            alike[id(entry.live)] = matching.translator.image(entry.staged.__bases__)
         else:
             _instances_stay(matching, entry, len(instances), problem)
     for parted in matching.parted:
@@ -86,6 +90,7 @@ def retire(matching: Matching, heap: Heap, skip: Callable[[Any], bool], *, now: 
         moving=frozenset(moving),
         parts=matching.rebuilt,
         now=now,
+        alike=alike,
         # Going back, others mean something by what the new version has from elsewhere.
         staying=frozenset(id(one.live) for one in matching.parted if not matching.is_only_new(one)),
     )
@@ -147,6 +152,25 @@ def _carry_over(matching: Matching, entry: Retired, new: type) -> None:
             matching.blockers.append(f"The program and the new version both changed {cls}.{name}.")
             continue
         setter_of(new)(new, name, value)
+
+
+def _carry_registered(matching: Matching, entry: Retired, new: type) -> None:
+    """Register with the new class the virtual subclasses that the program has registered with the old one."""
+    twin = matching.pristine.get(id(entry.live))
+    if not isinstance(entry.live, abc.ABCMeta) or not isinstance(twin, abc.ABCMeta):
+        return
+    ours = {id(matching.links.canonical(one)) for one in registered_with(twin)}
+    for one in registered_with(entry.live):
+        if id(one) in ours:
+            continue
+        try:
+            if not isinstance(new, abc.ABCMeta):
+                raise TypeError("it is not an abstract class")  # noqa: TRY301 - one way to say it
+            abc.ABCMeta.register(new, one)
+        except Exception as error:  # noqa: BLE001 - a hook of the new version's may raise what it likes
+            name = f"{entry.live.__module__}.{entry.live.__qualname__}"
+            what = f"The program has registered {one.__module__}.{one.__qualname__} with {name}"
+            matching.blockers.append(f"{what}, which the new version does not allow ({error}).")
 
 
 def _check_given_up(matching: Matching, parted: Parted, instances: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from noodle_upgrade_runtime.asking import namespace_of
 from noodle_upgrade_runtime.heap import Heap
 
-__all__ = ["WEAK", "caches_of_abstract_classes", "is_list_of_subclasses", "registry_of", "renewed"]
+__all__ = ["WEAK", "caches_of_abstract_classes", "is_list_of_subclasses", "registered_with", "registry_of", "renewed"]
 
 WEAK = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 """What holds its members weakly, by references of its own."""
@@ -24,6 +24,12 @@ def registry_of(cls: abc.ABCMeta) -> set[weakref.ref[Any]]:
     """Return the references to what an abstract class has registered."""
     found: set[weakref.ref[Any]] = _dump(cls)[0]
     return found
+
+
+def registered_with(cls: type) -> list[type]:
+    """Return what a class has registered that is still there, none for one that is not abstract."""
+    references = registry_of(cls) if isinstance(cls, abc.ABCMeta) else set()
+    return [one for reference in references if (one := reference()) is not None]
 
 
 def renewed(reference: Any, new: Any) -> Any:
