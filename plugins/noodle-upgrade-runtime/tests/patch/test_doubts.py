@@ -55,6 +55,9 @@ UNSURE = [
     ("lock = []", "self.x = lock", "self.y = (lock,)"),
     ("match [1, w]:", "    case [a, b]: pass", "self.x = b"),
     ("a = 1", "self.x = dict(locals())"),
+    ("self.x = []", "n = self._more()", "self.x = n"),
+    ("self.x = []", "n = self._more()", "y = n", "self.x = [y]"),
+    ("t = []", "self.x = t", "add = self.x.append", "add(1)", "self.x = t"),
 ]
 
 
@@ -76,6 +79,9 @@ def test_a_field_that_may_be_changed_in_a_way_that_is_not_followed_is_refused_by
         ("self.x = []", "total = len(self.x)", "text = str(self.x)"),
         ("label = str(self.w)", "self.log.append(label)", "made.append(label)", "self.x = label"),
         ("label = str(self.w)", "self.label = label", "self.x = label.upper()"),
+        ("self.x = None", "self.log.append(1)", "self.x = 10"),
+        ("self.x = t = []", "fill(t, 3)", "self.x = t"),
+        ("self.x = w = 3", "self.log.append(w)", "self.x: int = w + 1"),
     ],
 )
 def test_a_field_has_the_value_that_a_construction_gives_it_and_nothing_else_is_done(package, lines):
@@ -205,3 +211,29 @@ def test_what_a_new_property_keeps_of_what_the_constructor_assigns_to_it_is_refu
     with pytest.raises(SwapRefusedError, match=r"would lack _x \(the property x gives it\)"):
         package.stage()
     assert held.w == 1
+
+
+# As boolean.py does it: what the classes bound their constructors give, each over what the base's has given.
+ORDERED = """
+class Expression:
+    def __init__(self, *args):
+        self.args = args
+        self.order = None
+class And(Expression):
+    def __init__(self, first, second, *args):
+        super(And, self).__init__(first, second, *args)
+        self.order = 10
+"""
+
+
+def test_a_field_that_a_class_gives_whatever_its_base_has_given_is_made_for_that_class(package):
+    old = "class Expression:\n    order = None\n    def __init__(self, *args): self.args = args\n"
+    old += "class And(Expression):\n    order = 10\n    def __init__(self, first, second, *args):\n"
+    old += "        super(And, self).__init__(first, second, *args)\n"
+    module = package.load(old, ORDERED)
+    held, other = module.And(1, 2, 3), module.Expression(1)
+    package.upgrade()
+    assert (held.order, other.order, vars(held)["args"]) == (10, None, (1, 2, 3))
+    package.rollback()
+    package.prepared.went_back()
+    assert (held.order, other.order, vars(held)) == (10, None, {"args": (1, 2, 3)})

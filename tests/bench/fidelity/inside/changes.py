@@ -115,12 +115,17 @@ def _is_of_the_language(name: str) -> bool:
 
 
 def survey(tops: Sequence[str]) -> dict[str, Any]:
-    """Return what every place holds, as plain data, to tell what the new version changes itself."""
+    """Return what every place holds, as plain data, to tell what the new version changes itself.
+
+    By path: the kind, and what a simple value is or where a class comes from; what a class may get has a path, too.
+    """
     found: dict[str, Any] = {}
     for place in places(tops):
         value = place.value()
         told = home_of(value) if isinstance(value, type) else repr(value) if type(value) in SIMPLE else None
         found[place.path] = [type(value).__name__, told]
+        if isinstance(value, abc.ABCMeta) and _takes_subclasses(value):
+            found[f"{place.path}{_VIRTUAL}"] = ["class", None]
     return found | {f"{name}:": ["module", None] for name in imported(tops)}
 
 
@@ -261,7 +266,7 @@ def registrations(tops: Sequence[str], new: Mapping[str, Any] | None = None) -> 
             seen.add(id(value))
             if isinstance(value, type) and home_of(value) == module_name:
                 if new is None or not _is_given_up(new.get(path), tops):
-                    yield from _with_class(path, value)
+                    yield from _with_class(path, value, abstract=new is None or f"{path}{_VIRTUAL}" in new)
             elif isinstance(value, types.FunctionType) and home_of(value) == module_name:
                 yield from _with_dispatcher(path, value)
         vars(module)["noodle_users_name"] = mark = UsersMark()
@@ -291,7 +296,20 @@ def _found(path: str) -> Any:
     return vars(sys.modules[module_name]).get(name)
 
 
-def _with_class(path: str, cls: type) -> Iterator[Registration]:
+_VIRTUAL = " + a virtual subclass"
+
+
+def _takes_subclasses(cls: abc.ABCMeta) -> bool:
+    """Whether a class takes virtual subclasses, and says so: a protocol may take them, and answer nobody."""
+    virtual = type("UsersVirtual", (), {})
+    try:
+        cls.register(virtual)
+        return issubclass(virtual, cls)
+    except Exception:
+        return False
+
+
+def _with_class(path: str, cls: type, *, abstract: bool) -> Iterator[Registration]:
     if isinstance(cls, enum.EnumMeta):
         return
     mark = UsersMark()
@@ -300,13 +318,13 @@ def _with_class(path: str, cls: type) -> Iterator[Registration]:
     except TypeError:
         return
     yield Registration(f"{path} + an attribute", lambda: _found(path).noodle_users_attribute is mark)
-    if isinstance(cls, abc.ABCMeta):
+    if isinstance(cls, abc.ABCMeta) and abstract:
         virtual = type("UsersVirtual", (), {})
         try:
             cls.register(virtual)
         except Exception:
             return
-        yield Registration(f"{path} + a virtual subclass", lambda: issubclass(virtual, _found(path)))
+        yield Registration(f"{path}{_VIRTUAL}", lambda: issubclass(virtual, _found(path)))
 
 
 def _with_dispatcher(path: str, function: Any) -> Iterator[Registration]:

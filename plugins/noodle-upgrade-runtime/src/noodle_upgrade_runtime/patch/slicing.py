@@ -114,6 +114,9 @@ class _Function:
     calls: dict[str, _Function] = field(factory=dict)
     _node: ast.FunctionDef | None = None
     me: str = ""
+    _early: frozenset[int] = frozenset()
+    _is_early: bool = False
+    """What is looked at comes before the field is given anew: only variables matter of it."""
     _locals: frozenset[str] = frozenset()
 
     # --- what belongs to it --------------------------------------------------------------------------------------
@@ -127,15 +130,49 @@ class _Function:
         self._node, self.me = node, me
         code = self.function.__code__
         self._locals = frozenset({*code.co_varnames[1:], *code.co_cellvars}) - {me}
-        size = -1
-        while size != len(self._wanted):
-            size = len(self._wanted)
-            self.kept, _ = self._pruned(node.body)
-            self._wanted |= {n for one in self.kept for n in _loaded(one) if n in self._locals}
+        earlier, later = self._parted(node.body)
+        self._early = frozenset(id(n) for one in earlier for n in ast.walk(one))
+        if not self._kept_of(earlier, later):
+            self._early = frozenset()
+            self._kept_of([], node.body)
         self.problem = self._not_followed() or self._missing(known) or self._doubted()
         if not self.problem:
             self.kept = [self._rewritten(self._shared(copy.deepcopy(statement))) for statement in self.kept]
             self.problem = next(self._not_alike(), "")
+
+    def _parted(self, body: Sequence[ast.stmt]) -> tuple[Sequence[ast.stmt], Sequence[ast.stmt]]:
+        """Part a constructor where it gives the field anew; nothing comes earlier where the field is read before."""
+        given = [place for place, one in enumerate(body) if self._gives_anew(one)]
+        if not given or self.depth:
+            return [], body
+        earlier = body[: given[-1]]
+        is_read = any(
+            self.is_field(node) and isinstance(getattr(node, "ctx", None), ast.Load) for node in _outer(*earlier)
+        )
+        return ([], body) if is_read else (earlier, body[given[-1] :])
+
+    def _gives_anew(self, statement: ast.stmt) -> bool:
+        targets = statement.targets if isinstance(statement, ast.Assign) else ()
+        if isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            targets = [statement.target]
+        return len(targets) == 1 and self.is_field(targets[0])
+
+    def _kept_of(self, earlier: Sequence[ast.stmt], later: Sequence[ast.stmt]) -> bool:
+        """Find the statements that matter; of the `earlier` ones those alone that give variables their values.
+
+        Returns whether those do not need the instance: it may not be what it was when they were carried out.
+        """
+        self._wanted.clear()
+        size = -1
+        while size != len(self._wanted):
+            size = len(self._wanted)
+            self._is_early = True
+            before, _ = self._pruned(earlier)
+            self._is_early = False
+            after, _ = self._pruned(later)
+            self.kept = [*before, *after]
+            self._wanted |= {n for one in self.kept for n in _loaded(one) if n in self._locals}
+        return not any(is_name(node, self.me) for one in before for node in ast.walk(one))
 
     def _doubted(self) -> str:
         code = self.function.__code__
@@ -148,7 +185,7 @@ class _Function:
             self.name,
             self.function.__globals__,
             self.is_field,
-            lambda call: self.part_of(call) is not None,
+            self._sets_it,
         )
         found = doubts.found()
         self.doubted = bool(found)
@@ -213,7 +250,7 @@ class _Function:
             return statement.name in self._wanted
         if isinstance(statement, ast.Import | ast.ImportFrom):
             return any((a.asname or a.name.partition(".")[0]) in self._wanted for a in statement.names)
-        if any(self.is_field(target) for target in targets_of(statement, self.me)):
+        if not self._is_early and any(self.is_field(target) for target in targets_of(statement, self.me)):
             return True
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
             return self._fills(statement.value)
@@ -231,7 +268,8 @@ class _Function:
     def _fills(self, call: ast.Call) -> bool:
         """Whether a call that stands alone may change what the field holds: its own method, or it is an argument."""
         if method_called(call, self.me, self._builder(), self.cls):
-            return self.part_of(call) is not None or any(map(self._is_value, _arguments(call)))
+            sets_it = not self._is_early and self.part_of(call) is not None
+            return sets_it or any(map(self._is_value, _arguments(call)))
         if self._inside(call.func):
             return True
         if isinstance(call.func, ast.Attribute) and call.func.attr in ADDING:
@@ -248,7 +286,8 @@ class _Function:
         return False
 
     def _is_value(self, node: ast.AST) -> bool:
-        return self.is_field(node) or (isinstance(node, ast.Name) and node.id in self._wanted)
+        is_variable = isinstance(node, ast.Name) and node.id in self._wanted
+        return is_variable or (not self._is_early and self.is_field(node))
 
     def is_field(self, node: ast.AST) -> bool:
         """Return whether this is the field: `self.name`."""
@@ -299,11 +338,15 @@ class _Function:
             return "it is assigned under a condition"
         if any(isinstance(node, ast.Return) for node in before):
             return "its constructor may return before"
-        if any(isinstance(n, ast.Call) and id(n) not in alone and self.part_of(n) is not None for n in before):
+        if any(isinstance(n, ast.Call) and id(n) not in alone and self._sets_it(n) for n in before):
             return "a method sets it whose result is used"
         return next(
             (inner.problem for inner in self.calls.values() if inner.problem and (inner.kept or inner.doubted)), ""
         )
+
+    def _sets_it(self, call: ast.Call) -> bool:
+        """Return whether a method is called that has a part in the field, and not before that is given anew."""
+        return id(call) not in self._early and self.part_of(call) is not None
 
     def _not_alike(self) -> Iterator[str]:
         """Yield what would do something else outside of the constructor."""
