@@ -191,7 +191,7 @@ def generation(side: Side) -> None:
     """Run the new version's suite against a private copy of it, while the process itself runs the old one."""
     side.begin()
     job = side.job
-    space = load_beside(job["package"], job["versions"][1], side.tree, job["imports"][:1])
+    space = load_beside(job["package"], job["versions"][1], side.tree, job["imports"][0], list(imported(side.tops)))
     suite = job["suites"]["new"]
     given_to_suite(space, Path(suite["folder"]), suite.get("homes", {}))
     side.write()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.machinery
 from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
@@ -18,14 +19,19 @@ from noodle_upgrade_runtime.trees import member_of
 __all__ = ["given_to_suite", "load_beside"]
 
 
-def load_beside(package: str, version: str, tree: Path, names: Sequence[str]) -> Space:
-    """Load a version into a private space; raises `Refused` when it cannot be loaded so."""
+def load_beside(package: str, version: str, tree: Path, name: str, others: Sequence[str]) -> Space:
+    """Load a version into a private space; raises `Refused` when it cannot be loaded so.
+
+    With what the process has imported of the version that it runs: a suite may take no warning of an import.
+    """
     space = Space([member_of(package, version, tree)])
     try:
-        for name in names:
-            space.load(name)
+        space.load(name)
     except UpgradeError as error:
         raise Refused(error, "load") from error
+    for other in others:
+        with contextlib.suppress(UpgradeError):  # it has no such module any more
+            space.load(other)
     return space
 
 
