@@ -63,6 +63,7 @@ def test_a_file_of_tests_inside_the_package_is_enough(tmp_path: Path, file: str)
     moved, _ = outside_of_package({"folder": str(suite.folder), "arguments": suite.arguments}, tmp_path / "tree")
     (folder, home), *_ = moved["homes"].items()
     assert (suite.folder / folder / Path(file).name).is_file()
+    assert moved["arguments"][-2] == f"{folder}/{Path(file).name}"  # in a folder it might have no name of a test
     assert home == ".".join(Path(file.removeprefix("src/")).parent.parts)
 
 

@@ -842,6 +842,32 @@ def test_a_namespace_that_others_share_is_private_only_where_it_is_ours(tmp_path
             del sys.modules[name]
 
 
+# As pyphen does it: a folder of files that is no package of its own.
+def test_files_beside_the_code_are_found_as_resources_of_the_private_version(tmp_path):
+    for version in ("1", "2"):
+        (tmp_path / version / "fable_words" / "data" / "deep").mkdir(parents=True)
+        (tmp_path / version / "fable_words" / "data" / "word.txt").write_text(f"word {version}")
+        (tmp_path / version / "fable_words" / "data" / "deep" / "word.txt").write_text(f"deep word {version}")
+        (tmp_path / version / "fable_words" / "__init__.py").write_text(
+            "from importlib import resources\n"
+            "import fable_words.data\n"
+            "word = (resources.files('fable_words.data') / 'word.txt').read_text()\n"
+            "deep = resources.files('fable_words.data.deep').joinpath('word.txt').read_text()\n"
+            "same = (resources.files(fable_words.data) / 'word.txt').read_text()\n"
+        )
+    sys.path.insert(0, str(tmp_path / "1"))
+    space = Space([member_of("fable-words", "2", tmp_path / "2")])
+    try:
+        old, new = importlib.import_module("fable_words"), space.load("fable_words")
+        assert (old.word, old.deep, old.same) == ("word 1", "deep word 1", "word 1")
+        assert (new.word, new.deep, new.same) == ("word 2", "deep word 2", "word 2")
+    finally:
+        space.abandon()
+        sys.path.remove(str(tmp_path / "1"))
+        for name in [name for name in sys.modules if name.startswith("fable_words")]:
+            del sys.modules[name]
+
+
 def test_a_set_of_components_sees_each_others_new_versions(tmp_path):
     for name, source in (("tale_a", "who = 'new a'\n"), ("tale_b", "import tale_a\nseen = tale_a.who\n")):
         (tmp_path / name).mkdir()

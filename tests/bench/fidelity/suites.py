@@ -150,7 +150,7 @@ def outside_of_package(suite: Mapping[str, Any], tree: Path) -> tuple[dict[str, 
         placed = folder / f"moved_{len(words)}"
         shutil.rmtree(placed, ignore_errors=True)
         _copy(Path(word), placed if Path(word).is_dir() else placed / Path(word).name)
-        words += [placed.name, "--import-mode=importlib"]
+        words += [placed.name if Path(word).is_dir() else f"{placed.name}/{Path(word).name}", "--import-mode=importlib"]
         home = Path(word).relative_to(tree)
         homes[placed.name] = ".".join(home.parts if Path(word).is_dir() else home.parent.parts)
     return {**suite, "arguments": words, "homes": homes}, bool(homes)

@@ -287,8 +287,15 @@ def _spec_like(found: importlib.machinery.ModuleSpec, name: str, loader: Any) ->
     locations = found.submodule_search_locations
     spec = importlib.machinery.ModuleSpec(name, loader, origin=found.origin, is_package=locations is not None)
     if locations is not None:
-        spec.submodule_search_locations = list(locations)
+        spec.submodule_search_locations = list(locations) if loader is not None else _NamespacePath(locations)
     return spec
+
+
+class _NamespacePath(list[str]):
+    """The folders of a package that is none but for them: `importlib.resources` tells it by how it shows itself."""
+
+    def __repr__(self) -> str:
+        return f"_NamespacePath({list.__repr__(self)})"
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
