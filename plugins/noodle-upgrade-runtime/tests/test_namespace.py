@@ -939,3 +939,48 @@ def test_a_version_may_ask_for_its_metadata_by_its_own_name(fable, spaces):
     module = spaces("2.0").load("fable")
     assert module.mine == ("2.0", "2.0")
     assert module.others == pytest.__version__
+
+
+# As kombu does it: a table by the names of modules, asked with the `__name__` of one; and what pickles by name.
+TABLES = """
+import pickle, sys
+from . import where
+
+class Thing:
+    pass
+
+known = {"tabled_names": 1, "tabled_names.where": 2}
+found = (known[__name__], known[where.__name__], where.__name__ in known, where.__name__ in {"tabled_names.where"})
+by_name = {__name__: "me", where.__name__: "where"}
+again = (by_name["tabled_names"], by_name["tabled_names.where"], by_name[where.Other.__module__])
+mine = sys.modules[__name__] is sys.modules[Thing.__module__], sys.modules[where.__name__] is where
+
+def back_and_forth(protocol):
+    class Mine(pickle.Pickler):
+        pass
+    import io
+    file = io.BytesIO()
+    Mine(file, protocol).dump(Thing)
+    other = io.BytesIO()
+    pickle.dump(where.Other, other)
+    return pickle.loads(file.getvalue()), pickle.loads(other.getvalue()), pickle.loads(pickle.dumps(Thing, protocol))
+"""
+
+
+def test_tables_by_the_names_of_modules_are_found_by_the_private_modules_that_have_them(tmp_path):
+    package = tmp_path / "tabled_names"
+    package.mkdir()
+    (package / "__init__.py").write_text(TABLES)
+    (package / "where.py").write_text("class Other:\n    pass\n")
+    space = Space([member_of("tabled-names", "2", tmp_path)])
+    try:
+        new = space.load("tabled_names")
+        assert (new.found, new.again, new.mine) == ((1, 2, True, True), ("me", "where", "where"), (True, True))
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            assert new.back_and_forth(protocol) == (new.Thing, new.where.Other, new.Thing)
+        # Whoever else looks a module up finds the private one.
+        assert sys.modules[new.Thing.__module__] is new
+        assert {sys.modules[new.__name__]: 1}[new] == 1
+        assert new.__name__ not in {"tabled_names"}
+    finally:
+        space.abandon()

@@ -14,11 +14,12 @@ __all__ = ["ModuleName"]
 
 
 class ModuleName(str):
-    """A string that equals a public name, and is found in dicts under a private one.
+    """A string that equals a public name, and is found in `sys.modules` under a private one.
 
     Compared, printed, cut or joined it is the public name, and what comes of that is a plain string, but for a copy of
     the whole (`name[0:]`, by which `importlib.import_module` begins). Only its hash, which leads a dict's lookup, is
-    that of `private`: it is no key for a dict or a set that has public names.
+    that of `private`, for everybody but the code of private modules: theirs are tables of public names, and they ask
+    another `sys.modules`. For all others it is no key for a dict or a set that has public names.
     """
 
     __slots__ = ("private",)
@@ -32,7 +33,8 @@ class ModuleName(str):
         return self
 
     def __hash__(self) -> int:
-        return hash(self.private)
+        asker = sys._getframe(1).f_globals.get("__name__")  # noqa: SLF001 - nothing else tells who asks
+        return str.__hash__(self if type(asker) is ModuleName else self.private)
 
     def __eq__(self, other: object) -> bool:
         return str.__eq__(self, other) is True or self.private == other

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
+from noodle_upgrade_runtime import pickling
 from noodle_upgrade_runtime.metadata import Metadata
 from noodle_upgrade_runtime.shades import solid
 
@@ -184,7 +185,7 @@ class Substitutes:
         if name == "logging":
             return {"getLogger": lambda name=None: module.getLogger(name and self._public(name))}
         if name in {"pickle", "_pickle"}:
-            return self._unpickling(module)
+            return {**self._unpickling(module), **self._pickling(module)}
         if name in {"importlib.metadata", "importlib_metadata"}:
             return self._metadata.replaced(module)
         made = {n: self._by_module(getattr(module, n)) for n in _BY_MODULE_NAME.get(name, ()) if hasattr(module, n)}
@@ -244,15 +245,20 @@ class Substitutes:
 
         return resolve_name
 
-    def _copied(self, module: ModuleType) -> ModuleType:
-        """Return a module of the standard library that reads pickles once more, as one that reads the space's own."""
+    def _copied(self, module: ModuleType, **more: Any) -> ModuleType:
+        """Return a module that deals with pickles once more, as one that imports as the space does."""
         spec = module.__spec__
         if spec is None or spec.loader is None:
             return module
         made = importlib.util.module_from_spec(spec)
-        vars(made)["__builtins__"] = {**vars(builtins), "__import__": self._import}
+        vars(made).update(more, __builtins__={**vars(builtins), "__import__": self._import})
         spec.loader.exec_module(made)
         return made
+
+    def _pickling(self, module: ModuleType) -> dict[str, Any]:
+        """Write pickles as code of this space, and not of its package."""
+        made = vars(self._copied(pickling, real=module))
+        return {name: made[name] for name in pickling.__all__}
 
     def _unpickling(self, module: ModuleType) -> dict[str, Any]:
         """Read pickles, which name classes by public names, with the classes of the space."""

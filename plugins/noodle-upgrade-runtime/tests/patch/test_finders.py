@@ -368,3 +368,42 @@ def test_names_that_only_the_code_of_a_replaced_module_knows_are_the_new_version
     package.rollback()
     shop.raised()
     assert shop.limit == 5
+
+
+# As humanfriendly does it: an object of another module's class, which passes on what it is asked for.
+PROXY = """
+import types
+
+class Proxy(types.ModuleType):
+    def __init__(self, module, aliases):
+        super().__init__(module.__name__)
+        self.module = module
+        self.aliases = aliases
+    def __getattr__(self, name):
+        return getattr(self.module, self.aliases.get(name, name))
+"""
+PROXIED = """
+import sys
+from PKG.proxies import Proxy
+
+count = 0
+def now():
+    global count
+    count += 1
+    return (VERSION, count)
+
+sys.modules[__name__] = Proxy(sys.modules[__name__], {"then": "now"})
+"""
+
+
+def test_an_object_that_passes_on_what_it_is_asked_for_stays_and_passes_on_to_the_new_version(package):
+    texts = (PROXIED.replace("VERSION", "1"), PROXIED.replace("VERSION", "2"))
+    package.load(*texts, proxies=(PROXY, PROXY))
+    proxy = sys.modules[package.name]
+    held = proxy.now
+    assert proxy.then() == (1, 1)
+    package.upgrade()
+    assert importlib.import_module(package.name) is proxy
+    assert [proxy.then(), held(), proxy.count] == [(2, 2), (2, 3), 3]
+    package.rollback()
+    assert [proxy.then(), held(), proxy.count] == [(1, 4), (1, 5), 5]

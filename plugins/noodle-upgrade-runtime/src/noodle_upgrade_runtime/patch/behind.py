@@ -33,6 +33,9 @@ def pairs_behind(live: Mapping[str, Any], private: Mapping[str, types.ModuleType
 def behind(stands: Any, name: str) -> types.ModuleType | dict[str, Any] | None:
     """Return the module, or the names, of the code that has put this object in the place of the module of that name."""
     own = instance_dict(stands)
+    kept = next((one for one in (own or {}).values() if type(one) is types.ModuleType and one.__name__ == name), None)
+    if kept is not None:
+        return kept  # as one that passes on what it is asked for
     names = next((one for one in _globals(stands) if one is not own and one.get("__name__") == name), None)
     if names is None:
         return None

@@ -30,6 +30,7 @@ from attrs import frozen
 from noodle_upgrade_core.errors import SwapRefusedError
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.patch.abstract import ClassBuilder
+from noodle_upgrade_runtime.patch.behind import behind
 from noodle_upgrade_runtime.patch.finders import belongs, spec_by
 from noodle_upgrade_runtime.patch.surroundings import Item
 from noodle_upgrade_runtime.patch.views import ListView, ModulesView
@@ -67,6 +68,8 @@ def search_path_of(module: ModuleType) -> list[str] | None:
     file, locations = own.get("__file__"), own.get("__path__")
     if spec is not None:
         file, locations = (spec.origin if spec.has_location else None), spec.submodule_search_locations
+    elif file is None and isinstance(kept := behind(module, module.__name__), ModuleType):
+        return search_path_of(kept)
     if file:
         # By its file, because `six` calls itself a package and is none.
         folder = Path(file).parent
