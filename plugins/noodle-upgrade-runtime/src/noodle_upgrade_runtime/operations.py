@@ -64,12 +64,26 @@ def _run(calls: Iterator[Call]) -> None:
 
 
 def held_for_undo(operations: Iterable[Operation]) -> set[int]:
-    """Return the ids of all operations among these objects, and of their calls: they must stay as they are.
+    """Return the ids of all operations among these objects, and of what they hold: it must stay as it is.
 
     Whoever looks for the holders of an object finds the undo lists of every earlier change. A change is taken back only
-    after every later one has been, and then finds what it holds as it left it.
+    after every later one has been, and then finds what it holds as it left it. Of one change, those that are planned
+    anew each time would be told by the others what must stand in their place, and put it back where it came from.
     """
-    return {id(held) for one in operations for held in (one, one.do, one.undo)}
+    found: set[int] = set()
+    for one in operations:
+        found.update((id(one), id(one.do), id(one.undo)))
+        for call in (one.do, one.undo):
+            if call[0] in _FILLING and not (call[0] is list.__setitem__ and not isinstance(call[2], slice)):
+                found.update(map(id, call[2:]))
+    return found
+
+
+_FILLING = frozenset({
+    list.__setitem__, dict.update, set.update, set.difference_update, collections.deque.extend,
+    collections.OrderedDict.update,
+})  # fmt: skip
+"""What takes everything out of what it is given: that was made for it."""
 
 
 class Script:

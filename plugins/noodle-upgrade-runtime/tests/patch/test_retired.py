@@ -227,3 +227,82 @@ def test_instances_of_such_a_class_are_told_of(package):
     assert (held.text, Mine("y").text) == ("x", "y")
     assert any("Mine" in one and "builtins.TimeoutError" in one for one in package.prepared.warnings)
     assert any("Group" in one and "stay what they are" in one for one in package.prepared.warnings)
+
+
+# A class that cannot change in place, in tables that both versions fill and the program has added to.
+IN_TABLES = """
+import collections
+class Base(METACLASS): pass
+class A(Base): pass
+A = type(A)("A", (Base,), {"__module__": __name__, "__slots__": SLOTS, "version": VERSION})
+listed = [A, MORE]
+queued = collections.deque([A, MORE])
+named = {"a": A, MORE: MORE}
+keyed = {(A, 1): 1, (MORE, 2): 2}
+members = {A, MORE}
+"""
+
+
+def test_tables_that_both_sides_add_to_hold_what_comes_instead_and_go_back_whole(package):
+    old = IN_TABLES.replace("METACLASS", "").replace("MORE", "1").replace("SLOTS", "('x',)").replace("VERSION", "1")
+    new = IN_TABLES.replace("METACLASS", "").replace("MORE", "2").replace("SLOTS", "('y', 'z')").replace("VERSION", "2")
+    module = package.load(old, new)
+    module.listed.append((module.A, "mine"))
+    module.queued.append((module.A, "mine"))
+    module.named["mine"] = (module.A, "mine")
+    module.keyed[(module.A, "mine")] = (module.A, "mine")
+    module.members.add((module.A, "mine"))
+
+    def versions():
+        values = (
+            module.listed,
+            module.queued,
+            module.named.values(),
+            module.keyed,
+            module.keyed.values(),
+            module.members,
+        )
+        return [
+            sorted(
+                [(one[1], one[0].version) for one in held if isinstance(one, tuple) and hasattr(one[0], "version")]
+                + [("", one.version) for one in held if hasattr(one, "version")],
+                key=repr,
+            )
+            for held in values
+        ]
+
+    before, sizes = versions(), [len(one) for one in (module.listed, module.queued, module.named, module.members)]
+    for _ in range(2):
+        package.upgrade()
+        assert versions() == [[(name, 2) for name, _ in one] for one in before]
+        package.rollback()
+        assert versions() == before
+        assert [len(one) for one in (module.listed, module.queued, module.named, module.members)] == sizes
+    package.stage()
+    for _ in range(2):
+        package.again()
+        assert versions() == [[(name, 2) for name, _ in one] for one in before]
+        package.rollback()
+        assert versions() == before
+
+
+# As marshmallow does it: a table of lists by name.
+REGISTERED = """
+class A:
+    __slots__ = SLOTS
+    version = VERSION
+registry = {"A": [A], "PKG.A": [A]}
+"""
+
+
+def test_a_registry_of_lists_goes_back_to_the_old_class_however_often_it_was_planned(package):
+    old, new = (REGISTERED.replace("SLOTS", s).replace("VERSION", v) for s, v in (("('x',)", "1"), ("('y', 'z')", "2")))
+    module = package.load(old, new)
+    before = id(module.A)
+    package.stage()
+    for _ in range(3):
+        package.prepared.operations()
+        package.again()
+        assert [[one.version for one in held] for held in module.registry.values()] == [[2], [2]]
+        package.rollback()
+        assert [[id(one) for one in held] for held in module.registry.values()] == [[before], [before]]
