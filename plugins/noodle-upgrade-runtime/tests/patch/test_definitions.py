@@ -464,3 +464,38 @@ def test_a_class_that_is_renamed_and_keeps_its_old_name_as_another_keeps_its_ide
     package.rollback()
     assert (cls.__name__, cls.__qualname__, part.__qualname__) == ("HTMLRenderer", "HTMLRenderer", "HTMLRenderer.Part")
     assert not hasattr(module, "HtmlRenderer")
+
+
+# As mutagen and astor do it: classes that are made of another's names, `__dict__` among them.
+OF_ANOTHER_S_NAMES = """
+class Plain:
+    size = VERSION
+    def twice(self): return 2 * self.size
+
+def remade(cls, base):
+    return type(cls.__name__, (base,), dict(cls.__dict__))
+
+class Meta(type):
+    def __new__(mcs, name, bases, body):
+        names = {}
+        for base in reversed(bases):
+            names.update(vars(base))
+        return super().__new__(mcs, name, bases, {**names, **body})
+
+Number = remade(Plain, int)
+class Walker(Plain, metaclass=Meta):
+    pass
+Number.ONE = Number(1)
+held = [Walker()]
+"""
+
+
+def test_classes_that_are_made_of_the_names_of_another_and_their_instances_follow(package):
+    module = package.load(OF_ANOTHER_S_NAMES.replace("VERSION", "1"), OF_ANOTHER_S_NAMES.replace("VERSION", "2"))
+    mine = [module.Number(5), module.Walker()]
+    package.upgrade()
+    assert [one.twice() for one in (*module.held, *mine, module.Number.ONE)] == [4, 4, 4, 4]
+    assert type(module.Number.ONE) is module.Number
+    assert [type(one) for one in mine] == [module.Number, module.Walker]
+    package.rollback()
+    assert [one.twice() for one in (*module.held, *mine, module.Number.ONE)] == [2, 2, 2, 2]

@@ -31,8 +31,8 @@ def instance_dict(value: Any) -> dict[str, Any] | None:
     """Return an instance's own dict without running any of its code; None when it has none."""
     try:
         found = _getattr(value, "__dict__")
-    except AttributeError:
-        return None
+    except (AttributeError, TypeError):
+        return None  # a class that was given the names of another has the way to the dicts of that one's instances
     return found if isinstance(found, dict) else None
 
 

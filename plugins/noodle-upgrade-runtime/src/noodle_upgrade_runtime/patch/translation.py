@@ -158,6 +158,22 @@ def _tuple(translator: Translator, value: tuple[Any, ...]) -> Any:
     return made
 
 
+def _sized(translator: Translator, value: Any) -> Any:
+    """A number, or bytes, of a class of its own: CPython gives an object of no fixed size no other class."""
+    kind = type(value)
+    image = translator.image(kind)
+    if image is kind:
+        return value
+    plain = int.__add__(value, 0) if isinstance(value, int) else bytes.__getitem__(value, slice(None))
+    made = type(plain).__new__(image, plain)
+    translator.remember(value, made)
+    own, theirs = instance_dict(value), instance_dict(made)
+    if own and theirs is not None:
+        theirs.update(own)
+        translator.fix_later(made)
+    return made
+
+
 def _slotted(translator: Translator, value: Any) -> Any:
     """An object of a class with slots: CPython takes hardly any two of these for alike, so that it is made again."""
     kind = type(value)
@@ -298,6 +314,8 @@ def _build_for(value: Any) -> _Build | None:
     kind = type(value)
     if isinstance(value, tuple):
         return _tuple
+    if isinstance(value, int | bytes):
+        return _sized
     if kind.__module__ in {"operator", "itertools"}:
         return _reduced
     return _slotted if is_plain(value) else None
