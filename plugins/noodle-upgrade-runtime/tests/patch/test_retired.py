@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import collections
 import functools
+import gc
 import weakref
 from typing import NamedTuple
 
@@ -306,3 +307,22 @@ def test_a_registry_of_lists_goes_back_to_the_old_class_however_often_it_was_pla
         assert [[one.version for one in held] for held in module.registry.values()] == [[2], [2]]
         package.rollback()
         assert [[id(one) for one in held] for held in module.registry.values()] == [[before], [before]]
+
+
+def test_what_was_tried_with_a_class_leaves_no_classes_behind(package):
+    module = package.load(
+        "import collections\nN = collections.namedtuple('N', 'a b')\n",
+        "import collections\nN = collections.namedtuple('N', 'a b c')\n",
+    )
+
+    class Mine(module.N):
+        pass
+
+    gc.disable()
+    try:
+        package.upgrade()
+        assert Mine.__bases__ == (module.N,)
+        package.rollback()
+        assert module.N.__subclasses__() == [Mine]
+    finally:
+        gc.enable()

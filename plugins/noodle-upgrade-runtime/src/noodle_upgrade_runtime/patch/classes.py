@@ -37,14 +37,14 @@ def bases_problem(cls: type, bases: tuple[type, ...], *, after: Sequence[Operati
     subject = cls if effective_new(cls.__mro__) is effective_new((cls, *bases[0].__mro__)) else _clone(cls)
     if subject is None:
         return "a `__new__` comes or goes, and a base's `__init_subclass__` forbids a trial"
-    setter = setter_of(subject)
+    move = [setter_of(subject), subject, "__bases__"]
     try:
-        move = Operation((setter, subject, "__bases__", bases), (setter, subject, "__bases__", cls.__bases__))
-        Script([*after, move]).trial()
+        Script([*after, Operation((*move, bases), (*move, cls.__bases__))]).trial()
     except TypeError as error:
         return str(error)
     finally:
         if subject is not cls:
+            move.clear()
             del subject
             gc.collect(0)
     return ""
