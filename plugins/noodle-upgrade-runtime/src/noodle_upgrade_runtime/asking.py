@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 __all__ = [
     "COMPILED",
@@ -13,6 +16,7 @@ __all__ = [
     "codes_of",
     "defaults_of",
     "deleter_of",
+    "is_class",
     "member_of",
     "mro_of",
     "namespace_of",
@@ -25,6 +29,11 @@ HEAP_TYPE = 1 << 9
 """The flag of a class that was made at run time (`Py_TPFLAGS_HEAPTYPE`)."""
 COMPILED = frozenset({types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType})
 """What only a class that C code has made binds."""
+
+
+def is_class(value: object) -> TypeIs[type]:
+    """Return whether an object is a class; `isinstance` asks a proxy for the class of what it stands for."""
+    return issubclass(type(value), type)
 
 
 def mro_of(cls: type) -> tuple[type, ...]:

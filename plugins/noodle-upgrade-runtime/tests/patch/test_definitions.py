@@ -1,5 +1,6 @@
 """Definitions that become another kind of thing, and what cannot be told to those who took a value."""
 
+import collections
 import contextvars
 import importlib
 import inspect
@@ -499,3 +500,37 @@ def test_classes_that_are_made_of_the_names_of_another_and_their_instances_follo
     assert [type(one) for one in mine] == [module.Number, module.Walker]
     package.rollback()
     assert [one.twice() for one in (*module.held, *mine, module.Number.ONE)] == [2, 2, 2, 2]
+
+
+class Posing:
+    """Says that it is what it stands for, as a proxy does; asked outside of a request, some raise."""
+
+    def __init__(self, what):
+        object.__setattr__(self, "_what", what)
+
+    @property
+    def __class__(self):
+        if self._what is None:
+            raise RuntimeError("working outside of a request")
+        return type(self._what)
+
+    def __getattr__(self, name):
+        return getattr(self._what, name)
+
+
+@pytest.mark.parametrize("what", [int, collections.OrderedDict, types, None])
+def test_a_proxy_anywhere_is_not_taken_for_what_it_stands_for(package, what):
+    text = "import posing_program\nproxy = posing_program.proxy\ntable = {'a': proxy}\ndef f(): return VERSION\n"
+    program = types.ModuleType("posing_program")
+    program.proxy = proxy = Posing(what)
+    sys.modules["posing_program"] = program
+    try:
+        module = package.load(text.replace("VERSION", "1"), text.replace("VERSION", "2") + "table['b'] = proxy\n")
+        module.A = proxy
+        package.upgrade()
+        assert (module.f(), module.proxy is proxy, module.A is proxy) == (2, True, True)
+        assert list(module.table) == ["a", "b"]
+        package.rollback()
+        assert (module.f(), list(module.table)) == (1, ["a"])
+    finally:
+        del sys.modules["posing_program"]

@@ -10,7 +10,7 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from noodle_upgrade_runtime.asking import mro_of, namespace_of
+from noodle_upgrade_runtime.asking import is_class, mro_of, namespace_of
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 
 __all__ = ["behind", "pairs_behind"]
@@ -50,7 +50,7 @@ def _is_of(value: Any, names: dict[str, Any]) -> bool:
 def _globals(stands: Any) -> Iterator[dict[str, Any]]:
     """Yield the globals of the functions of an object, of its classes, and of the classes that it binds."""
     own = list((instance_dict(stands) or {}).values())
-    classes = [*mro_of(type(stands)), *(one for one in own if isinstance(one, type))]
+    classes = [*mro_of(type(stands)), *(one for one in own if is_class(one))]
     for value in (*(one for cls in classes for one in namespace_of(cls).values()), *own):
         function = getattr(value, "__func__", value) if isinstance(value, classmethod | staticmethod) else value
         if isinstance(function, property):

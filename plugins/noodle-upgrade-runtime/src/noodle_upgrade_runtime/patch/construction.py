@@ -17,6 +17,7 @@ from typing import Any
 
 from attrs import frozen
 
+from noodle_upgrade_runtime.asking import is_class
 from noodle_upgrade_runtime.patch.forms import TABLES, contents_of, fits
 from noodle_upgrade_runtime.patch.functions import plain_function
 from noodle_upgrade_runtime.patch.sources import definition_of, once
@@ -94,7 +95,7 @@ class _Walk:
                 yield f"{function.__module__}.{cls.__qualname__ if cls else ''}.{name}", value
 
     def _from_value(self, name: str, value: Any, names: set[str]) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, type):
+        if is_class(value):
             yield from self.from_class(value)
         elif isinstance(value, types.FunctionType):
             yield from self._from_function(value, None)

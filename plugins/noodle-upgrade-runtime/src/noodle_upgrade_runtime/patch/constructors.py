@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
+from noodle_upgrade_runtime.asking import is_class
 from noodle_upgrade_runtime.patch.functions import plain_function
 from noodle_upgrade_runtime.patch.sources import definition_of, once
 
@@ -121,7 +122,7 @@ def method_called(call: ast.Call, me: str, of: Builder, cls: type) -> Called | N
             mro = mro[mro.index(of.owner) + 1 :] if of.owner in mro else ()
         case ast.Attribute(value=ast.Name(id=name), attr=written) if call.args and is_name(call.args[0], me):
             base = of.function.__globals__.get(name)
-            mro, explicit = (base.__mro__ if isinstance(base, type) and base in mro else ()), True
+            mro, explicit = (base.__mro__ if is_class(base) and base in mro else ()), True
         case _:
             return None
     method = mangled(written, of.owner)

@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from noodle_upgrade_runtime.asking import member_of
+from noodle_upgrade_runtime.asking import is_class, member_of
 from noodle_upgrade_runtime.operations import Call
 from noodle_upgrade_runtime.patch.becoming import become_calls, may_become
 from noodle_upgrade_runtime.patch.classes import paired_calls
@@ -97,7 +97,7 @@ def _name_of(planner: Planner, value: Any) -> str:
     """Return the name that a module of the component, or a class of it, has for an object; "" when none does."""
     for module in list(sys.modules.values()):
         if planner.twin(module) is not module:
-            classes = [one for one in own_items(module).values() if isinstance(one, type)]
+            classes = [one for one in own_items(module).values() if is_class(one)]
             owners = {module.__name__: module} | {f"{one.__module__}.{one.__qualname__}": one for one in classes}
             for where, owner in owners.items():
                 for name, held in own_items(owner).items():

@@ -16,6 +16,7 @@ from typing import Any
 
 from attrs import define, field
 
+from noodle_upgrade_runtime.asking import is_class
 from noodle_upgrade_runtime.patch.constructors import is_name
 from noodle_upgrade_runtime.patch.sources import definition_of
 
@@ -195,7 +196,7 @@ class Doubts:
             return True
         if isinstance(value, ast.Call) and isinstance(value.func, ast.Name):
             what = self.namespace.get(value.func.id, getattr(builtins, value.func.id, None))
-            return what is iter or (isinstance(what, type) and not issubclass(what, _PLAIN))
+            return what is iter or (is_class(what) and not issubclass(what, _PLAIN))
         return False
 
     def _gives_by_name(self, node: ast.AST) -> bool:  # noqa: PLR0911 - one for each way

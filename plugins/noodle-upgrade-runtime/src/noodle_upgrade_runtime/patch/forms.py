@@ -13,6 +13,8 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from noodle_upgrade_runtime.asking import is_class
+
 __all__ = ["TABLES", "contents_of", "fits"]
 
 TABLES = (list, dict, set, frozenset, tuple)
@@ -93,7 +95,7 @@ def _form(value: Any, depth: int = _DEEPEST) -> Any:
         return _ANYTHING
     if isinstance(value, dict | list | set | frozenset) or type(value) is tuple:
         return _form_of_table(value, depth)
-    if isinstance(value, type):
+    if is_class(value):
         return "a class"
     if isinstance(value, types.FunctionType):
         return ("a function", value.__code__.co_argcount, value.__code__.co_flags & _STARS)

@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterable
 from typing import Any, Self
 
-from noodle_upgrade_runtime.asking import HEAP_TYPE
+from noodle_upgrade_runtime.asking import HEAP_TYPE, is_class
 from noodle_upgrade_runtime.heap import Since, tracked
 
 __all__ = ["Inventory"]
@@ -30,7 +30,7 @@ class Inventory:
 
     def made(self, value: Any) -> bool:
         """Return whether an object was made by a private load."""
-        if isinstance(value, type) and not value.__flags__ & HEAP_TYPE:
+        if is_class(value) and not value.__flags__ & HEAP_TYPE:
             return False  # the interpreter's own, which the collector does not track either
         if type(value) is tuple:
             return any(map(self.made, value)) or not gc.is_tracked(value)

@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import frozen
 
-from noodle_upgrade_runtime.asking import mro_of, subclasses_of
+from noodle_upgrade_runtime.asking import is_class, mro_of, subclasses_of
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import Heap
 from noodle_upgrade_runtime.operations import Operation
@@ -91,7 +91,7 @@ class Living:
         return [
             (old, twin, new)
             for old, new in self._matching.pairs
-            if isinstance(old, type) and not issubclass(old, type) and isinstance(twin := twins.get(id(old)), type)
+            if is_class(old) and not issubclass(old, type) and is_class(twin := twins.get(id(old)))
         ]
 
     def _giving_way(self) -> list[tuple[type, type, type]]:
@@ -100,7 +100,7 @@ class Living:
         return [
             (entry.live, twin, entry.staged)
             for entry in self._matching.retired
-            if isinstance(twin := twins.get(id(entry.live)), type)
+            if is_class(twin := twins.get(id(entry.live)))
         ]
 
     def hashed_anew(self) -> list[type]:
@@ -253,13 +253,13 @@ class Living:
         return found
 
     def _find_growing(self) -> list[Growing]:
-        pairs = [(old, new, old) for old, new in self._matching.pairs if isinstance(old, type)]
+        pairs = [(old, new, old) for old, new in self._matching.pairs if is_class(old)]
         # Also of those of which nothing moves yet: instances may come, and to read sources takes long.
         pairs += [(entry.live, entry.staged, entry.staged) for entry in self._matching.retired]
         found = []
         for old, new, cls in pairs:
             twin = self._matching.pristine.get(id(old))
-            if isinstance(twin, type):
+            if is_class(twin):
                 growth = self._growth(cls, twin, new)
                 given = self._given(twin) if growth.fields else frozenset()
                 if growth.fields and (cls is old or id(old) in self._matching.moving):

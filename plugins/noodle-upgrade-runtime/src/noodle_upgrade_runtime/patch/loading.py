@@ -28,6 +28,7 @@ from typing import Any, ClassVar, Self
 from attrs import frozen
 
 from noodle_upgrade_core.errors import SwapRefusedError
+from noodle_upgrade_runtime.asking import is_class
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.patch.abstract import ClassBuilder
 from noodle_upgrade_runtime.patch.behind import behind
@@ -148,7 +149,7 @@ class PrivateImports:
             return home is not None and vars(home) is value.__globals__
         if type(value) is ModuleType:
             return any(value is module for module in self.modules.values())
-        kind = value if isinstance(value, type) else type(value)
+        kind = value if is_class(value) else type(value)
         return self.owns(type.__getattribute__(kind, "__module__")) and made(kind)
 
     def find(self, name: str) -> importlib.machinery.ModuleSpec | None:

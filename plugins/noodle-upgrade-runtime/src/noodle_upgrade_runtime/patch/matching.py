@@ -14,6 +14,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from noodle_upgrade_runtime.asking import is_class
 from noodle_upgrade_runtime.patch.becoming import (
     becoming_problem,
     gives_way,
@@ -158,7 +159,7 @@ def match(
         found = [
             Retired(old, new, problem)
             for old, new in second.pairs
-            if isinstance(old, type) and (problem := in_place_problem(old, new, translator.image))
+            if is_class(old) and (problem := in_place_problem(old, new, translator.image))
         ]
         fixed = {id(old): why for old, new in second.pairs if (why := becoming_problem(old, new, translator.image))}
         open_ones = [old for old, _ in second.replaced if id(old) not in asked]
@@ -177,7 +178,7 @@ def match(
     made_matching.warnings += [
         f"Instances of {old.__module__}.{old.__qualname__} keep a __dict__, which the new version's would not have."
         for old, new in second.pairs
-        if isinstance(old, type) and old.__dictoffset__ and not new.__dictoffset__
+        if is_class(old) and old.__dictoffset__ and not new.__dictoffset__
     ]
     _part(made_matching, second.live_ids(), apart)
     return made_matching
@@ -199,8 +200,8 @@ def _part(matching: Matching, paired: set[int], problems: Mapping[int, str]) -> 
                 continue
             if is_redefined(live, new) and not _is_of_another(live, new):
                 continue
-            where = f"{owner.__module__}.{owner.__qualname__}" if isinstance(owner, type) else owner.__name__
-            kind = f"{new.__module__}.{new.__qualname__}" if isinstance(new, type) else type(new).__qualname__
+            where = f"{owner.__module__}.{owner.__qualname__}" if is_class(owner) else owner.__name__
+            kind = f"{new.__module__}.{new.__qualname__}" if is_class(new) else type(new).__qualname__
             reason = problems.get(id(live), f"it becomes {kind}")
             if not stands_for_itself(live, new):
                 matching.warnings.append(f"{where}.{name} is another object: who holds the old one goes on with it.")
@@ -213,7 +214,7 @@ def _part(matching: Matching, paired: set[int], problems: Mapping[int, str]) -> 
 
 def _is_of_another(live: Any, new: Any) -> bool:
     """Whether a class of the package gives way to one of another package, or of the language."""
-    both = isinstance(live, type) and isinstance(new, type)
+    both = is_class(live) and is_class(new)
     return both and live.__module__.partition(".")[0] != new.__module__.partition(".")[0]
 
 
@@ -229,7 +230,7 @@ def unchanged(live: Any, private: Any) -> bool:
     """Return whether a live object still is what the old version's source made, as far as its code goes."""
     if type(private) is types.FunctionType:
         return type(live) is types.FunctionType and same_definition(live, private)
-    if isinstance(private, type):
+    if is_class(private):
         return bool(live.__qualname__ == private.__qualname__ and live.__module__ == private.__module__)
     return True
 

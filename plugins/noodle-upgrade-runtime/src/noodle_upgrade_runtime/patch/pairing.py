@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from noodle_upgrade_runtime.asking import defaults_of, namespace_of
+from noodle_upgrade_runtime.asking import defaults_of, is_class, namespace_of
 from noodle_upgrade_runtime.patch.becoming import is_plain
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, FIELD_GETTER, Correspondence, instance_dict, slot_values
 from noodle_upgrade_runtime.patch.keys import is_plain_key
@@ -113,7 +113,7 @@ class Pairing:
                 self._later.append((live, private, named))
             elif self._fits(live, private, named=named):
                 self._link(live, private)
-            elif self._opens is not None and isinstance(live, type) and isinstance(private, type):
+            elif self._opens is not None and is_class(live) and is_class(private):
                 self._open(live, private, self._opens)
 
     def _is_told_later(self, private: Any, *, named: bool) -> bool:
@@ -135,13 +135,13 @@ class Pairing:
                     self._queue.append((mine, theirs, True))
 
     def _fits(self, live: Any, private: Any, *, named: bool = False) -> bool:
-        if live is private or not _can_pair(private) or isinstance(private, type) != isinstance(live, type):
+        if live is private or not _can_pair(private) or is_class(private) != is_class(live):
             return False
         if id(live) in self._taken or self._links.knows(private) or not self._made(private):
             return False
         if type(private) is types.MappingProxyType:
             return type(live) is types.MappingProxyType and self._views_one(_viewed(live), _viewed(private))
-        fit = isinstance(private, type) or self._same_kind(live, private)
+        fit = is_class(private) or self._same_kind(live, private)
         if not fit and named and self._becomes is not None:
             fit = self._becomes(live, private)
         other = _is_another_value(live, private) or _is_another_member(live, private)
@@ -206,7 +206,7 @@ def _first_bound(modules: Iterable[Any]) -> dict[int, int]:
 
 def _bind_first(owner: Any, found: dict[int, int], module: str) -> None:
     for value in own_items(owner).values():
-        if isinstance(value, type):
+        if is_class(value):
             # The body of a class is over before its name is bound.
             if id(value) not in found and type.__getattribute__(value, "__module__") == module:
                 found[id(value)] = id(owner)
@@ -219,8 +219,8 @@ def _is_defined_elsewhere(value: Any, owner: Any) -> bool:
     """Return whether a function says that it comes from another module than the one that binds it."""
     if type(value) is not types.FunctionType:
         return False
-    own = namespace_of(owner) if isinstance(owner, type) else vars(owner)
-    home = own.get("__module__" if isinstance(owner, type) else "__name__")
+    own = namespace_of(owner) if is_class(owner) else vars(owner)
+    home = own.get("__module__" if is_class(owner) else "__name__")
     return bool(value.__module__ != home)
 
 
@@ -286,7 +286,7 @@ def _same_atom(left: Any, right: Any) -> bool:
 
 def own_items(value: Any) -> dict[str, Any]:
     """Return the names that a module or a class binds itself, without the plumbing."""
-    if isinstance(value, type):
+    if is_class(value):
         return {k: v for k, v in namespace_of(value).items() if k not in _CLASS_PLUMBING}
     return {k: v for k, v in object.__getattribute__(value, "__dict__").items() if k not in MODULE_PLUMBING}
 
@@ -319,7 +319,7 @@ def _mapping(live: Any, private: Any) -> Iterator[Pair]:
         yield live.default_factory, private.default_factory
     # By classes of others, as what dispatches on types does.
     for key, value in dict.items(private):
-        if isinstance(key, type) and key in live:
+        if is_class(key) and key in live:
             yield dict.__getitem__(live, key), value
 
 

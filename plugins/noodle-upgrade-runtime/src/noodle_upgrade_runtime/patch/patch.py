@@ -11,6 +11,7 @@ from typing import Any
 
 from noodle_upgrade_core.errors import ArtifactIncompatibleError, StageError, StageTimeoutError, SwapRefusedError
 from noodle_upgrade_core.model import Verdict
+from noodle_upgrade_runtime.asking import is_class
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import Heap, looking_seconds, tracked
 from noodle_upgrade_runtime.operations import gil_is_on
@@ -162,4 +163,4 @@ def _class_of(name: str, modules: Mapping[str, types.ModuleType]) -> type | None
     value: Any = modules.get(home)
     for part in name[len(home) + 1 :].split("."):
         value = getattr(value, part, None)
-    return value if isinstance(value, type) else None
+    return value if is_class(value) else None

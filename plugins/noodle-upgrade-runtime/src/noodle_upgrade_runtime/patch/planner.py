@@ -10,7 +10,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from noodle_upgrade_core.errors import StateConflictError
-from noodle_upgrade_runtime.asking import mro_of, setter_of
+from noodle_upgrade_runtime.asking import is_class, mro_of, setter_of
 from noodle_upgrade_runtime.operations import Call, Operation, held_for_undo
 from noodle_upgrade_runtime.patch import contents, definitions, weakly
 from noodle_upgrade_runtime.patch.callversions import CallVersions
@@ -177,7 +177,7 @@ class Planner:
         if not initialised:
             return
         for live, _ in self._matching.pairs:
-            for name, value in own_items(live).items() if isinstance(live, type) else ():
+            for name, value in own_items(live).items() if is_class(live) else ():
                 if id(value) in initialised:
                     call: Call = (setter_of(live), live, name, value)
                     self.add(call, call, f"{live.__qualname__}.{name}")

@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from noodle_upgrade_core.errors import SwapRefusedError, UpgradeError
 from noodle_upgrade_core.staged import Arm
+from noodle_upgrade_runtime.asking import is_class
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import (
     Heap,
@@ -399,7 +400,7 @@ class PatchPrepared:
         if matching.is_about_untracked():
             return Heap(tracked()).whole()
         targets, others = self._told(), self._asked_for()
-        if not all(shows_instances(one) for one in (*targets, *others) if isinstance(one, type)):
+        if not all(shows_instances(one) for one in (*targets, *others) if is_class(one)):
             return Heap(tracked()).whole()
         moment = _moment_or_none(targets, known, others)
         # What is ours of the attempt has gone by now, and is not among the objects.
@@ -451,7 +452,7 @@ class PatchPrepared:
             self.sweeper.start()
 
     def _classes(self) -> list[type]:
-        return [live for live, _ in self._matching.pairs if isinstance(live, type)]
+        return [live for live, _ in self._matching.pairs if is_class(live)]
 
     def running(self) -> dict[str, str]:
         """Return the version that each component really runs: where its live modules say that they came from."""
@@ -483,7 +484,7 @@ def _swap_entry(name: str, *, new: Any, old: Any) -> Operation:
 
 def _lacks_slots(live: Any, staged: Any) -> bool:
     """Whether instances of a class keep in a dict what those of the new version have slots for."""
-    both = isinstance(live, type) and isinstance(staged, type)
+    both = is_class(live) and is_class(staged)
     return both and bool(own_slots(staged) - own_slots(live))
 
 

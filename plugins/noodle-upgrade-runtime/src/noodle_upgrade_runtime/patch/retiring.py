@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import define
 
-from noodle_upgrade_runtime.asking import HEAP_TYPE, setter_of
+from noodle_upgrade_runtime.asking import HEAP_TYPE, is_class, setter_of
 from noodle_upgrade_runtime.heap import Heap, untracked_in
 from noodle_upgrade_runtime.operations import Operation, Script
 from noodle_upgrade_runtime.patch.census import of_instances
@@ -78,7 +78,7 @@ def retire(matching: Matching, heap: Heap, skip: Callable[[Any], bool], *, now: 
         else:
             _instances_stay(matching, entry, len(instances), problem)
     for parted in matching.parted:
-        if isinstance(parted.live, type):
+        if is_class(parted.live):
             own |= own_parts(parted.live)
             _check_given_up(matching, parted, len(heap.of([parted.live])))
         replacements[id(parted.live)] = (parted.live, matching.translator.image(parted.staged))
@@ -100,7 +100,7 @@ def retire(matching: Matching, heap: Heap, skip: Callable[[Any], bool], *, now: 
     matching.rebuilt[:] = holders.parts()
     # A function passes its calls on: whoever cannot be told has what comes instead all the same.
     passed_on = {id(parted.live) for parted in matching.parted if isinstance(parted.live, types.FunctionType)}
-    given_up = {id(parted.live) for parted in matching.parted if isinstance(parted.live, type)}
+    given_up = {id(parted.live) for parted in matching.parted if is_class(parted.live)}
     for what, cause in holders.stuck:
         if cause in given_up:
             # The class goes on by itself: it is only no longer what the package means by its name.
@@ -118,7 +118,7 @@ def _taken_off(matching: Matching, entry: Retired) -> list[tuple[Any, Any]]:
     Not where instances stay: those go on with the class and its methods as they are.
     """
     twin = matching.pristine.get(id(entry.live))
-    if not isinstance(twin, type):
+    if not is_class(twin):
         return []
     found = []
     base, staged = own_items(twin), own_items(entry.staged)
@@ -139,7 +139,7 @@ def _inner(value: Any) -> Any:
 def _carry_over(matching: Matching, entry: Retired, new: type) -> None:
     """Give the new class what the program has put into the one that it takes the place of; nobody sees it yet."""
     twin, links = matching.pristine.get(id(entry.live)), matching.links
-    if not isinstance(twin, type):
+    if not is_class(twin):
         return
     skip = _CLASS_OWN | own_slots(entry.live) | own_slots(entry.staged)
     base, staged = own_items(twin), own_items(new)
@@ -176,7 +176,7 @@ def _carry_registered(matching: Matching, entry: Retired, new: type) -> None:
 def _check_given_up(matching: Matching, parted: Parted, instances: int) -> None:
     """Note what is lost of a class that gives way to something that is not the package's: it must not be changed."""
     cls, twin = parted.live, matching.pristine.get(id(parted.live))
-    base = own_items(twin) if isinstance(twin, type) else {}
+    base = own_items(twin) if is_class(twin) else {}
     mine = {name: value for name, value in own_items(cls).items() if name not in _CLASS_OWN | own_slots(cls)}
     for name, value in mine.items():
         if name not in base or not matching.links.alike(value, base[name]):

@@ -12,7 +12,7 @@ import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from noodle_upgrade_runtime.asking import mro_of
+from noodle_upgrade_runtime.asking import is_class, mro_of
 from noodle_upgrade_runtime.heap import Heap
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 from noodle_upgrade_runtime.patch.fields import AddedField, added_fields, given_fields
@@ -120,9 +120,7 @@ class Bindings:
     def _is_of_new(self, value: Any) -> bool:
         if isinstance(value, types.FunctionType):
             return value.__code__.co_filename.startswith(self._trees)
-        functions = (
-            [f for f in vars(value).values() if isinstance(f, types.FunctionType)] if isinstance(value, type) else []
-        )
+        functions = [f for f in vars(value).values() if isinstance(f, types.FunctionType)] if is_class(value) else []
         return any(function.__code__.co_filename.startswith(self._trees) for function in functions)
 
 

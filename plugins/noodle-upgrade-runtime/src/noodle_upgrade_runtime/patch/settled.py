@@ -17,7 +17,7 @@ from typing import Any
 
 from attrs import frozen
 
-from noodle_upgrade_runtime.asking import COMPILED, HEAP_TYPE, mro_of, namespace_of
+from noodle_upgrade_runtime.asking import COMPILED, HEAP_TYPE, is_class, mro_of, namespace_of
 from noodle_upgrade_runtime.patch.becoming import is_plain
 from noodle_upgrade_runtime.patch.classes import effective_new
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, instance_dict, slot_values
@@ -94,7 +94,7 @@ def _held_by(value: Any) -> list[Any] | None:
         own, keys = value if kind is not set else {}, value
     elif isinstance(value, (abc.ABCMeta, *WEAK)):
         return None  # what it has registered, or holds weakly, is out of sight
-    elif isinstance(value, type):
+    elif is_class(value):
         own = namespace_of(value)
     elif kind is types.ModuleType:
         own = vars(value)
@@ -105,7 +105,7 @@ def _held_by(value: Any) -> list[Any] | None:
         return None
     if not ATOMS.issuperset(map(type, keys)):
         return None
-    more = [effective_new(value.__mro__)] if isinstance(value, type) else []
+    more = [effective_new(value.__mro__)] if is_class(value) else []
     return [*own.keys(), *own.values(), *gc.get_referents(value), *more]
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from noodle_upgrade_core.errors import StageError, SwapRefusedError, UpgradeError
-from noodle_upgrade_runtime.asking import namespace_of
+from noodle_upgrade_runtime.asking import is_class, namespace_of
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import Heap, tracked
 from noodle_upgrade_runtime.names import Names
@@ -186,8 +186,8 @@ class Staging:
         """Return the live class of a name, None when there is none."""
         found: Any = self._live.get(module)
         for part in qualname.split(".") if found is not None else ():
-            found = (namespace_of(found) if isinstance(found, type) else vars(found)).get(part)
-            if not isinstance(found, type):
+            found = (namespace_of(found) if is_class(found) else vars(found)).get(part)
+            if not is_class(found):
                 return None
         return found
 

@@ -10,7 +10,7 @@ import sys
 import types
 from collections.abc import Sequence
 
-from noodle_upgrade_runtime.asking import binding_of, namespace_of
+from noodle_upgrade_runtime.asking import binding_of, is_class, namespace_of
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, instance_dict
 from noodle_upgrade_runtime.patch.matching import Matching
@@ -73,7 +73,7 @@ def _home_of(value: object) -> object:
     """Return what an object says of the module that it comes of, without running any code of its own."""
     if isinstance(value, types.FunctionType | types.BuiltinFunctionType):
         return value.__module__
-    if isinstance(value, type):
+    if is_class(value):
         return namespace_of(value).get("__module__")
     return (instance_dict(value) or {}).get("__module__", binding_of(type(value), "__module__"))
 
