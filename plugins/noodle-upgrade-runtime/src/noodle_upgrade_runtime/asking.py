@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, overload
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
+
+_T = TypeVar("_T")
 
 __all__ = [
     "COMPILED",
@@ -16,6 +18,7 @@ __all__ = [
     "codes_of",
     "defaults_of",
     "deleter_of",
+    "is_a",
     "is_class",
     "member_of",
     "mro_of",
@@ -31,8 +34,17 @@ COMPILED = frozenset({types.WrapperDescriptorType, types.MethodDescriptorType, t
 """What only a class that C code has made binds."""
 
 
+@overload
+def is_a(value: object, kind: type[_T]) -> TypeIs[_T]: ...
+@overload
+def is_a(value: object, kind: tuple[type[Any], ...]) -> TypeGuard[Any]: ...
+def is_a(value: object, kind: Any) -> Any:
+    """Return whether an object is of a class; `isinstance` asks it what it says that it is, as proxies do."""
+    return issubclass(type(value), kind)
+
+
 def is_class(value: object) -> TypeIs[type]:
-    """Return whether an object is a class; `isinstance` asks a proxy for the class of what it stands for."""
+    """Return whether an object is a class, and not only says so."""
     return issubclass(type(value), type)
 
 

@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from noodle_upgrade_runtime.asking import HEAP_TYPE, mro_of
+from noodle_upgrade_runtime.asking import HEAP_TYPE, is_a, mro_of
 from noodle_upgrade_runtime.operations import Call, Operation, Script
 from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
 
@@ -26,8 +26,8 @@ def is_plain(value: Any) -> bool:
     """Return whether an object is nothing but an instance of Python classes, or an `object()`."""
     order = mro_of(type(value))
     # A class of C may be made at run time, too; then it has a base or a module that says so, or a trial fails.
-    return all(cls is object or cls.__flags__ & HEAP_TYPE for cls in order) and not isinstance(
-        value, type | types.ModuleType
+    return all(cls is object or cls.__flags__ & HEAP_TYPE for cls in order) and not is_a(
+        value, (type, types.ModuleType)
     )
 
 
@@ -57,20 +57,20 @@ def becoming_problem(live: Any, staged: Any, image: Callable[[Any], Any]) -> str
 
 def gives_way(value: Any) -> bool:
     """Return whether an object that a name binds is one of its kind, so that its holders mean what the name means."""
-    return is_plain(value) or isinstance(value, (*_DEFINED, *_WRAPPERS, enum.Enum))
+    return is_plain(value) or is_a(value, (*_DEFINED, *_WRAPPERS, enum.Enum))
 
 
 def is_redefined(live: Any, staged: Any) -> bool:
     """Return whether a function is a function again, or a class a class: these have ways of their own to change."""
-    return any(isinstance(live, kind) and isinstance(staged, kind) for kind in _DEFINED)
+    return any(is_a(live, kind) and is_a(staged, kind) for kind in _DEFINED)
 
 
 def stands_for_itself(live: Any, staged: Any) -> bool:
     """Return whether a new object surely means what the old one did: both are objects of their own, or mere signs."""
-    if is_plain(staged) or (isinstance(live, enum.Enum) and isinstance(staged, enum.Enum)):
+    if is_plain(staged) or (is_a(live, enum.Enum) and is_a(staged, enum.Enum)):
         return True
-    if isinstance(live, _DEFINED):
+    if is_a(live, _DEFINED):
         # A function that becomes a class, a wrapper or a partial is called as before.
-        return isinstance(staged, _CALLED)
+        return is_a(staged, _CALLED)
     bare = not instance_dict(live) and not slot_values(live)
-    return bare and isinstance(staged, type | str | enum.Enum)
+    return bare and is_a(staged, (type, str, enum.Enum))

@@ -10,7 +10,7 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from noodle_upgrade_runtime.asking import is_class, mro_of, namespace_of
+from noodle_upgrade_runtime.asking import is_a, is_class, mro_of, namespace_of
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 
 __all__ = ["behind", "pairs_behind"]
@@ -26,7 +26,7 @@ def pairs_behind(live: Mapping[str, Any], private: Mapping[str, types.ModuleType
     for name, module in private.items():
         kept = behind(live[name], name) if name in live else None
         if kept is not None:
-            found.append((kept, vars(module) if isinstance(kept, dict) else module))
+            found.append((kept, vars(module) if is_a(kept, dict) else module))
     return found
 
 
@@ -44,7 +44,7 @@ def behind(stands: Any, name: str) -> types.ModuleType | dict[str, Any] | None:
 
 
 def _is_of(value: Any, names: dict[str, Any]) -> bool:
-    return isinstance(value, types.ModuleType) and vars(value) is names
+    return is_a(value, types.ModuleType) and vars(value) is names
 
 
 def _globals(stands: Any) -> Iterator[dict[str, Any]]:
@@ -52,8 +52,8 @@ def _globals(stands: Any) -> Iterator[dict[str, Any]]:
     own = list((instance_dict(stands) or {}).values())
     classes = [*mro_of(type(stands)), *(one for one in own if is_class(one))]
     for value in (*(one for cls in classes for one in namespace_of(cls).values()), *own):
-        function = getattr(value, "__func__", value) if isinstance(value, classmethod | staticmethod) else value
-        if isinstance(function, property):
+        function = getattr(value, "__func__", value) if is_a(value, (classmethod, staticmethod)) else value
+        if is_a(function, property):
             function = function.fget
-        if isinstance(function, types.FunctionType):
+        if is_a(function, types.FunctionType):
             yield function.__globals__

@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import frozen
 
-from noodle_upgrade_runtime.asking import defaults_of
+from noodle_upgrade_runtime.asking import defaults_of, is_a
 from noodle_upgrade_runtime.operations import Call, Operation
 from noodle_upgrade_runtime.patch.classes import paired_calls
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
@@ -54,7 +54,7 @@ def caches_in(matching: Matching) -> list[Cache]:
     staged = {id(live): new for live, new in matching.pairs}
     found = []
     for module, _ in matching.pairs:
-        if isinstance(module, types.ModuleType):
+        if is_a(module, types.ModuleType):
             for name, value in _named(module):
                 containers = tuple(
                     one
@@ -72,7 +72,7 @@ def caches_of(names: Iterable[str]) -> list[Cache]:
     for full in names:
         home, _, name = full.partition(":")[0].rpartition(".")
         module = sys.modules.get(home)
-        own = dict(_named(module)) if isinstance(module, types.ModuleType) else {}
+        own = dict(_named(module)) if is_a(module, types.ModuleType) else {}
         name = full.removeprefix(f"{home}.")
         value = own.get(name)
         if containers := tuple(_containers(name, value)):
@@ -131,4 +131,4 @@ _OURS = 3
 
 
 def _values(container: Any) -> Iterable[Any]:
-    return dict.values(container) if isinstance(container, dict) else container
+    return dict.values(container) if is_a(container, dict) else container

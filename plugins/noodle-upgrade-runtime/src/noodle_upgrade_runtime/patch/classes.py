@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from noodle_upgrade_runtime.asking import HEAP_TYPE, deleter_of, namespace_of, setter_of
+from noodle_upgrade_runtime.asking import HEAP_TYPE, deleter_of, is_a, namespace_of, setter_of
 from noodle_upgrade_runtime.operations import Call, Operation, Script
 
 __all__ = [
@@ -67,8 +67,8 @@ def effective_new(order: Iterable[type]) -> Any:
 
 def is_plain_new(value: Any) -> bool:
     """Return whether a `__new__` is one that `plain_new` made."""
-    function = value.__func__ if isinstance(value, staticmethod) else None
-    return isinstance(function, types.FunctionType) and function.__code__ is _PLAIN_NEW.__func__.__code__
+    function = value.__func__ if is_a(value, staticmethod) else None
+    return is_a(function, types.FunctionType) and function.__code__ is _PLAIN_NEW.__func__.__code__
 
 
 def metaclass_binds(cls: type, name: str) -> bool:

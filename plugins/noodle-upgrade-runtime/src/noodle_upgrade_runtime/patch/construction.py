@@ -17,7 +17,7 @@ from typing import Any
 
 from attrs import frozen
 
-from noodle_upgrade_runtime.asking import is_class
+from noodle_upgrade_runtime.asking import is_a, is_class
 from noodle_upgrade_runtime.patch.forms import TABLES, contents_of, fits
 from noodle_upgrade_runtime.patch.functions import plain_function
 from noodle_upgrade_runtime.patch.sources import definition_of, once
@@ -91,25 +91,25 @@ class _Walk:
             method = plain_function(value)
             if method is not None:
                 yield from self._from_function(method, cls)
-            elif isinstance(value, TABLES) and value:
+            elif is_a(value, TABLES) and value:
                 yield f"{function.__module__}.{cls.__qualname__ if cls else ''}.{name}", value
 
     def _from_value(self, name: str, value: Any, names: set[str]) -> Iterator[tuple[str, Any]]:
         if is_class(value):
             yield from self.from_class(value)
-        elif isinstance(value, types.FunctionType):
+        elif is_a(value, types.FunctionType):
             yield from self._from_function(value, None)
-        elif isinstance(value, types.ModuleType):
+        elif is_a(value, types.ModuleType):
             if value.__name__.partition(".")[0] == self._top:
                 for inner in names & vars(value).keys():
-                    if not isinstance(vars(value)[inner], types.ModuleType):
+                    if not is_a(vars(value)[inner], types.ModuleType):
                         yield from self._from_value(f"{value.__name__}.{inner}", vars(value)[inner], names)
-        elif isinstance(value, TABLES) and value:
+        elif is_a(value, TABLES) and value:
             yield name, value
 
     def _ours(self, value: type | types.FunctionType) -> bool:
         module = getattr(value, "__module__", None)
-        return isinstance(module, str) and module.partition(".")[0] == self._top
+        return is_a(module, str) and module.partition(".")[0] == self._top
 
 
 @once
@@ -129,7 +129,7 @@ def _only_asked(function: types.FunctionType) -> set[str]:
 
 def _asks(code: types.CodeType) -> bool:
     """Whether code asks of anything whether it contains something; few do, and the others need not be read."""
-    inside = (one for one in code.co_consts if isinstance(one, types.CodeType))
+    inside = (one for one in code.co_consts if is_a(one, types.CodeType))
     return _CONTAINS in code.co_code[::2] or any(map(_asks, inside))
 
 
@@ -143,5 +143,5 @@ def _name_in(node: ast.AST) -> str:
 def _names(code: types.CodeType) -> Iterator[str]:
     yield from code.co_names
     for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
+        if is_a(constant, types.CodeType):
             yield from _names(constant)

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
-from noodle_upgrade_runtime.asking import is_class
+from noodle_upgrade_runtime.asking import is_a, is_class
 from noodle_upgrade_runtime.patch.functions import plain_function
 from noodle_upgrade_runtime.patch.sources import definition_of, once
 
@@ -252,7 +252,7 @@ def _assigns(code: types.CodeType) -> bool:
     """Whether code may assign an attribute; most methods do not, and need not be read."""
     if _STORE in code.co_code[::2] or not _GIVING.isdisjoint(code.co_names):
         return True
-    return any(map(_assigns, (one for one in code.co_consts if isinstance(one, types.CodeType))))
+    return any(map(_assigns, (one for one in code.co_consts if is_a(one, types.CodeType))))
 
 
 _STORE = dis.opmap["STORE_ATTR"]
@@ -268,7 +268,7 @@ def declared_fields(cls: type) -> frozenset[str]:
 def _functions_of(cls: type) -> Iterator[types.FunctionType]:
     """Yield the functions of a class: those that set a property as well as those that get it."""
     for value in list(vars(cls).values()):
-        parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
+        parts = (value.fget, value.fset, value.fdel) if is_a(value, property) else (value,)
         yield from filter(None, map(plain_function, parts))
 
 

@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from noodle_upgrade_runtime.asking import is_class, member_of
+from noodle_upgrade_runtime.asking import is_a, is_class, member_of
 from noodle_upgrade_runtime.operations import Call
 from noodle_upgrade_runtime.patch.becoming import become_calls, may_become
 from noodle_upgrade_runtime.patch.classes import paired_calls
@@ -28,13 +28,13 @@ __all__ = ["HANDLERS", "instance", "part_of"]
 
 def part_of(value: Any, key: Any, links: Correspondence) -> Any:
     """Return what a value binds to a key, by the kind of the value; `MISSING` when it does not."""
-    if isinstance(value, type | types.ModuleType):
+    if is_a(value, (type, types.ModuleType)):
         return own_items(value).get(key, MISSING)
-    if isinstance(value, dict):
+    if is_a(value, dict):
         return by_key(links, dict.items(value)).get(key, MISSING)
-    if isinstance(value, types.CellType):
+    if is_a(value, types.CellType):
         return _content(value)
-    if isinstance(value, types.FunctionType) and isinstance(key, str) and key in dir(types.FunctionType):
+    if is_a(value, types.FunctionType) and is_a(key, str) and key in dir(types.FunctionType):
         return getattr(value, key)
     return ((instance_dict(value) or {}) | slot_values(value)).get(key, MISSING)
 
@@ -58,7 +58,7 @@ def _cell(planner: Planner, live: types.CellType, staged: types.CellType) -> Non
 
 def _dict(planner: Planner, live: dict[Any, Any], staged: dict[Any, Any]) -> None:
     links = planner.links
-    if isinstance(live, collections.defaultdict) and isinstance(staged, collections.defaultdict):
+    if is_a(live, collections.defaultdict) and is_a(staged, collections.defaultdict):
         _factory(planner, live, staged)
     held = dict(dict.items(live))  # at one moment: while a change is staged the program goes on
     base, now, new = (by_key(links, dict.items(one)) for one in (planner.twin(live), held, staged))
@@ -88,7 +88,7 @@ def _dict(planner: Planner, live: dict[Any, Any], staged: dict[Any, Any]) -> Non
     except Exception as error:
         # An `__eq__` of their own meets keys of both versions here, and may not know the other's.
         raise planner.refused(live, f"has keys that cannot be compared: {type(error).__name__}: {error}") from error
-    kind = collections.OrderedDict if isinstance(live, collections.OrderedDict) else dict
+    kind = collections.OrderedDict if is_a(live, collections.OrderedDict) else dict
     do: list[Call] = [(kind.clear, live), (kind.update, live, made)]
     planner.operations += paired_calls(do, _dict_undo(live, held, made, kind), "a mapping")
 
@@ -109,7 +109,7 @@ def _name_of(planner: Planner, value: Any) -> str:
 def _factory(planner: Planner, live: Any, staged: Any) -> None:
     now, base = live.default_factory, planner.twin(live)
     name = "a mapping's default_factory"
-    had = {"default_factory": base.default_factory} if isinstance(base, collections.defaultdict) else {}
+    had = {"default_factory": base.default_factory} if is_a(base, collections.defaultdict) else {}
     for take in planner.merge(
         live, {"default_factory": now}, {"default_factory": staged.default_factory}, had, name
     ).takes:

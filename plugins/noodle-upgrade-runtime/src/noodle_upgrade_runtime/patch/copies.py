@@ -14,6 +14,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+from noodle_upgrade_runtime.asking import is_a
 from noodle_upgrade_runtime.patch.constructors import is_name, mangled
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 from noodle_upgrade_runtime.patch.fields import stores_of
@@ -92,8 +93,8 @@ def held_copies(instance: Any, copied: Copied) -> Any:
 def _copies(cls: type) -> Iterator[tuple[str, tuple[str, Any]]]:
     """Yield (attribute, (qualified name of the table, table)) of a class's own constructor."""
     function = vars(cls).get("__init__")
-    node = definition_of(function) if isinstance(function, types.FunctionType) else None
-    if node is None or not isinstance(function, types.FunctionType) or not node.args.args:
+    node = definition_of(function) if is_a(function, types.FunctionType) else None
+    if node is None or not is_a(function, types.FunctionType) or not node.args.args:
         return
     me = node.args.args[0].arg
     names = [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]

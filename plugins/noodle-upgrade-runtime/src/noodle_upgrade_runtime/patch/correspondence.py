@@ -13,6 +13,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from noodle_upgrade_runtime.asking import is_a
+
 __all__ = ["ATOMS", "FIELD_GETTER", "STANDARD", "Correspondence", "instance_dict", "slot_values"]
 
 ATOMS: frozenset[type] = frozenset(
@@ -33,7 +35,7 @@ def instance_dict(value: Any) -> dict[str, Any] | None:
         found = _getattr(value, "__dict__")
     except (AttributeError, TypeError):
         return None  # a class that was given the names of another has the way to the dicts of that one's instances
-    return found if isinstance(found, dict) else None
+    return found if is_a(found, dict) else None
 
 
 def slot_values(value: Any) -> dict[str, Any]:
@@ -142,7 +144,7 @@ _Compare = Callable[[Correspondence, Any, Any, dict[tuple[int, int], bool]], boo
 
 
 def _same_atom(left: Any, right: Any) -> bool:
-    if isinstance(left, float | complex):
+    if is_a(left, (float, complex)):
         return repr(left) == repr(right)
     return bool(left == right)
 
@@ -255,16 +257,16 @@ def _instances(links: Correspondence, left: Any, right: Any, seen: dict[tuple[in
     if not _named(links, slots, others, seen):
         return False
     for base, compare in _CONTAINERS.items():
-        if isinstance(left, base):
+        if issubclass(type(left), base):
             return compare(links, left, right, seen)
-    if isinstance(left, int | str | bytes | float):
+    if is_a(left, (int, str, bytes, float)):
         return _same_atom(_plain(left), _plain(right))
     return mine is not None or bool(slots)
 
 
 def _plain(value: Any) -> Any:
     for base in (int, str, bytes, float):
-        if isinstance(value, base):
+        if is_a(value, base):
             return base.__repr__(value)
     return value
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from attrs import define, field
 
+from noodle_upgrade_runtime.asking import is_a
 from noodle_upgrade_runtime.patch.pairing import own_items
 
 __all__ = ["Counters"]
@@ -49,7 +50,7 @@ class Counters:
 
     def _counts(self, name: Any) -> bool:
         if name not in self._known:
-            self._known[name] = isinstance(name, str) and any(_counts(code, name) for code in self._of_both()[0])
+            self._known[name] = is_a(name, str) and any(_counts(code, name) for code in self._of_both()[0])
         return self._known[name]
 
     def _of_both(self) -> list[list[types.CodeType]]:
@@ -74,25 +75,25 @@ def _counts(code: types.CodeType, name: str) -> bool:
 def _spoken_of(codes: Iterable[types.CodeType]) -> Iterator[Any]:
     for code in codes:
         yield from code.co_names
-        yield from (one for one in code.co_consts if isinstance(one, str))
+        yield from (one for one in code.co_consts if is_a(one, str))
 
 
 def _codes(owners: Iterable[Any]) -> Iterator[types.CodeType]:
     """Yield the code of functions, and of those that classes and modules bind, with what is inside of it."""
     seen: set[int] = set()
     for owner in owners:
-        bound = list(own_items(owner).values()) if isinstance(owner, type | types.ModuleType) else [owner]
+        bound = list(own_items(owner).values()) if is_a(owner, (type, types.ModuleType)) else [owner]
         parts = [part for one in bound for part in _parts(one)]
-        pending = [one.__code__ for one in parts if isinstance(one, types.FunctionType)]
+        pending = [one.__code__ for one in parts if is_a(one, types.FunctionType)]
         while pending:
             code = pending.pop()
             if id(code) not in seen:
                 seen.add(id(code))
                 yield code
-                pending += [one for one in code.co_consts if isinstance(one, types.CodeType)]
+                pending += [one for one in code.co_consts if is_a(one, types.CodeType)]
 
 
 def _parts(value: Any) -> tuple[Any, ...]:
-    if isinstance(value, staticmethod | classmethod):
+    if is_a(value, (staticmethod, classmethod)):
         return (value.__func__,)
-    return (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
+    return (value.fget, value.fset, value.fdel) if is_a(value, property) else (value,)

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from noodle_upgrade_runtime.asking import setter_of
+from noodle_upgrade_runtime.asking import is_a, setter_of
 from noodle_upgrade_runtime.operations import Call, Operation
 from noodle_upgrade_runtime.patch.classes import (
     attribute_calls,
@@ -78,7 +78,7 @@ def _class(planner: Planner, live: type, staged: type) -> None:
     abstract = [vars(cls).get("__abstractmethods__", MISSING) for cls in (live, staged)]
     if abstract[0] != abstract[1]:
         _bind(planner, live, "__abstractmethods__", new=abstract[1], old=abstract[0])
-    if isinstance(live, abc.ABCMeta) and isinstance(staged, abc.ABCMeta):
+    if is_a(live, abc.ABCMeta) and is_a(staged, abc.ABCMeta):
         registered(planner, live, staged)
         forgotten(planner, live)
 
@@ -180,7 +180,7 @@ if sys.version_info >= (3, 12):
 
 def taken_off(planner: Planner, live: Any, staged: Any) -> None:
     """Plan for a function or a property of a class that gives way: it calls what takes its place."""
-    if isinstance(live, property):
+    if is_a(live, property):
         _property(planner, live, staged)
         for name in ("fget", "fset", "fdel"):
             mine, theirs = getattr(live, name), getattr(staged, name)

@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import frozen
 
-from noodle_upgrade_runtime.asking import defaults_of
+from noodle_upgrade_runtime.asking import defaults_of, is_a
 from noodle_upgrade_runtime.patch.constructors import (
     CONSTRUCTORS,
     Builder,
@@ -91,7 +91,7 @@ def added_fields(old: type, new: type, namespace: dict[str, Any]) -> tuple[Added
         if sliced.problem and name in perhaps:
             continue
         there.add(name)
-        if sliced.constant and isinstance(sliced.constant[0], _CONSTANTS):
+        if sliced.constant and is_a(sliced.constant[0], _CONSTANTS):
             found.append(AddedField(name, same=sliced.constant))
         else:
             always = name in certain
@@ -194,7 +194,7 @@ def _kept_by_property(cls: type, name: str) -> Iterator[str]:
     """Yield the attributes in which the property `name` keeps what a constructor assigns to it."""
     owner = next((base for base in cls.__mro__ if name in vars(base)), None)
     found = vars(owner)[name] if owner is not None else None
-    function = plain_function(found.fset) if isinstance(found, property) else None
+    function = plain_function(found.fset) if is_a(found, property) else None
     node = definition_of(function) if function is not None else None
     if node is not None and owner is not None:
         yield from (mangled(given, owner) for given in assigned_in(node))
@@ -203,7 +203,7 @@ def _kept_by_property(cls: type, name: str) -> Iterator[str]:
 def _wrapper_touches(constructor: Builder, name: str) -> bool:
     """Whether a decorator has put something around a constructor that names the field."""
     value = vars(constructor.owner).get(constructor.function.__name__)
-    while isinstance(value, types.FunctionType) and value is not constructor.function:
+    while is_a(value, types.FunctionType) and value is not constructor.function:
         node = definition_of(value)
         if node is not None and any(isinstance(one, ast.Attribute) and one.attr == name for one in ast.walk(node)):
             return True
@@ -305,5 +305,5 @@ def stores_of(cls: type) -> collections.Counter[str]:
 def _transforms(cls: type, attribute: str) -> bool:
     """Whether a class may keep something else than what is assigned to an attribute."""
     bound = next((vars(base)[attribute] for base in cls.__mro__ if attribute in vars(base)), None)
-    kept = isinstance(bound, types.MemberDescriptorType) or not hasattr(type(bound), "__set__")
+    kept = is_a(bound, types.MemberDescriptorType) or not hasattr(type(bound), "__set__")
     return not kept or any("__setattr__" in vars(base) for base in _own_mro(cls))

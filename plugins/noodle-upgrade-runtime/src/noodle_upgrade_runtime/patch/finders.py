@@ -9,6 +9,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from noodle_upgrade_runtime.asking import is_a
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.patch.surroundings import Item
 
@@ -20,8 +21,8 @@ _bootstrap: Any = importlib._bootstrap  # noqa: SLF001 - the import system itsel
 def belongs(finder: Any, owns: Callable[[object], bool]) -> bool:
     """Return whether a finder or a hook is a package's: an object of its classes, or one of its definitions."""
     kind = type(finder)
-    home = finder if isinstance(finder, type | types.FunctionType) else kind
-    if isinstance(finder, types.MethodType):
+    home = finder if is_a(finder, (type, types.FunctionType)) else kind
+    if is_a(finder, types.MethodType):
         return belongs(finder.__self__, owns)
     return owns(type.__getattribute__(kind, "__module__")) if home is kind else owns(home.__module__)
 

@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from noodle_upgrade_runtime.asking import member_of, namespace_of, setter_of
+from noodle_upgrade_runtime.asking import is_a, member_of, namespace_of, setter_of
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.patch.classes import bases_problem
 from noodle_upgrade_runtime.patch.correspondence import instance_dict, slot_values
@@ -22,7 +22,7 @@ __all__ = ["fix"]
 def fix(translator: Translator, value: Any) -> None:
     """Put right what one staged object holds; nobody else can see it yet."""
     for kind, change in _FIX.items():
-        if isinstance(value, kind):
+        if is_a(value, kind):
             change(translator, value)
             if kind in _COMPLETE:
                 return
@@ -40,14 +40,14 @@ def _fix_dict(translator: Translator, value: dict[Any, Any]) -> None:
         for (_, held), (key, image) in zip(items, images, strict=True):
             if held is not image:
                 dict.__setitem__(value, key, image)
-    if isinstance(value, collections.defaultdict):
+    if is_a(value, collections.defaultdict):
         image = translator.image(value.default_factory)
         if image is not value.default_factory:
             vars(collections.defaultdict)["default_factory"].__set__(value, image)
 
 
 def _store(value: dict[Any, Any], key: Any, held: Any) -> None:
-    kind = collections.OrderedDict if isinstance(value, collections.OrderedDict) else dict
+    kind = collections.OrderedDict if is_a(value, collections.OrderedDict) else dict
     kind.__setitem__(value, key, held)
 
 
@@ -120,7 +120,7 @@ def _fix_attributes(translator: Translator, value: Any) -> None:
     own = instance_dict(value)
     if own:
         _fix_dict(translator, own)
-    if isinstance(value, types.FunctionType):
+    if is_a(value, types.FunctionType):
         return  # its members are what it was born with
     for name, held in slot_values(value).items():
         new = translator.image(held)

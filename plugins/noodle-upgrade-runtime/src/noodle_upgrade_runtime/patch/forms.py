@@ -13,7 +13,7 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from noodle_upgrade_runtime.asking import is_class
+from noodle_upgrade_runtime.asking import is_a, is_class
 
 __all__ = ["TABLES", "contents_of", "fits"]
 
@@ -31,13 +31,13 @@ _ANYTHING = "anything"
 
 def contents_of(value: Any, depth: int = _DEEPEST) -> Any:
     """Return a value in a form that is equal for equal contents of two separate imports."""
-    if isinstance(value, _VALUES):
+    if is_a(value, _VALUES):
         return value
-    if isinstance(value, (type, *_FUNCTIONS)):
+    if is_a(value, (type, *_FUNCTIONS)):
         return (value.__module__, value.__qualname__)
-    if isinstance(value, re.Pattern):
+    if is_a(value, re.Pattern):
         return (value.pattern, value.flags)
-    if isinstance(value, TABLES) and depth:
+    if is_a(value, TABLES) and depth:
         return _contents_of_table(value, depth - 1)
     return (type(value).__module__, type(value).__qualname__)
 
@@ -46,7 +46,7 @@ def _contents_of_table(value: Any, depth: int) -> Any:
     if isinstance(value, Mapping):
         pairs = list(value.items())[:_LONGEST]
         return ("mapping", [(contents_of(k, depth), contents_of(v, depth)) for k, v in pairs])
-    if isinstance(value, list | tuple):
+    if is_a(value, (list, tuple)):
         return ("sequence", [contents_of(item, depth) for item in value[:_LONGEST]])
     return ("set", sorted(repr(contents_of(item, depth)) for item in value))
 
@@ -58,7 +58,7 @@ def fits(base: Any, staged: Any) -> bool:
     """Return whether whoever works with `staged` can work with what was made of `base`."""
     if type(base) is not type(staged):
         return False
-    if isinstance(base, dict):
+    if is_a(base, dict):
         both = base.keys() & staged.keys()
         if not all(_within(_form(base[key]), [_form(staged[key])]) for key in both):
             return False
@@ -79,11 +79,11 @@ def _suits(one: Any, other: Any) -> bool:
     """Whether a form is one that another allows: the parts of a collection are some of the other's."""
     if one == other or _ANYTHING in (one, other):
         return True
-    if not (isinstance(one, tuple) and isinstance(other, tuple) and one[0] == other[0] and len(one) == len(other)):
+    if not (is_a(one, tuple) and is_a(other, tuple) and one[0] == other[0] and len(one) == len(other)):
         return False
     return all(
         all(_within(part, theirs) for part in mine)
-        if isinstance(mine, frozenset) and isinstance(theirs, frozenset)
+        if is_a(mine, frozenset) and is_a(theirs, frozenset)
         else _suits(mine, theirs)
         for mine, theirs in zip(one[1:], other[1:], strict=True)
     )
@@ -93,21 +93,21 @@ def _form(value: Any, depth: int = _DEEPEST) -> Any:
     """Return what kind of thing a value is; None may stand for any: it is how tables say that there is nothing."""
     if value is None or not depth:
         return _ANYTHING
-    if isinstance(value, dict | list | set | frozenset) or type(value) is tuple:
+    if is_a(value, (dict, list, set, frozenset)) or type(value) is tuple:
         return _form_of_table(value, depth)
     if is_class(value):
         return "a class"
-    if isinstance(value, types.FunctionType):
+    if is_a(value, types.FunctionType):
         return ("a function", value.__code__.co_argcount, value.__code__.co_flags & _STARS)
-    if isinstance(value, re.Pattern):
+    if is_a(value, re.Pattern):
         return ("a pattern", value.groups, tuple(sorted(value.groupindex)))
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def _form_of_table(value: Any, depth: int) -> Any:
-    if isinstance(value, dict):
+    if is_a(value, dict):
         keys, values = ({_form(one, depth - 1) for one in part} for part in (value, value.values()))
         return ("a dict", frozenset(keys), frozenset(values))
-    if isinstance(value, tuple):
+    if is_a(value, tuple):
         return ("a tuple", *(_form(one, depth - 1) for one in value))
     return (type(value).__name__, frozenset(_form(one, depth - 1) for one in value))

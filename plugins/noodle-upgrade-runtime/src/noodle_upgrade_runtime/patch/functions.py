@@ -9,6 +9,7 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
+from noodle_upgrade_runtime.asking import is_a
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 
 __all__ = ["born", "forwarding_code", "is_dispatcher", "plain_function", "same_definition"]
@@ -30,17 +31,17 @@ def plain_function(value: Any) -> types.FunctionType | None:
     seen: set[int] = set()
     while id(value) not in seen:
         seen.add(id(value))
-        if isinstance(value, staticmethod | classmethod | types.MethodType):
+        if is_a(value, (staticmethod, classmethod, types.MethodType)):
             value = value.__func__
-        elif isinstance(value, property):
+        elif is_a(value, property):
             value = value.fget
         else:
             value = (instance_dict(value) or {}).get("__wrapped__", value)
-    return value if isinstance(value, types.FunctionType) else None
+    return value if is_a(value, types.FunctionType) else None
 
 
 _DISPATCHERS = frozenset(
-    constant for constant in functools.singledispatch.__code__.co_consts if isinstance(constant, types.CodeType)
+    constant for constant in functools.singledispatch.__code__.co_consts if is_a(constant, types.CodeType)
 )
 
 
@@ -64,7 +65,7 @@ def born(
         made.__kwdefaults__ = named or None
     else:
         maker = _maker(len(closure), len(defaults), tuple(named))
-        constants = tuple(code if isinstance(c, types.CodeType) else c for c in maker.co_consts)
+        constants = tuple(code if is_a(c, types.CodeType) else c for c in maker.co_consts)
         outer = types.FunctionType(maker.replace(co_consts=constants), namespace, closure=tuple(closure) or None)
         made = outer(*defaults, *named.values())
     made.__qualname__ = code.co_qualname
@@ -90,7 +91,7 @@ def _maker(free: int, defaults: int, named: tuple[str, ...]) -> types.CodeType:
 
 
 def _inner(code: types.CodeType) -> types.CodeType:
-    return next(c for c in code.co_consts if isinstance(c, types.CodeType))
+    return next(c for c in code.co_consts if is_a(c, types.CodeType))
 
 
 _TARGET = "noodle: the function that calls are passed on to"
@@ -102,7 +103,7 @@ def forwarding_code(old: types.CodeType, target: Any) -> types.CodeType:
     The code has as many free variables as `old`, which is what a function's closure is tied to.
     """
     shape: Any = getattr(target, "__code__", None)
-    plain = isinstance(target, types.FunctionType) and all(n.isidentifier() for n in shape.co_varnames)
+    plain = is_a(target, types.FunctionType) and all(n.isidentifier() for n in shape.co_varnames)
     parameters, call = _signature(shape, old.co_freevars) if plain else ("*args, **kwargs", "*args, **kwargs")
     callee = f"({_TARGET!r} if 1 else 0)"
     cells = [f"_noodle_{i:04}" for i in range(len(old.co_freevars))]
@@ -114,7 +115,7 @@ def forwarding_code(old: types.CodeType, target: Any) -> types.CodeType:
     )
     module = compile(source, old.co_filename, "exec", dont_inherit=True)
     code = _inner(_inner(module))
-    constants = tuple(target if c == _TARGET and isinstance(c, str) else c for c in code.co_consts)
+    constants = tuple(target if c == _TARGET and is_a(c, str) else c for c in code.co_consts)
     return code.replace(
         co_consts=constants,
         co_freevars=old.co_freevars,

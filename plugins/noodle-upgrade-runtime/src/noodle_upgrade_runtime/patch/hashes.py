@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from noodle_upgrade_runtime.asking import binding_of, codes_of, mro_of
+from noodle_upgrade_runtime.asking import binding_of, codes_of, is_a, mro_of
 from noodle_upgrade_runtime.heap import Heap
 from noodle_upgrade_runtime.patch.census import of_instances
 from noodle_upgrade_runtime.patch.functions import plain_function
@@ -73,8 +73,8 @@ def _same_code(left: types.CodeType, right: types.CodeType) -> bool:
     return all(
         one.co_code == other.co_code
         and one.co_names == other.co_names
-        and [c for c in one.co_consts if not isinstance(c, types.CodeType)]
-        == [c for c in other.co_consts if not isinstance(c, types.CodeType)]
+        and [c for c in one.co_consts if not is_a(c, types.CodeType)]
+        == [c for c in other.co_consts if not is_a(c, types.CodeType)]
         for one, other in itertools.zip_longest(codes_of(left), codes_of(right), fillvalue=_NOTHING)
     )
 
@@ -104,7 +104,7 @@ def _keys_of(classes: Sequence[type], heap: Heap) -> dict[type, set[int]]:
     for table in heap.of(kinds):
         for key in _keys(table):
             # A weak reference has the hash of what it leads to.
-            one = key() if isinstance(key, weakref.ref) else key
+            one = key() if is_a(key, weakref.ref) else key
             if id(one) in every:
                 keys.add(id(one))
             else:
@@ -128,5 +128,5 @@ def _tuples_with(instances: Sequence[Any], heap: Heap) -> dict[int, set[int]]:
 
 
 def _keys(table: Any) -> Iterable[Any]:
-    kind = next(base for base in _TABLES if isinstance(table, base))
+    kind = next(base for base in _TABLES if is_a(table, base))
     return list(kind.__iter__(table))

@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from noodle_upgrade_runtime.asking import binding_of, deleter_of, mro_of
+from noodle_upgrade_runtime.asking import binding_of, deleter_of, is_a, mro_of
 from noodle_upgrade_runtime.heap import Heap, tracked
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 from noodle_upgrade_runtime.patch.fields import AddedField
@@ -187,7 +187,7 @@ def sweep(cls: type, names: Sequence[str], given: Collection[str] = ()) -> int:
     """
     found = instances_of([cls], Heap(tracked()))[cls]
     bare = never_constructed(found, given)
-    lazy = {name: field for name in names if isinstance(field := vars(cls).get(name), LazyField)}
+    lazy = {name: field for name in names if is_a(field := vars(cls).get(name), LazyField)}
     failed = set()
     for instance in found:
         for name, field in lazy.items() if id(instance) not in bare else ():

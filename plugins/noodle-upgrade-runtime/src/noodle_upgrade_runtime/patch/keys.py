@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from noodle_upgrade_runtime.asking import binding_of
+from noodle_upgrade_runtime.asking import binding_of, is_a
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, STANDARD, Correspondence, instance_dict, slot_values
 
 __all__ = ["Token", "by_key", "is_plain_key", "key_of", "keys_of"]
@@ -30,7 +30,7 @@ class Token:
         self.key = key
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Token) and bool(self.form == other.form)
+        return is_a(other, Token) and bool(self.form == other.form)
 
     def __hash__(self) -> int:
         return hash(self.form)
@@ -96,7 +96,7 @@ def _form(links: Correspondence, value: Any, depth: int) -> Any:
     kind = type(value)
     if kind in ATOMS:
         return (kind, value)
-    if links.is_live(value) or isinstance(value, _BY_IDENTITY) or not depth or _is_itself(value, depth):
+    if links.is_live(value) or is_a(value, _BY_IDENTITY) or not depth or _is_itself(value, depth):
         return ("one", id(value))
     if kind in {tuple, list}:
         return (kind, tuple([_form(links, item, depth - 1) for item in value]))
@@ -110,7 +110,7 @@ def _form(links: Correspondence, value: Any, depth: int) -> Any:
 def _form_of_instance(links: Correspondence, value: Any, depth: int) -> Any:
     own = {**(instance_dict(value) or {}), **slot_values(value)}
     parts: list[Any] = [(name, _form(links, own[name], depth - 1)) for name in sorted(own)]
-    plain = next((plain for base, plain in _PLAIN.items() if isinstance(value, base)), None)
+    plain = next((plain for base, plain in _PLAIN.items() if is_a(value, base)), None)
     if plain is not None:
         # At the same depth: what it is made into is new each time, and must not be told by what it is.
         parts.append(_form(links, plain(value), depth))

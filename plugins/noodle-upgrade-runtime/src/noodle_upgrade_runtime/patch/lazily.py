@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from noodle_upgrade_runtime.asking import mro_of, namespace_of
+from noodle_upgrade_runtime.asking import is_a, mro_of, namespace_of
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 
 __all__ = ["cached_names", "made_by_properties"]
@@ -27,7 +27,7 @@ def made_by_properties(instance: Any) -> dict[str, Any]:
     if own is None:
         return {}
     before = dict(own)
-    for name in [n for n, value in _attributes(type(instance)) if isinstance(value, property) or _keeps(value)]:
+    for name in [n for n, value in _attributes(type(instance)) if is_a(value, property) or _keeps(value)]:
         # Whatever one of them raises, it has kept nothing.
         with contextlib.suppress(Exception):
             getattr(instance, name)
@@ -39,7 +39,7 @@ def made_by_properties(instance: Any) -> dict[str, Any]:
 
 def _keeps(value: Any) -> bool:
     # Several packages have one of their own, which does the same.
-    return isinstance(value, functools.cached_property) or "cached_property" in type(value).__name__
+    return is_a(value, functools.cached_property) or "cached_property" in type(value).__name__
 
 
 def _attributes(cls: type) -> Iterator[tuple[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import frozen
 
-from noodle_upgrade_runtime.asking import is_class, mro_of, subclasses_of
+from noodle_upgrade_runtime.asking import is_a, is_class, mro_of, subclasses_of
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import Heap
 from noodle_upgrade_runtime.operations import Operation
@@ -327,8 +327,8 @@ class Living:
             self._matching.blockers.append(of_instances(cls, count, would_lack(problem)))
             return []
         bound = lazy_fields(growth, migration, self.filled)
-        self._shared[cls] = [n for n, value in bound.items() if not isinstance(value, LazyField)]
-        self.lazy.setdefault(cls, []).extend(n for n, value in bound.items() if isinstance(value, LazyField))
+        self._shared[cls] = [n for n, value in bound.items() if not is_a(value, LazyField)]
+        self.lazy.setdefault(cls, []).extend(n for n, value in bound.items() if is_a(value, LazyField))
         calls = []
         for name, value in bound.items():
             do, undo = attribute_calls(cls, name, value, MISSING, MISSING)

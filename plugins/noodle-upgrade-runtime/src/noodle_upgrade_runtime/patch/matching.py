@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from noodle_upgrade_runtime.asking import is_class
+from noodle_upgrade_runtime.asking import is_a, is_class
 from noodle_upgrade_runtime.patch.becoming import (
     becoming_problem,
     gives_way,
@@ -189,7 +189,7 @@ def _part(matching: Matching, paired: set[int], problems: Mapping[int, str]) -> 
     twins, links = matching.pristine, matching.links
     found: dict[int, Parted] = {}
     for owner, staged in matching.pairs:
-        if not isinstance(owner, type | types.ModuleType) or id(owner) not in twins:
+        if not is_a(owner, (type, types.ModuleType)) or id(owner) not in twins:
             continue
         mine, theirs, base = own_items(owner), own_items(staged), own_items(twins[id(owner)])
         for name in mine.keys() & theirs.keys():

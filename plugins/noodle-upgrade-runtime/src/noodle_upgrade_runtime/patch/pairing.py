@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from noodle_upgrade_runtime.asking import defaults_of, is_class, namespace_of
+from noodle_upgrade_runtime.asking import defaults_of, is_a, is_class, namespace_of
 from noodle_upgrade_runtime.patch.becoming import is_plain
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, FIELD_GETTER, Correspondence, instance_dict, slot_values
 from noodle_upgrade_runtime.patch.keys import is_plain_key
@@ -93,7 +93,7 @@ class Pairing:
         for name, module in private.items():
             if name not in live or self._links.knows(module) or not self._made(module):
                 continue
-            if isinstance(module, types.ModuleType) and isinstance(live[name], types.ModuleType):
+            if is_a(module, types.ModuleType) and is_a(live[name], types.ModuleType):
                 if id(live[name]) not in self._taken:
                     self._link(live[name], module)
             else:
@@ -131,7 +131,7 @@ class Pairing:
         if id(live) not in self._opened and opens(live) and self._made(private):
             self._opened.add(id(live))
             for mine, theirs in _namespace(live, private):
-                if isinstance(theirs, _HELD) or is_plain(theirs):
+                if is_a(theirs, _HELD) or is_plain(theirs):
                     self._queue.append((mine, theirs, True))
 
     def _fits(self, live: Any, private: Any, *, named: bool = False) -> bool:
@@ -180,11 +180,11 @@ class Pairing:
             self._links.link(private, live)
         elif other:
             self.replaced.append((live, private))
-        elif isinstance(private, types.ModuleType):
+        elif is_a(private, types.ModuleType):
             self._links.link_modules(private, live)
         else:
             self._links.link(private, live)
-        named = isinstance(private, type | types.ModuleType)
+        named = is_a(private, (type, types.ModuleType))
         for mine, theirs in _below(live, private):
             # Another name of an object says less of it than the one that it was bound to first, or where it is defined.
             alias = named and (
@@ -198,7 +198,7 @@ class Pairing:
 def _first_bound(modules: Iterable[Any]) -> dict[int, int]:
     """Return, by their ids, which module or class bound each object first, in the order of their execution."""
     found: dict[int, int] = {}
-    pending = [module for module in modules if isinstance(module, types.ModuleType)]
+    pending = [module for module in modules if is_a(module, types.ModuleType)]
     for module in pending:
         _bind_first(module, found, str(vars(module).get("__name__")))
     return found
@@ -243,9 +243,9 @@ def _can_pair(value: Any) -> bool:
     """Whether an object is one of its kind, and not a value that equals others."""
     if type(value) in ATOMS or type(value) in _VALUES:
         return False
-    if isinstance(value, _PAIRABLE) or instance_dict(value) is not None:
+    if is_a(value, _PAIRABLE) or instance_dict(value) is not None:
         return True
-    if isinstance(value, tuple | frozenset):
+    if is_a(value, (tuple, frozenset)):
         return False
     return bool(slot_values(value)) or getattr(type(value), "__eq__", None) is getattr(object, "__eq__", None)
 
@@ -255,10 +255,10 @@ _FIXED = (str, bytes, int, float, complex, tuple, frozenset)
 
 def _is_another_value(live: Any, private: Any) -> bool:
     """Return whether two objects, whatever else they have, are values of which neither can become the other."""
-    kind: Any = next((kind for kind in _FIXED if isinstance(private, kind)), None)
+    kind: Any = next((kind for kind in _FIXED if is_a(private, kind)), None)
     if kind is None:
         return False
-    if not isinstance(live, kind):
+    if not is_a(live, kind):
         return True
     if kind is tuple or kind is frozenset:
         each: Any = kind.__iter__
@@ -273,7 +273,7 @@ def _is_another_member(live: Any, private: Any) -> bool:
 
     Any name may be bound to another member in the new version: a default, an entry of a table.
     """
-    if not (isinstance(live, enum.Enum) and isinstance(private, enum.Enum)):
+    if not (is_a(live, enum.Enum) and is_a(private, enum.Enum)):
         return False
     members = namespace_of(type(private)).get("_member_map_", {})
     name = (instance_dict(live) or {}).get("_name_")
@@ -296,26 +296,26 @@ _WITHOUT_NAMES = (type, types.ModuleType, *WEAK)
 
 def _below(live: Any, private: Any) -> Iterator[Pair]:
     kind = type(private)
-    children = _CHILDREN.get(kind) or next((c for base, c in _CHILDREN.items() if isinstance(private, base)), None)
+    children = _CHILDREN.get(kind) or next((c for base, c in _CHILDREN.items() if is_a(private, base)), None)
     if children is not None:
         yield from children(live, private)
     else:
         yield from _named(slot_values(live), slot_values(private))
     if kind is types.FunctionType:
         yield from _named(live.__dict__, private.__dict__)
-    elif not isinstance(private, _WITHOUT_NAMES):
+    elif not is_a(private, _WITHOUT_NAMES):
         yield from _named(instance_dict(live) or {}, instance_dict(private) or {})
 
 
 def _named(live: dict[Any, Any], private: dict[Any, Any]) -> Iterator[Pair]:
     for name, value in private.items():
-        if isinstance(name, str | int | bytes | tuple) and is_plain_key(name) and name in live:
+        if is_a(name, (str, int, bytes, tuple)) and is_plain_key(name) and name in live:
             yield live[name], value
 
 
 def _mapping(live: Any, private: Any) -> Iterator[Pair]:
     yield from _named(live, private)
-    if isinstance(live, collections.defaultdict) and isinstance(private, collections.defaultdict):
+    if is_a(live, collections.defaultdict) and is_a(private, collections.defaultdict):
         yield live.default_factory, private.default_factory
     # By classes of others, as what dispatches on types does.
     for key, value in dict.items(private):
@@ -363,7 +363,7 @@ def _elements(live: Any, private: Any) -> Iterator[Pair]:
 def _definitions(values: Any) -> dict[str, Any]:
     found: dict[str, list[Any]] = {}
     for value in values:
-        if isinstance(value, types.FunctionType | type):
+        if is_a(value, (types.FunctionType, type)):
             found.setdefault(f"{value.__module__}.{value.__qualname__}", []).append(value)
     return {name: same[0] for name, same in found.items() if len(same) == 1}
 

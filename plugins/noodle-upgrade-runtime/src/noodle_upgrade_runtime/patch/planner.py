@@ -10,7 +10,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from noodle_upgrade_core.errors import StateConflictError
-from noodle_upgrade_runtime.asking import is_class, mro_of, setter_of
+from noodle_upgrade_runtime.asking import is_a, is_class, mro_of, setter_of
 from noodle_upgrade_runtime.operations import Call, Operation, held_for_undo
 from noodle_upgrade_runtime.patch import contents, definitions, weakly
 from noodle_upgrade_runtime.patch.callversions import CallVersions
@@ -120,7 +120,7 @@ class Planner:
         for live, staged in self._matching.taken_off:
             definitions.taken_off(self, live, staged)
         for parted in self._matching.parted:
-            if isinstance(parted.live, types.FunctionType):
+            if is_a(parted.live, types.FunctionType):
                 definitions.pass_on(self, parted.live, parted.staged)
 
     def _settle(self, live: Any, staged: Any) -> None:
@@ -222,7 +222,7 @@ class Planner:
     ) -> Merge:
         """Merge what `owner` binds; conflicts are noted, unless each import makes another value."""
         merged = merge_names(self.links, base, live, staged)
-        if isinstance(owner, type | types.ModuleType):
+        if is_a(owner, (type, types.ModuleType)):
             gone = [Take(name, MISSING) for name in self.counters.gone(live, staged, base)]
             merged = evolve(merged, takes=(*merged.takes, *gone))
         for take in merged.takes:
@@ -243,7 +243,7 @@ class Planner:
 
     def _check_kept(self, live: Any, base: Any, staged: Any, name: str) -> None:
         """Note a container that gives way to an object of another kind, with what the program has put into it."""
-        if staged is MISSING or not isinstance(live, _CONTAINERS) or self.links.canonical(base) is not live:
+        if staged is MISSING or not is_a(live, _CONTAINERS) or self.links.canonical(base) is not live:
             return
         if self.links.canonical(staged) is not live and not self.links.contents_alike(live, base):
             self.conflict(live, name, staged)
@@ -262,7 +262,7 @@ class Planner:
         other, base = again.twins.get(id(live)), self.twin(live)
         if other is None or again.links.contents_alike(other, base):
             self.conflicts.append(what)
-        elif isinstance(staged, _CONTAINERS) and len(other) == len(base) != len(staged):
+        elif is_a(staged, _CONTAINERS) and len(other) == len(base) != len(staged):
             # Not only other values of the same kind.
             sizes = f"{len(staged)} instead of {len(base)}"
             self.warn(

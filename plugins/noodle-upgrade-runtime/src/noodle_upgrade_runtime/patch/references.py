@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from noodle_upgrade_runtime.asking import namespace_of, setter_of
+from noodle_upgrade_runtime.asking import is_a, namespace_of, setter_of
 from noodle_upgrade_runtime.heap import Heap
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.patch.classes import bases_problem
@@ -147,7 +147,7 @@ class Holders:
 
     def _rebuild(self, holder: Any) -> Any:
         kind = type(holder)
-        if isinstance(holder, tuple):
+        if is_a(holder, tuple):
             items = tuple.__getitem__(holder, slice(None))
             return tuple.__new__(kind, [self.new(item) for item in items])
         if kind is frozenset:
@@ -160,7 +160,7 @@ class Holders:
         return functools.reduce(lambda a, b: a | b, [self.new(a) for a in holder.__args__])
 
     def _patch(self, holder: Any) -> None:
-        patch = next((patch for kind, patch in _PATCH.items() if isinstance(holder, kind)), None)
+        patch = next((patch for kind, patch in _PATCH.items() if is_a(holder, kind)), None)
         if patch is not None:
             patch(self, holder)
         if patch is None or type(holder) not in _PATCH:
@@ -241,7 +241,7 @@ _BUILT_AGAIN = frozenset({frozenset, types.MethodType, types.GenericAlias, types
 
 def _is_built_again(holder: Any, new: Mapping[int, Any]) -> bool:
     """Whether nobody can change an object, so that its holders hold another one."""
-    if isinstance(holder, tuple):
+    if is_a(holder, tuple):
         return id(type(holder)) not in new and instance_dict(holder) is None
     return type(holder) in _BUILT_AGAIN
 
@@ -261,7 +261,7 @@ def _where(holder: Any, name: Any) -> str:
 
 def _dict(holders: Holders, holder: dict[Any, Any]) -> None:
     items = list(dict.items(holder))
-    if isinstance(holder, collections.defaultdict):
+    if is_a(holder, collections.defaultdict):
         factory = holder.default_factory
         if (made := holders.new(factory)) is not factory:
             setter = vars(collections.defaultdict)["default_factory"].__set__
@@ -269,7 +269,7 @@ def _dict(holders: Holders, holder: dict[Any, Any]) -> None:
     if any(is_list_of_subclasses(holder, old) for old in holders.roots):
         return
     if any(holders.new(key) is not key for key, _ in items):
-        if isinstance(holder, collections.OrderedDict):
+        if is_a(holder, collections.OrderedDict):
             # It has an order of its own, which no single C call keeps for a key that changes.
             holders.refuse(holder)
             return

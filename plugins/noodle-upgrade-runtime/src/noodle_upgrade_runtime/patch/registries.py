@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from noodle_upgrade_runtime.asking import is_class, namespace_of
+from noodle_upgrade_runtime.asking import is_a, is_class, namespace_of
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.patch.surroundings import Entry, Item, Member
@@ -42,9 +42,9 @@ class Registries:
         """Make everything as it was; returns what the load had put there."""
         effects: list[Registered] = []
         for container, before in self._before:
-            if isinstance(container, dict):
+            if is_a(container, dict):
                 effects += self._from_dict(container, before)
-            elif isinstance(container, list):
+            elif is_a(container, list):
                 effects += self._from_list(container, before)
             else:
                 effects += self._from_set(container, before)
@@ -155,9 +155,9 @@ def gone_from_registries(
         if any(found[0] is container and alike(told_by, found[1]) for found in map(_place, new)):
             continue
         value = image(effect.value)
-        if isinstance(effect, Item):
+        if is_a(effect, Item):
             places += [(place, effect) for place, one in enumerate(effect.sequence) if one is value]
-        elif isinstance(effect, Member):
+        elif is_a(effect, Member):
             if any(one is value for one in container):
                 do, undo = (set.discard, container, value), (set.add, container, value)
                 operations.append(Operation(do, undo, "a registry"))

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import define
 
-from noodle_upgrade_runtime.asking import HEAP_TYPE, is_class, setter_of
+from noodle_upgrade_runtime.asking import HEAP_TYPE, is_a, is_class, setter_of
 from noodle_upgrade_runtime.heap import Heap, untracked_in
 from noodle_upgrade_runtime.operations import Operation, Script
 from noodle_upgrade_runtime.patch.census import of_instances
@@ -99,7 +99,7 @@ def retire(matching: Matching, heap: Heap, skip: Callable[[Any], bool], *, now: 
     holders.plan(heap)
     matching.rebuilt[:] = holders.parts()
     # A function passes its calls on: whoever cannot be told has what comes instead all the same.
-    passed_on = {id(parted.live) for parted in matching.parted if isinstance(parted.live, types.FunctionType)}
+    passed_on = {id(parted.live) for parted in matching.parted if is_a(parted.live, types.FunctionType)}
     given_up = {id(parted.live) for parted in matching.parted if is_class(parted.live)}
     for what, cause in holders.stuck:
         if cause in given_up:
@@ -125,7 +125,7 @@ def _taken_off(matching: Matching, entry: Retired) -> list[tuple[Any, Any]]:
     for name, value in own_items(entry.live).items():
         parts = [_inner(one.get(name)) for one in (base, staged)]
         mine = _inner(value)
-        if not isinstance(mine, types.FunctionType | property) or any(type(p) is not type(mine) for p in parts):
+        if not is_a(mine, (types.FunctionType, property)) or any(type(p) is not type(mine) for p in parts):
             continue
         if matching.links.alike(mine, parts[0]):
             found.append((mine, parts[1]))
@@ -133,7 +133,7 @@ def _taken_off(matching: Matching, entry: Retired) -> list[tuple[Any, Any]]:
 
 
 def _inner(value: Any) -> Any:
-    return value.__func__ if isinstance(value, staticmethod | classmethod) else value
+    return value.__func__ if is_a(value, (staticmethod, classmethod)) else value
 
 
 def _carry_over(matching: Matching, entry: Retired, new: type) -> None:
@@ -157,14 +157,14 @@ def _carry_over(matching: Matching, entry: Retired, new: type) -> None:
 def _carry_registered(matching: Matching, entry: Retired, new: type) -> None:
     """Register with the new class the virtual subclasses that the program has registered with the old one."""
     twin = matching.pristine.get(id(entry.live))
-    if not isinstance(entry.live, abc.ABCMeta) or not isinstance(twin, abc.ABCMeta):
+    if not is_a(entry.live, abc.ABCMeta) or not is_a(twin, abc.ABCMeta):
         return
     ours = {id(matching.links.canonical(one)) for one in registered_with(twin)}
     for one in registered_with(entry.live):
         if id(one) in ours:
             continue
         try:
-            if not isinstance(new, abc.ABCMeta):
+            if not is_a(new, abc.ABCMeta):
                 raise TypeError("it is not an abstract class")  # noqa: TRY301 - one way to say it
             abc.ABCMeta.register(new, one)
         except Exception as error:  # noqa: BLE001 - a hook of the new version's may raise what it likes
@@ -246,9 +246,9 @@ def own_parts(cls: type) -> set[int]:
     """Return the ids of what makes up a class: it must go on referring to itself."""
     found = {id(cls), id(cls.__mro__)}
     for value in own_items(cls).values():
-        wrapped = isinstance(value, staticmethod | classmethod)
-        parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else ()
+        wrapped = is_a(value, (staticmethod, classmethod))
+        parts = (value.fget, value.fset, value.fdel) if is_a(value, property) else ()
         for part in parts or (value.__func__ if wrapped else value,):
-            if isinstance(part, types.FunctionType):
+            if is_a(part, types.FunctionType):
                 found |= {id(part), id(part.__closure__), *map(id, part.__closure__ or ())}
     return found

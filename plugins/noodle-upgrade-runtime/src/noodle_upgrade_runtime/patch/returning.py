@@ -12,7 +12,7 @@ import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from noodle_upgrade_runtime.asking import is_class, mro_of
+from noodle_upgrade_runtime.asking import is_a, is_class, mro_of
 from noodle_upgrade_runtime.heap import Heap
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
 from noodle_upgrade_runtime.patch.fields import AddedField, added_fields, given_fields
@@ -74,7 +74,7 @@ class Bindings:
     def __init__(self, modules: Iterable[types.ModuleType], trees: Sequence[str]) -> None:
         self._trees = tuple(trees)
         self._modules = frozenset(sys.modules)
-        spaces = [vars(module) for module in modules if isinstance(module, types.ModuleType)]
+        spaces = [vars(module) for module in modules if is_a(module, types.ModuleType)]
         self._bound = [(space, dict(space), _definitions(space)) for space in spaces]
 
     def bring_back(self) -> None:
@@ -108,7 +108,7 @@ class Bindings:
         for name in sys.modules.keys() - self._modules:
             module = sys.modules[name]
             file = (instance_dict(module) or {}).get("__file__")
-            if isinstance(file, str) and file.startswith(self._trees):
+            if is_a(file, str) and file.startswith(self._trees):
                 sys.modules.pop(name, None)
                 defined |= {id(value): value for _, value in _definitions(instance_dict(module) or {})}
                 above, _, child = name.rpartition(".")
@@ -118,14 +118,14 @@ class Bindings:
         return defined
 
     def _is_of_new(self, value: Any) -> bool:
-        if isinstance(value, types.FunctionType):
+        if is_a(value, types.FunctionType):
             return value.__code__.co_filename.startswith(self._trees)
-        functions = [f for f in vars(value).values() if isinstance(f, types.FunctionType)] if is_class(value) else []
+        functions = [f for f in vars(value).values() if is_a(f, types.FunctionType)] if is_class(value) else []
         return any(function.__code__.co_filename.startswith(self._trees) for function in functions)
 
 
 def _definitions(space: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(name, value) for name, value in space.items() if isinstance(value, types.FunctionType | type)]
+    return [(name, value) for name, value in space.items() if is_a(value, (types.FunctionType, type))]
 
 
 def _give(instance: Any, added: AddedField) -> bool:
@@ -148,8 +148,8 @@ def _empty_caches(lacking: set[int], pairs: Iterable[tuple[Any, Any]], twins: Ma
     """Empty what was empty when it was imported and holds such instances by now, whole: an LRU cache has two parts."""
     emptied = []
     for live, _ in pairs:
-        own = [live] if isinstance(live, _CONTAINERS) else list((instance_dict(live) or {}).values())
-        caches = [one for one in own if isinstance(one, _CONTAINERS) and id(one) in twins and not twins[id(one)]]
+        own = [live] if is_a(live, _CONTAINERS) else list((instance_dict(live) or {}).values())
+        caches = [one for one in own if is_a(one, _CONTAINERS) and id(one) in twins and not twins[id(one)]]
         if any(id(value) in lacking for cache in caches for value in _values(cache)):
             for cache in caches:
                 cache.clear()
@@ -158,4 +158,4 @@ def _empty_caches(lacking: set[int], pairs: Iterable[tuple[Any, Any]], twins: Ma
 
 
 def _values(cache: Any) -> list[Any]:
-    return list(dict.values(cache)) if isinstance(cache, dict) else list(cache)
+    return list(dict.values(cache)) if is_a(cache, dict) else list(cache)

@@ -17,7 +17,7 @@ from typing import Any
 
 from attrs import frozen
 
-from noodle_upgrade_runtime.asking import COMPILED, HEAP_TYPE, is_class, mro_of, namespace_of
+from noodle_upgrade_runtime.asking import COMPILED, HEAP_TYPE, is_a, is_class, mro_of, namespace_of
 from noodle_upgrade_runtime.patch.becoming import is_plain
 from noodle_upgrade_runtime.patch.classes import effective_new
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, instance_dict, slot_values
@@ -92,7 +92,7 @@ def _held_by(value: Any) -> list[Any] | None:
         return []
     if kind in _KEYED:
         own, keys = value if kind is not set else {}, value
-    elif isinstance(value, (abc.ABCMeta, *WEAK)):
+    elif is_a(value, (abc.ABCMeta, *WEAK)):
         return None  # what it has registered, or holds weakly, is out of sight
     elif is_class(value):
         own = namespace_of(value)

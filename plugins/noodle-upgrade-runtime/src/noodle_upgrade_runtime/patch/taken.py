@@ -13,6 +13,7 @@ from typing import Any
 
 from attrs import define, field
 
+from noodle_upgrade_runtime.asking import is_a
 from noodle_upgrade_runtime.heap import Heap
 from noodle_upgrade_runtime.operations import Operation, Script
 from noodle_upgrade_runtime.patch.census import of_instances
@@ -119,7 +120,7 @@ class Taken:
     def _bound_by_both(self) -> Iterator[tuple[Any, Any]]:
         """Yield the functions that modules and classes bind to a name in the old version, and in the new one."""
         for owner, staged in self.matching.pairs:
-            if isinstance(owner, type | types.ModuleType):
+            if is_a(owner, (type, types.ModuleType)):
                 mine = own_items(self.matching.pristine.get(id(owner), owner))
                 for name, theirs in own_items(staged).items():
                     live = self.matching.links.canonical(mine.get(name))

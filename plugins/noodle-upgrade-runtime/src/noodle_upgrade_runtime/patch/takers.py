@@ -10,7 +10,7 @@ import sys
 import types
 from collections.abc import Sequence
 
-from noodle_upgrade_runtime.asking import binding_of, is_class, namespace_of
+from noodle_upgrade_runtime.asking import binding_of, is_a, is_class, namespace_of
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, instance_dict
 from noodle_upgrade_runtime.patch.matching import Matching
@@ -27,7 +27,7 @@ def values_that_change(matching: Matching) -> list[str]:
     told |= {id(one.live) for one in matching.retired}
     found = []
     for owner, staged in matching.pairs:
-        if not isinstance(owner, types.ModuleType):
+        if not is_a(owner, types.ModuleType):
             continue
         mine, theirs = own_items(owner), own_items(staged)
         found += [
@@ -63,15 +63,15 @@ def _is_imported(value: object, names: Names) -> bool:
     if type(value) in ATOMS:
         return False
     home = _home_of(value)
-    if not isinstance(home, str) or home in names:
+    if not is_a(home, str) or home in names:
         return False
     module = sys.modules.get(home)
-    return isinstance(module, types.ModuleType) and any(one is value for one in list(vars(module).values()))
+    return is_a(module, types.ModuleType) and any(one is value for one in list(vars(module).values()))
 
 
 def _home_of(value: object) -> object:
     """Return what an object says of the module that it comes of, without running any code of its own."""
-    if isinstance(value, types.FunctionType | types.BuiltinFunctionType):
+    if is_a(value, (types.FunctionType, types.BuiltinFunctionType)):
         return value.__module__
     if is_class(value):
         return namespace_of(value).get("__module__")
@@ -82,7 +82,7 @@ def _others(names: Names) -> list[types.ModuleType]:
     return [
         module
         for name, module in list(sys.modules.items())
-        if isinstance(module, types.ModuleType) and name not in names and module.__name__ == name
+        if is_a(module, types.ModuleType) and name not in names and module.__name__ == name
     ]
 
 

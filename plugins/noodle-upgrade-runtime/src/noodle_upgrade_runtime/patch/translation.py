@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from noodle_upgrade_core.errors import SwapRefusedError
-from noodle_upgrade_runtime.asking import member_of
+from noodle_upgrade_runtime.asking import is_a, member_of
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.patch.becoming import is_plain
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, Correspondence, instance_dict, slot_values
@@ -164,7 +164,7 @@ def _sized(translator: Translator, value: Any) -> Any:
     image = translator.image(kind)
     if image is kind:
         return value
-    plain = int.__add__(value, 0) if isinstance(value, int) else bytes.__getitem__(value, slice(None))
+    plain = int.__add__(value, 0) if is_a(value, int) else bytes.__getitem__(value, slice(None))
     made = type(plain).__new__(image, plain)
     translator.remember(value, made)
     own, theirs = instance_dict(value), instance_dict(made)
@@ -212,7 +212,7 @@ def _method(translator: Translator, value: types.MethodType) -> Any:
 
 def _builtin_method(translator: Translator, value: Any) -> Any:
     owner = value.__self__
-    if owner is None or isinstance(owner, types.ModuleType):
+    if owner is None or is_a(owner, types.ModuleType):
         return value
     image = translator.image(owner)
     return value if image is owner else getattr(image, value.__name__)
@@ -312,9 +312,9 @@ _BUILD: dict[type, _Build] = {
 
 def _build_for(value: Any) -> _Build | None:
     kind = type(value)
-    if isinstance(value, tuple):
+    if is_a(value, tuple):
         return _tuple
-    if isinstance(value, int | bytes):
+    if is_a(value, (int, bytes)):
         return _sized
     if kind.__module__ in {"operator", "itertools"}:
         return _reduced

@@ -7,7 +7,7 @@ import gc
 import weakref
 from typing import Any
 
-from noodle_upgrade_runtime.asking import namespace_of
+from noodle_upgrade_runtime.asking import is_a, namespace_of
 from noodle_upgrade_runtime.heap import Heap
 
 __all__ = ["WEAK", "caches_of_abstract_classes", "is_list_of_subclasses", "registered_with", "registry_of", "renewed"]
@@ -28,7 +28,7 @@ def registry_of(cls: abc.ABCMeta) -> set[weakref.ref[Any]]:
 
 def registered_with(cls: type) -> list[type]:
     """Return what a class has registered that is still there, none for one that is not abstract."""
-    references = registry_of(cls) if isinstance(cls, abc.ABCMeta) else set()
+    references = registry_of(cls) if is_a(cls, abc.ABCMeta) else set()
     return [one for reference in references if (one := reference()) is not None]
 
 
@@ -60,7 +60,7 @@ def caches_of_abstract_classes(heap: Heap) -> set[int]:
     """
     found: set[int] = set()
     for value in heap.classes():
-        if not isinstance(value, abc.ABCMeta) or "_abc_impl" not in (own := namespace_of(value)):
+        if not is_a(value, abc.ABCMeta) or "_abc_impl" not in (own := namespace_of(value)):
             continue
         sets = [held for held in gc.get_referents(own["_abc_impl"]) if type(held) is set]
         # Visited in the order of registry, cache and negative cache; what is not there yet is left out.

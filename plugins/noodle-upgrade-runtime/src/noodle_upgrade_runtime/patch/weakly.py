@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from noodle_upgrade_runtime.asking import is_a
 from noodle_upgrade_runtime.operations import Call
 from noodle_upgrade_runtime.patch.classes import paired_calls
 from noodle_upgrade_runtime.patch.keys import by_key
@@ -41,7 +42,7 @@ def _weak_set(planner: Planner, live: Any, staged: Any) -> None:
 
 def _weak_mapping(planner: Planner, live: Any, staged: Any) -> None:
     links = planner.links
-    is_by_key = isinstance(live, weakref.WeakKeyDictionary)
+    is_by_key = is_a(live, weakref.WeakKeyDictionary)
     items = [list(one.items()) for one in (planner.twin(live), live, staged)]
     base, now, new = (by_key(links, one) for one in items)
     keys = dict(zip(new, [planner.image(key) for key, _ in items[2]], strict=True))
@@ -64,7 +65,7 @@ def _weak_mapping(planner: Planner, live: Any, staged: Any) -> None:
 def registered(planner: Planner, live: abc.ABCMeta, staged: abc.ABCMeta) -> None:
     """Plan what an abstract class has registered by the new version, and what by the program."""
     twin = planner.twin(live)
-    if not isinstance(twin, abc.ABCMeta):
+    if not is_a(twin, abc.ABCMeta):
         return
     base, now, new = (_registry(one) for one in (twin, live, staged))
     add, remove = merge_sets(planner.links, base, now, new)
