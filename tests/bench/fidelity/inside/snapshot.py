@@ -164,7 +164,7 @@ def _of_container(value: Any) -> Iterator[tuple[str, Any]]:
 def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, enum.Enum):
         return
-    with contextlib.suppress(AttributeError):
+    with contextlib.suppress(AttributeError, TypeError):
         yield from object.__getattribute__(value, "__dict__").items()
     for cls in type(value).__mro__:
         for name, slot in vars(cls).items():

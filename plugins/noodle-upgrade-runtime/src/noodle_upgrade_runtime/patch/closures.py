@@ -15,7 +15,6 @@ from typing import Any
 
 from attrs import define, field
 
-from noodle_upgrade_runtime.asking import is_a
 from noodle_upgrade_runtime.heap import Heap
 from noodle_upgrade_runtime.operations import Call, Operation
 from noodle_upgrade_runtime.patch.callversions import CallVersions
@@ -45,7 +44,7 @@ def matching_parts(old: Code, new: Code) -> dict[int, tuple[Code, Code | None]]:
 def _by_name(code: Code) -> dict[str, list[Code]]:
     found: dict[str, list[Code]] = {}
     for constant in code.co_consts:
-        if is_a(constant, Code):
+        if isinstance(constant, Code):
             found.setdefault(constant.co_name, []).append(constant)
     return found
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from attrs import define, field
 
-from noodle_upgrade_runtime.asking import is_a
 from noodle_upgrade_runtime.heap import Heap
 from noodle_upgrade_runtime.operations import Operation
 
@@ -121,7 +120,7 @@ def _parameters(code: Code) -> tuple[int, ...]:
 def _wrappers(maker: Code) -> dict[int, tuple[Code, Mapping[str, Any]]]:
     """Return the wrappers that a function makes, with what it gives to the variables in which they note numbers."""
     found: dict[int, tuple[Code, Mapping[str, Any]]] = {}
-    inner = [one for one in maker.co_consts if is_a(one, Code)]
+    inner = [one for one in maker.co_consts if isinstance(one, Code)]
     for code in inner:
         found |= _wrappers(code)
     wrapping = [code for code in inner if code.co_freevars and code.co_flags & inspect.CO_VARARGS]

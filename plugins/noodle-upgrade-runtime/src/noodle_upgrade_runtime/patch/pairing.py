@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from noodle_upgrade_runtime.asking import defaults_of, is_a, is_class, namespace_of
+from noodle_upgrade_runtime.asking import defaults_of, is_a, is_class, mro_of, namespace_of
 from noodle_upgrade_runtime.patch.becoming import is_plain
 from noodle_upgrade_runtime.patch.correspondence import ATOMS, FIELD_GETTER, Correspondence, instance_dict, slot_values
 from noodle_upgrade_runtime.patch.keys import is_plain_key
@@ -255,7 +255,8 @@ _FIXED = (str, bytes, int, float, complex, tuple, frozenset)
 
 def _is_another_value(live: Any, private: Any) -> bool:
     """Return whether two objects, whatever else they have, are values of which neither can become the other."""
-    kind: Any = next((kind for kind in _FIXED if is_a(private, kind)), None)
+    order = mro_of(type(private))
+    kind: Any = next((kind for kind in _FIXED if kind in order), None)
     if kind is None:
         return False
     if not is_a(live, kind):
@@ -309,7 +310,7 @@ def _below(live: Any, private: Any) -> Iterator[Pair]:
 
 def _named(live: dict[Any, Any], private: dict[Any, Any]) -> Iterator[Pair]:
     for name, value in private.items():
-        if is_a(name, (str, int, bytes, tuple)) and is_plain_key(name) and name in live:
+        if isinstance(name, str | int | bytes | tuple) and is_plain_key(name) and name in live:
             yield live[name], value
 
 

@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from noodle_upgrade_runtime.asking import is_a, is_class, namespace_of
+from noodle_upgrade_runtime.asking import is_a, namespace_of
 from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.patch.surroundings import Entry, Item, Member
@@ -129,7 +129,7 @@ def _in(value: Any, module: str) -> Iterator[Any]:
     kind = type(value)
     if kind in _KINDS:
         yield value
-    elif is_class(value):
+    elif issubclass(kind, type):
         if type.__getattribute__(value, "__module__") == module:
             yield from (one for one in namespace_of(value).values() if type(one) in _KINDS)
     elif getattr(kind, "__module__", "builtins") not in sys.stdlib_module_names and not callable(value):
