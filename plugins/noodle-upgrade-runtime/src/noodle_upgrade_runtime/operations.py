@@ -74,7 +74,7 @@ def held_for_undo(operations: Iterable[Operation]) -> set[int]:
     for one in operations:
         found.update((id(one), id(one.do), id(one.undo)))
         for call in (one.do, one.undo):
-            if call[0] in _FILLING and not (call[0] is list.__setitem__ and not isinstance(call[2], slice)):
+            if call[0] in _FILLING and (call[0] is not list.__setitem__ or isinstance(call[2], slice)):
                 found.update(map(id, call[2:]))
     return found
 

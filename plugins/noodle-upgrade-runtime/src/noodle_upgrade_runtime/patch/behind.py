@@ -12,6 +12,7 @@ from typing import Any
 
 from noodle_upgrade_runtime.asking import is_a, is_class, mro_of, namespace_of
 from noodle_upgrade_runtime.patch.correspondence import instance_dict
+from noodle_upgrade_runtime.patch.functions import plain_function
 
 __all__ = ["behind", "pairs_behind"]
 
@@ -52,8 +53,5 @@ def _globals(stands: Any) -> Iterator[dict[str, Any]]:
     own = list((instance_dict(stands) or {}).values())
     classes = [*mro_of(type(stands)), *(one for one in own if is_class(one))]
     for value in (*(one for cls in classes for one in namespace_of(cls).values()), *own):
-        function = getattr(value, "__func__", value) if is_a(value, (classmethod, staticmethod)) else value
-        if is_a(function, property):
-            function = function.fget
-        if is_a(function, types.FunctionType):
+        if (function := plain_function(value)) is not None:
             yield function.__globals__

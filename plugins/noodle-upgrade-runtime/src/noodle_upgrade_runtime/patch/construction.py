@@ -17,7 +17,7 @@ from typing import Any
 
 from attrs import frozen
 
-from noodle_upgrade_runtime.asking import is_a, is_class
+from noodle_upgrade_runtime.asking import codes_of, is_a, is_class
 from noodle_upgrade_runtime.patch.forms import TABLES, contents_of, fits
 from noodle_upgrade_runtime.patch.functions import plain_function
 from noodle_upgrade_runtime.patch.sources import definition_of, once
@@ -129,8 +129,7 @@ def _only_asked(function: types.FunctionType) -> set[str]:
 
 def _asks(code: types.CodeType) -> bool:
     """Whether code asks of anything whether it contains something; few do, and the others need not be read."""
-    inside = (one for one in code.co_consts if is_a(one, types.CodeType))
-    return _CONTAINS in code.co_code[::2] or any(map(_asks, inside))
+    return any(_CONTAINS in one.co_code[::2] for one in codes_of(code))
 
 
 _CONTAINS = dis.opmap["CONTAINS_OP"]
@@ -141,7 +140,4 @@ def _name_in(node: ast.AST) -> str:
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if is_a(constant, types.CodeType):
-            yield from _names(constant)
+    return (name for one in codes_of(code) for name in one.co_names)

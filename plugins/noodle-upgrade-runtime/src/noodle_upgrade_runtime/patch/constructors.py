@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
-from noodle_upgrade_runtime.asking import is_a, is_class
+from noodle_upgrade_runtime.asking import codes_of, is_a, is_class
 from noodle_upgrade_runtime.patch.functions import plain_function
 from noodle_upgrade_runtime.patch.sources import definition_of, once
 
@@ -250,9 +250,7 @@ def assigned_anywhere(cls: type) -> frozenset[str]:
 
 def _assigns(code: types.CodeType) -> bool:
     """Whether code may assign an attribute; most methods do not, and need not be read."""
-    if _STORE in code.co_code[::2] or not _GIVING.isdisjoint(code.co_names):
-        return True
-    return any(map(_assigns, (one for one in code.co_consts if is_a(one, types.CodeType))))
+    return any(_STORE in one.co_code[::2] or not _GIVING.isdisjoint(one.co_names) for one in codes_of(code))
 
 
 _STORE = dis.opmap["STORE_ATTR"]

@@ -110,8 +110,7 @@ class PrivateImports:
     name, views of such namespaces too; `own` only what is ours, with `aliases`: what its code has put into
     `sys.modules` under names of others. `several` has the qualified names that a module defines more than once, as it
     may do with `_`, by the module's name. `behind` has the modules whose code has put another object in their place, by
-    name. `distributions` maps normalised distribution names to the folder with their
-    metadata.
+    name. `distributions` maps normalised distribution names to the folder with their metadata.
     """
 
     def __init__(self, homes: Mapping[str, Sequence[str]], distributions: Mapping[str, str] | None = None) -> None:

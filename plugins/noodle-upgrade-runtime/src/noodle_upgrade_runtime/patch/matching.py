@@ -122,10 +122,9 @@ def match(
     """Match three loads of the same packages; `shared` are views of namespaces, each with the one it stands for.
 
     `views` are what stood for other objects of the process, each with its own. `behind` are modules whose code has put
-    another object in their place: live ones with those of the old version, and with those of the new one. So do
-    `others`, which belong together although no
-    name need bind them: live objects with those of the old version, and with those of the new one. `elsewhere` tells
-    the ids of the functions that something holds besides the modules that bind them.
+    another object in their place, `others` belong together although no name need bind them: both are live objects with
+    those of the old version, and with those of the new one. `elsewhere` tells the ids of the functions that something
+    holds besides the modules that bind them.
     """
     base = Correspondence()
     for view, namespace in shared:

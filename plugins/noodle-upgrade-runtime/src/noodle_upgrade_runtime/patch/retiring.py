@@ -163,14 +163,21 @@ def _carry_registered(matching: Matching, entry: Retired, new: type) -> None:
     for one in registered_with(entry.live):
         if id(one) in ours:
             continue
-        try:
-            if not is_a(new, abc.ABCMeta):
-                raise TypeError("it is not an abstract class")  # noqa: TRY301 - one way to say it
-            abc.ABCMeta.register(new, one)
-        except Exception as error:  # noqa: BLE001 - a hook of the new version's may raise what it likes
+        if problem := _register(new, one):
             name = f"{entry.live.__module__}.{entry.live.__qualname__}"
             what = f"The program has registered {one.__module__}.{one.__qualname__} with {name}"
-            matching.blockers.append(f"{what}, which the new version does not allow ({error}).")
+            matching.blockers.append(f"{what}, which the new version does not allow ({problem}).")
+
+
+def _register(cls: type, virtual: type) -> str:
+    """Register a virtual subclass; say why it cannot be, "" when it is."""
+    if not is_a(cls, abc.ABCMeta):
+        return "it is not an abstract class"
+    try:
+        abc.ABCMeta.register(cls, virtual)
+    except Exception as error:  # noqa: BLE001 - a hook of the new version's may raise what it likes
+        return str(error) or type(error).__name__
+    return ""
 
 
 def _check_given_up(matching: Matching, parted: Parted, instances: int) -> None:

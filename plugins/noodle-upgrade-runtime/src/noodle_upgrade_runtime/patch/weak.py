@@ -10,7 +10,7 @@ from typing import Any
 from noodle_upgrade_runtime.asking import is_a, namespace_of
 from noodle_upgrade_runtime.heap import Heap
 
-__all__ = ["WEAK", "caches_of_abstract_classes", "is_list_of_subclasses", "registered_with", "registry_of", "renewed"]
+__all__ = ["WEAK", "caches_of_abstract_classes", "is_list_of_subclasses", "registered_with", "renewed"]
 
 WEAK = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 """What holds its members weakly, by references of its own."""
@@ -20,7 +20,7 @@ _dump: Any = vars(abc)["_get_dump"]
 """There is no public way."""
 
 
-def registry_of(cls: abc.ABCMeta) -> set[weakref.ref[Any]]:
+def _registry_of(cls: abc.ABCMeta) -> set[weakref.ref[Any]]:
     """Return the references to what an abstract class has registered."""
     found: set[weakref.ref[Any]] = _dump(cls)[0]
     return found
@@ -28,7 +28,7 @@ def registry_of(cls: abc.ABCMeta) -> set[weakref.ref[Any]]:
 
 def registered_with(cls: type) -> list[type]:
     """Return what a class has registered that is still there, none for one that is not abstract."""
-    references = registry_of(cls) if is_a(cls, abc.ABCMeta) else set()
+    references = _registry_of(cls) if is_a(cls, abc.ABCMeta) else set()
     return [one for reference in references if (one := reference()) is not None]
 
 
@@ -64,5 +64,5 @@ def caches_of_abstract_classes(heap: Heap) -> set[int]:
             continue
         sets = [held for held in gc.get_referents(own["_abc_impl"]) if type(held) is set]
         # Visited in the order of registry, cache and negative cache; what is not there yet is left out.
-        found.update(map(id, sets[1:] if registry_of(value) else sets))
+        found.update(map(id, sets[1:] if _registry_of(value) else sets))
     return found

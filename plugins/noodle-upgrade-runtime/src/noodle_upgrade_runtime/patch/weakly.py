@@ -16,7 +16,7 @@ from noodle_upgrade_runtime.operations import Call
 from noodle_upgrade_runtime.patch.classes import paired_calls
 from noodle_upgrade_runtime.patch.keys import by_key
 from noodle_upgrade_runtime.patch.state import MISSING, merge_sets
-from noodle_upgrade_runtime.patch.weak import registry_of
+from noodle_upgrade_runtime.patch.weak import registered_with
 
 if TYPE_CHECKING:
     from noodle_upgrade_runtime.patch.planner import Planner
@@ -67,7 +67,7 @@ def registered(planner: Planner, live: abc.ABCMeta, staged: abc.ABCMeta) -> None
     twin = planner.twin(live)
     if not is_a(twin, abc.ABCMeta):
         return
-    base, now, new = (_registry(one) for one in (twin, live, staged))
+    base, now, new = (registered_with(one) for one in (twin, live, staged))
     add, remove = merge_sets(planner.links, base, now, new)
     if not (add or remove):
         return
@@ -82,10 +82,6 @@ def forgotten(planner: Planner, live: abc.ABCMeta) -> None:
     """Plan that an abstract class forgets its answers: `__subclasshook__` may be another, or a protocol ask more."""
     call: Call = (_abc["_reset_caches"], live)
     planner.add(call, call, f"what {live.__qualname__} remembers")
-
-
-def _registry(cls: abc.ABCMeta) -> list[Any]:
-    return [found for reference in registry_of(cls) if (found := reference()) is not None]
 
 
 def _registering(cls: abc.ABCMeta, classes: list[Any]) -> list[Call]:
