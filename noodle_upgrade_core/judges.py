@@ -6,20 +6,13 @@ install one, and name it in the settings.
 
 from __future__ import annotations
 
-from typing import Any
-
 from attrs import field, frozen
 
-from noodle_upgrade_core.errors import InvalidRequestError
+from noodle_upgrade_core import checks
 from noodle_upgrade_core.staged import Measurement
 from noodle_upgrade_core.steps import Observation
 
 __all__ = ["KillSwitch"]
-
-
-def _count(_: Any, attribute: Any, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidRequestError(f"{attribute.name} must be a whole number above 0, got {value!r}.")
 
 
 @frozen(kw_only=True)
@@ -32,10 +25,10 @@ class KillSwitch:
     went well at a small share says nothing about a larger one.
     """
 
-    errors: int = field(default=5, validator=_count)
-    ratio: float = 2.0
-    stall: float = 30.0
-    calls: int = field(default=200, validator=_count)
+    errors: int = field(default=5, validator=checks.count)
+    ratio: float = field(default=2.0, validator=checks.between(0.0, 1e9))
+    stall: float = field(default=30.0, validator=checks.seconds)
+    calls: int = field(default=200, validator=checks.count)
 
     def observe(self, seen: Measurement) -> Observation:
         """Compare error shares."""

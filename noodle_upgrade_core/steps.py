@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol
 
 from attrs import field, frozen
 
-from noodle_upgrade_core.errors import InvalidRequestError
+from noodle_upgrade_core import checks
 from noodle_upgrade_core.model import UpgradePlan
 from noodle_upgrade_core.staged import Measurement
 
@@ -39,21 +39,6 @@ __all__ = [
 ]
 
 
-def _weight(_: Any, __: Any, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
-        raise InvalidRequestError(f"a weight is a number from 0 to 1, got {value!r}.")
-
-
-def _seconds(_: Any, attribute: Any, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < float("inf"):
-        raise InvalidRequestError(f"{attribute.name} must be a number of seconds, 0 or more, got {value!r}.")
-
-
-def _people(_: Any, attribute: Any, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidRequestError(f"{attribute.name} must be a whole number above 0, got {value!r}.")
-
-
 def _reasons(value: Iterable[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
@@ -65,7 +50,7 @@ class Shift:
     Where a swap is all or nothing, every weight above 0 is carried out as 1, once: `plan` says so beforehand.
     """
 
-    weight: float = field(validator=_weight)
+    weight: float = field(validator=checks.between(0.0, 1.0))
 
     def __str__(self) -> str:
         return f"shift to {self.weight:.0%}"
@@ -75,7 +60,7 @@ class Shift:
 class Wait:
     """Let this many seconds pass; abort and cancel end it at once."""
 
-    seconds: float = field(validator=_seconds)
+    seconds: float = field(validator=checks.seconds)
 
     def __str__(self) -> str:
         return f"wait {self.seconds:g} s"
@@ -86,8 +71,8 @@ class Gate:
     """Stop until `approvals` people have approved, or refuse after `expires` seconds."""
 
     name: str = "continue"
-    approvals: int = field(default=1, validator=_people)
-    expires: float = field(default=86400.0, validator=_seconds)
+    approvals: int = field(default=1, validator=checks.count)
+    expires: float = field(default=86400.0, validator=checks.seconds)
 
     def __str__(self) -> str:
         return f"gate {self.name!r}"
@@ -102,7 +87,7 @@ class Judge:
     """
 
     until: Literal["safe", "budget"] = "safe"
-    budget: float = field(default=60.0, validator=_seconds)
+    budget: float = field(default=60.0, validator=checks.seconds)
 
     def __str__(self) -> str:
         return f"judge until {self.until}, at most {self.budget:g} s"
@@ -137,7 +122,8 @@ class Observation:
     """What a strategy gets back for every step.
 
     `harm`, `safe` and `starved` exclude one another; all three false means that there is no answer yet. `evidence`
-    holds the judge's numbers, JSON values only. `elapsed` is in seconds since the rollout began.
+    holds the judge's numbers, JSON values only; a judge may reckon them when they are asked for, so that they are those
+    of that moment. `elapsed` is in seconds since the rollout began.
     """
 
     harm: bool = False

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
 
 from attrs import field, frozen
 
-from noodle_upgrade_core.errors import InvalidRequestError, PluginBrokenError, UpgradeError
+from noodle_upgrade_core import checks
+from noodle_upgrade_core.errors import PluginBrokenError, UpgradeError
 from noodle_upgrade_core.model import UpgradePlan
 from noodle_upgrade_core.staged import WEIGHTS
 from noodle_upgrade_core.steps import Judge, Observation, Probe, Revert, Rollout, Shift, Strategy
@@ -15,22 +15,15 @@ from noodle_upgrade_core.steps import Judge, Observation, Probe, Revert, Rollout
 __all__ = ["Gradual", "Immediate", "rollout_of"]
 
 
-def _seconds(_: Any, attribute: Any, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise InvalidRequestError(f"{attribute.name} must be a number of seconds, 0 or more, got {value!r}.")
-
-
-def _percentage(_: Any, attribute: Any, value: float) -> None:
-    # Less than a tenth of a per cent is more steps than anybody waits for, and in the end more than memory holds.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.1 <= value <= 100:  # noqa: PLR2004 - per cent
-        raise InvalidRequestError(f"{attribute.name} must be at least 0.1 and at most 100, got {value!r}.")
+_LEAST_PERCENTAGE = 0.1
+"""Less is more steps than anybody waits for, and in the end more than memory holds."""
 
 
 @frozen(kw_only=True)
 class Immediate:
     """All traffic at once; then the new version is asked whether it is well, and watched for `bake` seconds."""
 
-    bake: float = field(default=0.0, validator=_seconds)
+    bake: float = field(default=0.0, validator=checks.seconds)
 
     def rollout(self, plan: UpgradePlan) -> Rollout:  # noqa: ARG002 - the same steps for every plan
         """Shift, probe, watch."""
@@ -53,8 +46,8 @@ class Gradual:
     there is an answer or the request's time is over. A swap that is all or nothing has one step.
     """
 
-    percentage: float = field(default=10.0, validator=_percentage)
-    bake: float = field(default=2.0, validator=_seconds)
+    percentage: float = field(default=10.0, validator=checks.between(_LEAST_PERCENTAGE, 100.0))
+    bake: float = field(default=2.0, validator=checks.seconds)
     require_evidence: bool = False
 
     def rollout(self, plan: UpgradePlan) -> Rollout:

@@ -488,7 +488,7 @@ STRATEGIES = [
     (starts_a_process, "does_no_io_and_reads_no_clock", "subprocess.Popen"),
     (clings_on, "can_be_stopped_anywhere", "closing it after 1 step(s) raised RuntimeError"),
     (raises, "comes_to_an_end", "it raised KeyError: 'lost'"),
-    (asks_too_much, "yields_only_known_steps", "a weight is a number from 0 to 1"),
+    (asks_too_much, "yields_only_known_steps", "weight must be at least 0 and at most 1"),
 ]
 
 

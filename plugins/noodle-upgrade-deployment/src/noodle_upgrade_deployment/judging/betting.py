@@ -1,0 +1,145 @@
+"""The judge by evidence: it says harm or safe when the evidence is enough, and else how much more it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from attrs import define, evolve, field
+
+from noodle_upgrade_core import Measurement, Observation, checks
+from noodle_upgrade_deployment.judging.comparison import Comparison, Levels
+from noodle_upgrade_deployment.judging.crashes import Crashes, Limits
+from noodle_upgrade_deployment.judging.metrics import Metric, metrics_of
+from noodle_upgrade_deployment.judging.splits import Split
+
+__all__ = ["Betting"]
+
+_SILENCE_SECONDS = 30.0
+"""So long without a call of the new version, and waiting for evidence is waiting for traffic."""
+_TOO_EARLY = ("the evidence is not enough yet",)
+
+
+class _Numbers(Mapping[str, Any]):
+    """The numbers of each metric, reckoned when somebody asks: at most looks of a judge nobody does."""
+
+    __slots__ = ("_comparisons",)
+
+    def __init__(self, comparisons: Mapping[str, Comparison]) -> None:
+        self._comparisons = comparisons
+
+    def __getitem__(self, key: str) -> Any:
+        return self._comparisons[key].evidence()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._comparisons)
+
+    def __len__(self) -> int:
+        return len(self._comparisons)
+
+
+@define(kw_only=True)
+class Betting:
+    """Compares the new version with the old one by bets that stay fair however often one looks (see `bets`).
+
+    `alpha` is the chance that a version which is no worse than the old one is ever called harmful, over all metrics and
+    the whole rollout; `allowed` is the ratio of bad shares up to which it is no worse. `beta` is the chance, at each
+    share, that a version which is `margin` times as bad is called safe. `metrics` are names, or objects (see `Metric`).
+    Once all calls meet the new version it is safe after `calls` of them, unless incidents have become more frequent.
+    `first`, `window`, `failing` and `stall` say what is plainly broken (see `Limits`).
+    """
+
+    alpha: float = field(default=0.01, validator=checks.between(0.0, 0.5, inclusive=False))
+    beta: float = field(default=0.02, validator=checks.between(0.0, 0.5, inclusive=False))
+    margin: float = field(default=1.5, validator=checks.between(1.0, 1000.0, inclusive=False))
+    allowed: float = field(default=1.0, validator=checks.between(0.1, 100.0))
+    metrics: tuple[Metric, ...] = field(default=("errors", "latency"), converter=metrics_of)
+    calls: int = field(default=200, validator=checks.count)
+    first: int = field(default=5, validator=checks.count)
+    window: int = field(default=50, validator=checks.count)
+    failing: float = field(default=0.8, validator=checks.between(0.0, 1.0))
+    stall: float = field(default=30.0, validator=checks.seconds)
+    _comparisons: tuple[tuple[Metric, Comparison], ...] = field(init=False)
+    _numbers: Mapping[str, Any] = field(init=False)
+    _early: Observation = field(init=False)
+    _here: _Share | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        # Whichever of the metrics says harm counts, so each may be wrong that much more rarely; all must say safe.
+        alpha = self.alpha / len(self.metrics)
+        sure = Levels(alpha=alpha, beta=self.beta, margin=self.margin, allowed=self.allowed)
+        self._comparisons = tuple((one, Comparison(evolve(sure, tolerable=one.tolerable))) for one in self.metrics)
+        self._numbers = _Numbers({one.name: compared for one, compared in self._comparisons})
+        self._early = Observation(reasons=_TOO_EARLY, evidence=self._numbers)
+
+    def observe(self, seen: Measurement) -> Observation:
+        """Take in one measurement; the numbers of each metric are in the evidence under its name."""
+        here = self._at(seen)
+        evidence = self._numbers
+        reason = here.crashes.look(seen)
+        holds = self._compare(seen)
+        if not reason:
+            reason = "; ".join(
+                f"{one.name}: {compared.in_words()}" for one, compared in self._comparisons if compared.harm
+            )
+        if reason:
+            return Observation(harm=True, reasons=(reason,), evidence=evidence)
+        if split := here.split.look(seen):
+            holds = (*holds, split)
+        if holds:
+            return Observation(reasons=holds, evidence=evidence)
+        calls = seen.new.calls - here.begin.new.calls
+        if calls >= self.calls if here.alone else all(compared.safe for _, compared in self._comparisons):
+            reason = f"{calls} calls at this share, and no sign of harm"
+            return Observation(safe=True, reasons=(reason,), evidence=evidence)
+        if reason := here.silence(seen):
+            return Observation(starved=True, reasons=(reason,), evidence=evidence)
+        return self._early
+
+    def _at(self, seen: Measurement) -> _Share:
+        """Return what belongs to the share at hand; it begins with the measurement that was made when it was set."""
+        here, base = self._here, seen.base
+        key = (seen.weight, None if base is None else base.at)
+        if here is None or here.key != key:
+            begin = base or seen
+            limits = Limits(first=self.first, window=self.window, failing=self.failing, stall=self.stall)
+            here = self._here = _Share(key, begin, limits)
+            self._compare(begin)
+            for _, comparison in self._comparisons:
+                comparison.turn(begin.weight)
+        return here
+
+    def _compare(self, seen: Measurement) -> tuple[str, ...]:
+        """Show every metric to its comparison; returns why some cannot be read, in words."""
+        lost = []
+        for metric, comparison in self._comparisons:
+            try:
+                counts = metric.read(seen)
+            except Exception as error:  # noqa: BLE001 - other people's metrics: without one nothing is safe, nor harm
+                lost.append(f"the metric {metric.name!r} cannot be read: {type(error).__name__}: {error}")
+            else:
+                if counts is not None:
+                    comparison.take(seen.at, counts)
+        return tuple(lost)
+
+
+class _Share:
+    """What belongs to one share of the traffic."""
+
+    def __init__(self, key: tuple[float, float | None], begin: Measurement, limits: Limits) -> None:
+        self.key = key
+        self.begin = begin
+        self.alone = begin.weight >= 1.0
+        self.crashes = Crashes(limits, begin)
+        self.split = Split(begin)
+        self._calls = begin.new.calls
+        self._called = begin.at
+
+    def silence(self, seen: Measurement) -> str:
+        """Say for how long the new version had no calls, when it is long; "" when it is not."""
+        if seen.new.calls != self._calls:
+            self._calls, self._called = seen.new.calls, seen.at
+        elif seen.new.calls == self.begin.new.calls:
+            return "the new version has had no calls at this share yet"
+        silent = seen.at - self._called
+        return f"the new version has had no calls for {silent:.0f} s" if silent >= _SILENCE_SECONDS else ""

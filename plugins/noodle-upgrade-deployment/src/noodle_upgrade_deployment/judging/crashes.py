@@ -1,0 +1,62 @@
+"""A version that is plainly broken, seen without statistics: they need more bad calls than anybody should bear."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from noodle_upgrade_core.staged import Arm, Measurement
+
+__all__ = ["Crashes", "Limits"]
+
+_HALF = 0.5
+_CLUMP_SECONDS, _CLUMP_CALLS = 1.0, 5
+"""A client that tries again and again may make the first few calls of any version."""
+
+
+@frozen(kw_only=True)
+class Limits:
+    """When a version is broken.
+
+    All calls at a share failed, `first` of them in a second or longer, or five times as many at once; or of `window`
+    calls in a row more than `failing` did; or calls are under way, and none was answered for `stall` seconds. Failures
+    do not count while half of the old version's calls fail, too.
+    """
+
+    first: int = 5
+    window: int = 50
+    failing: float = 0.8
+    stall: float = 30.0
+
+
+class Crashes:
+    """Watches the new version's calls at one share: the first calls at it are telling."""
+
+    def __init__(self, limits: Limits, begin: Measurement) -> None:
+        self._limits = limits
+        self._begin = self._window = begin
+
+    def look(self, seen: Measurement) -> str:
+        """Return why the new version is broken, in words; "" when it is not."""
+        limits = self._limits
+        if seen.new.stalled > limits.stall:
+            return f"calls of the new version are under way, and for {seen.new.stalled:.0f} s none was answered"
+        calls, errors = _since(seen.new, self._begin.new)
+        first = limits.first if seen.at - self._begin.at >= _CLUMP_SECONDS else _CLUMP_CALLS * limits.first
+        if calls == errors >= first and not _failing(seen.old, self._begin.old):
+            return f"the first {calls} calls of the new version failed: {seen.new.last_error}"
+        calls, errors = _since(seen.new, self._window.new)
+        if calls < limits.window:
+            return ""
+        old, self._window = self._window.old, seen
+        if errors > limits.failing * calls and not _failing(seen.old, old):
+            return f"{errors} of {calls} calls of the new version failed: {seen.new.last_error}"
+        return ""
+
+
+def _since(arm: Arm, earlier: Arm) -> tuple[int, int]:
+    return arm.calls - earlier.calls, arm.errors - earlier.errors
+
+
+def _failing(arm: Arm, earlier: Arm) -> bool:
+    calls, errors = _since(arm, earlier)
+    return errors > _HALF * calls

@@ -1,0 +1,74 @@
+"""Which bad events belong together: those that are much closer to one another than bad events usually are.
+
+A client that tries again, a full queue, a lost connection: bad events come in clumps, and each clump hits whichever
+version it happens to hit. Counted one by one they would prove anything. How events are grouped is decided by when they
+happened, never by whose they were, so that grouping favours nobody.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+__all__ = ["Incident", "Incidents"]
+
+_SHORTEST_GAP = 0.6
+"""Seconds without a bad event that end an incident at least: tries of one client are closer than that."""
+_LONGEST_GAP = 30.0
+_PART_OF_USUAL = 0.35
+_PART_OF_PAST, _LONGEST_OF_PAST = 1 / 40, 3.0
+"""What is very bad shows at once; later there is time to let longer clumps end."""
+_MOST_GAPS, _FEWEST_GAPS, _LONGEST = 6.0, 2.0, 5.0
+"""How long an incident lasts at most, in gaps and in seconds: where bad events never cease, it is cut."""
+_REMEMBERED = 64
+
+
+class Incident(NamedTuple):
+    """Bad events that count as one: how many there were, and how many of them were the new version's."""
+
+    bad: int
+    new: int
+
+
+class Incidents:
+    """Groups a stream of bad events; moments are seconds on any clock that does not go back."""
+
+    __slots__ = ("_bad", "_began", "_first", "_gap", "_last", "_new", "_times")
+
+    def __init__(self, first: float) -> None:
+        self._first = self._began = self._last = first
+        self._times: deque[float] = deque((first,), maxlen=_REMEMBERED)
+        self._bad = self._new = 0
+        self._gap = _SHORTEST_GAP
+
+    @property
+    def open(self) -> bool:
+        """Whether an incident has begun and not ended."""
+        return self._bad > 0
+
+    @property
+    def due(self) -> float:
+        """When the open incident ends if nothing bad happens any more."""
+        longest = min(_MOST_GAPS * self._gap, max(_FEWEST_GAPS * self._gap, _LONGEST))
+        return min(self._last + self._gap, self._began + longest)
+
+    def close(self, at: float) -> Incident | None:
+        """Return the incident that is over by now; to be asked before what happens at this moment is taken in."""
+        if not self._bad or at < self.due:
+            return None
+        over = Incident(self._bad, self._new)
+        self._bad = self._new = 0
+        return over
+
+    def take(self, at: float, old: int, new: int) -> None:
+        """Take in the bad events of one moment."""
+        if not self._bad:
+            self._began = at
+        # The silence before an event says how long silences usually are, too.
+        usual = (at - self._times[0]) / len(self._times)
+        past = min(_LONGEST_OF_PAST, _PART_OF_PAST * (at - self._first))
+        self._gap = min(_LONGEST_GAP, max(_SHORTEST_GAP, _PART_OF_USUAL * usual, past))
+        self._times.extend([at] * min(old + new, _REMEMBERED))
+        self._bad += old + new
+        self._new += new
+        self._last = at

@@ -1,0 +1,106 @@
+"""Metrics as counts of bad events: what of a measurement a judge compares between the two versions."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
+from typing import Final, Protocol
+
+from noodle_upgrade_core.errors import InvalidRequestError
+from noodle_upgrade_core.settings import suggestion
+from noodle_upgrade_core.staged import LATENCY_BOUNDS, Arm, Measurement
+from noodle_upgrade_deployment.judging.counts import Counts
+
+__all__ = ["BUILT_IN", "Errors", "Latency", "Metric", "metrics_of"]
+
+
+class Metric(Protocol):
+    """Reads the events and the bad ones among them, of both versions, off a measurement.
+
+    Made anew for each rollout. What it returns only grows; None while there is nothing to compare yet.
+    """
+
+    name: str
+    tolerable: float
+    """The share of bad events that never matters; 0 where every one does."""
+
+    def read(self, seen: Measurement) -> Counts | None:
+        """Return the counts since the rollout began."""
+
+
+class Errors:
+    """Calls that failed."""
+
+    name = "errors"
+    tolerable: float = 0.001
+
+    def read(self, seen: Measurement) -> Counts:
+        """Return calls and failed ones."""
+        old, new = seen.old, seen.new
+        return Counts(old.calls, old.errors, new.calls, new.errors)
+
+
+class Latency:
+    """Calls that took longer than nearly all calls of the old version did at the beginning.
+
+    The limit is a bound of a bucket that at most `usual` of the old version's first calls exceeded; then it stays.
+    Calls before that are not judged.
+    """
+
+    name = "latency"
+    tolerable: float = 0.01
+
+    def __init__(self, *, usual: float = 0.05, calls: int = 200) -> None:
+        self._usual = usual
+        self._calls = calls
+        self._bucket: int | None = None
+        self._before = 0, 0, 0, 0
+
+    @property
+    def limit(self) -> float | None:
+        """What is slow, in seconds; None while it is not known yet."""
+        return None if self._bucket is None else LATENCY_BOUNDS[self._bucket]
+
+    def read(self, seen: Measurement) -> Counts | None:
+        """Return calls and slow ones."""
+        if self._bucket is None:
+            if sum(seen.old.latency) < self._calls:
+                return None
+            self._bucket = self._most_are_faster(seen.old)
+            self._before = (*self._slow(seen.old), *self._slow(seen.new))
+        now = (*self._slow(seen.old), *self._slow(seen.new))
+        return Counts(*(count - before for count, before in zip(now, self._before, strict=True)))
+
+    def _most_are_faster(self, arm: Arm) -> int:
+        faster = tuple(accumulate(arm.latency))
+        # The last bucket has no bound: what falls into it is slow whatever the others are.
+        return min(bisect.bisect_left(faster, (1.0 - self._usual) * faster[-1]), len(LATENCY_BOUNDS) - 1)
+
+    def _slow(self, arm: Arm) -> tuple[int, int]:
+        bucket = self._bucket or 0
+        return sum(arm.latency), sum(arm.latency[bucket + 1 :])
+
+
+BUILT_IN: Final[Mapping[str, Callable[[], Metric]]] = {"errors": Errors, "latency": Latency}
+"""The metrics that can be read off any measurement, by name."""
+
+
+def metrics_of(named: str | Iterable[str | Metric]) -> tuple[Metric, ...]:
+    """Return metrics by their names, made anew; an object is taken as it is.
+
+    Raises `InvalidRequestError` for an unknown name, for none at all, and for one that comes twice.
+    """
+    given = (named,) if isinstance(named, str) else tuple(named)
+    metrics = tuple(_metric_of(one) if isinstance(one, str) else one for one in given)
+    names = [metric.name for metric in metrics]
+    if not names or len(set(names)) < len(names):
+        raise InvalidRequestError(f"metrics must name at least one metric, and none twice, got {names!r}.")
+    return metrics
+
+
+def _metric_of(name: str) -> Metric:
+    if name not in BUILT_IN:
+        hint = suggestion(name, BUILT_IN) or "Or give an object that reads it."
+        raise InvalidRequestError(f"there is no metric {name!r}; there are: {', '.join(BUILT_IN)}.", hint=hint)
+    return BUILT_IN[name]()
