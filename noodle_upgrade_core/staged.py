@@ -7,12 +7,13 @@ processes or nodes, and an engine nothing about canaries.
 from __future__ import annotations
 
 import bisect
+import inspect
 from collections.abc import Awaitable, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 from attrs import evolve, frozen
 
-from noodle_upgrade_core.errors import RollbackFailedError
+from noodle_upgrade_core.errors import InvalidRequestError, RollbackFailedError
 
 __all__ = [
     "COUNTS",
@@ -137,6 +138,18 @@ T = TypeVar("T")
 async def settle(result: Awaitable[T] | T) -> T:
     """Await what somebody's method returned, if it has to be awaited."""
     return await result if isinstance(result, Awaitable) else result
+
+
+def settle_now(result: Awaitable[T] | T) -> T:
+    """Return what somebody's method returned; raises `InvalidRequestError` where it would have to be awaited.
+
+    For virtual time, which waits for nobody.
+    """
+    if not isinstance(result, Awaitable):
+        return result
+    if inspect.iscoroutine(result):
+        result.close()
+    raise InvalidRequestError("What is asynchronous cannot be used in virtual time.", hint="Make it a plain function.")
 
 
 @frozen

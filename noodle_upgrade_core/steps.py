@@ -150,6 +150,9 @@ class JudgeDriver(Protocol):
     """A driver of `noodle_upgrade.judges`: made anew for each rollout.
 
     The request's parameters whose names begin with `judge.` are its keywords: `judge.calls` is `calls`.
+
+    It may have an attribute `next_look`: the moment, on the clock of its measurements, at which it will have something
+    new to say although nothing bad happens meanwhile, or None. Simulations, which have no clock, look then.
     """
 
     def observe(self, seen: Measurement) -> Observation | Awaitable[Observation]:

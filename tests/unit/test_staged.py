@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noodle_upgrade_core.errors import RollbackFailedError
-from noodle_upgrade_core.staged import COUNTS, LATENCY_BOUNDS, WEIGHTS, SwapSet, bucket_of
+from noodle_upgrade_core.errors import InvalidRequestError, RollbackFailedError
+from noodle_upgrade_core.staged import COUNTS, LATENCY_BOUNDS, WEIGHTS, SwapSet, bucket_of, settle_now
 
 
 class Part:
@@ -73,3 +73,12 @@ def test_a_bucket_holds_what_is_not_above_its_bound(seconds):
         assert seconds <= LATENCY_BOUNDS[bucket]
     if bucket:
         assert seconds > LATENCY_BOUNDS[bucket - 1]
+
+
+def test_in_virtual_time_what_is_there_is_taken_and_what_must_be_awaited_is_refused():
+    async def later():
+        return 5
+
+    assert settle_now(5) == 5
+    with pytest.raises(InvalidRequestError, match="virtual time"):
+        settle_now(later())

@@ -78,10 +78,9 @@ class Betting:
         evidence = self._numbers
         reason = here.crashes.look(seen)
         holds = self._compare(seen)
-        if not reason:
-            reason = "; ".join(
-                f"{one.name}: {compared.in_words()}" for one, compared in self._comparisons if compared.harm
-            )
+        if not reason and any(compared.harm for _, compared in self._comparisons):
+            worse = (f"{one.name}: {compared.in_words()}" for one, compared in self._comparisons if compared.harm)
+            reason = "; ".join(worse)
         if reason:
             return Observation(harm=True, reasons=(reason,), evidence=evidence)
         if split := here.split.look(seen):
@@ -95,6 +94,12 @@ class Betting:
         if reason := here.silence(seen):
             return Observation(starved=True, reasons=(reason,), evidence=evidence)
         return self._early
+
+    @property
+    def next_look(self) -> float | None:
+        """When there is something to say although nothing bad happens meanwhile: an incident is over then."""
+        due = [one for _, comparison in self._comparisons if (one := comparison.due) is not None]
+        return min(due, default=None)
 
     def _at(self, seen: Measurement) -> _Share:
         """Return what belongs to the share at hand; it begins with the measurement that was made when it was set."""

@@ -105,6 +105,12 @@ class Comparison:
             incidents.take(at, old_bad, new_bad)
         self._last = counts
 
+    @property
+    def due(self) -> float | None:
+        """When the open incident ends, if there is one."""
+        incidents = self._incidents
+        return incidents.due if incidents is not None and incidents.open else None
+
     def _settle(self, over: Incident) -> None:
         share = self._share_then
         self._harm.settle(over.new, over.bad, share)
@@ -125,16 +131,23 @@ class Comparison:
     @property
     def safe(self) -> bool:
         """Whether it is good enough at this share."""
-        return self._log_safe >= self._levels.to_safe and not self.harm
+        # Half of the capital is on each way to be safe: both together are never more than the better one.
+        enough = self._levels.to_safe
+        if self._safe.log_capital < enough and self._log_solo < enough:
+            return False
+        return self._log_safe >= enough and not self.harm
 
     @property
     def _log_safe(self) -> float:
-        """Two ways to be safe, half of the capital on each: nearly as good as the old version, or hardly ever bad."""
-        ratio = self._safe.log_capital
+        """Two ways to be safe: nearly as good as the old version, or hardly ever bad."""
+        return self._safe.log_capital if self._solo is None else log_mean(self._safe.log_capital, self._log_solo)
+
+    @property
+    def _log_solo(self) -> float:
         if self._solo is None:
-            return ratio
+            return -math.inf
         seen, begin = self._last, self._begin
-        return log_mean(ratio, self._solo.log_capital(seen.new - begin.new, seen.new_bad - begin.new_bad))
+        return self._solo.log_capital(seen.new - begin.new, seen.new_bad - begin.new_bad)
 
     def in_words(self) -> str:
         """Say how bad both versions are."""
