@@ -39,6 +39,12 @@ def test_the_lists_may_be_left_out(tmp_path: Path) -> None:
     assert (case.test_requirements, case.pytest_args, case.without_instances) == ((), (), ())
 
 
+def test_a_case_may_be_for_some_pythons_only(tmp_path: Path) -> None:
+    (some,), (every,) = read_cases(file_of(tmp_path, python='"<3.13"')), read_cases(file_of(tmp_path))
+    assert [some.runs_on(version) for version in ("3.11.7", "3.12.0rc1", "3.13.0")] == [True, True, False]
+    assert every.runs_on("3.13.0")
+
+
 def test_the_cases_of_the_repository_are_read() -> None:
     cases, refused, others = (
         read_cases(Path(__file__).parents[1] / "bench" / f"{name}.toml") for name in ("packages", "refused", "others")
@@ -55,6 +61,7 @@ def test_the_cases_of_the_repository_are_read() -> None:
         ({"pytest_arg": "[]"}, "unknown pytest_arg (did you mean pytest_args?)"),
         ({"colour": '"red"'}, "unknown colour; there are package, import_name, from, to, test_requirements"),
         ({"from": ""}, "from is missing"),
+        ({"python": '"3.13 at most"'}, "python must be a specifier such as '<3.13', not '3.13 at most'"),
         ({"to": "2.0"}, "to must be a string"),
         ({"pytest_args": '"-x"'}, "pytest_args must be a list of strings"),
         ({"test_requirements": "[1]"}, "test_requirements must be a list of strings"),

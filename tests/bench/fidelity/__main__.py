@@ -78,7 +78,11 @@ def main() -> int:
         mechanism=arguments.mechanism, root=root, ours=put_ours(root), limit=arguments.limit,
         keep=arguments.keep, say=say,
     )  # fmt: skip
-    campaigns = [Campaign(case, python, version, wanted) for case in cases for python, version in pythons.items()]
+    pairs = [(case, python, version) for case in cases for python, version in pythons.items()]
+    for case, _, version in pairs:
+        if not case.runs_on(version):
+            say(f"{case.name} on {version}: left out, the case is for Python {case.python}")
+    campaigns = [Campaign(*pair, wanted) for pair in pairs if pair[0].runs_on(pair[2])]
     rows: dict[int, Row] = {}
     try:
         for place, row in carried_out(campaigns, arguments.jobs):

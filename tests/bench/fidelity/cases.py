@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import fields, frozen
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 __all__ = ["Case", "CaseError", "canonical", "read_cases"]
 
@@ -28,7 +29,8 @@ class Case:
     """One package, and what its suites need besides it.
 
     `import_name` may have dots: then it lies in a namespace that others share. `pytest_args` go to both suites.
-    `without_instances` names classes, `module.Class`, of which programs keep no instances between requests.
+    `without_instances` names classes, `module.Class`, of which programs keep no instances between requests. `python` says
+    which Pythons both versions run on at all, as a specifier such as `<3.13`: on others there is nothing to upgrade.
     """
 
     package: str
@@ -38,11 +40,16 @@ class Case:
     test_requirements: tuple[str, ...] = ()
     pytest_args: tuple[str, ...] = ()
     without_instances: tuple[str, ...] = ()
+    python: str = ""
 
     @property
     def name(self) -> str:
         """What `--only` takes, and folders are called."""
         return canonical(self.package)
+
+    def runs_on(self, python: str) -> bool:
+        """Return whether both versions run on a Python of this version."""
+        return SpecifierSet(self.python).contains(python, prereleases=True)
 
     @property
     def key(self) -> str:
@@ -52,6 +59,7 @@ class Case:
 
 # `from` is a keyword of the language, so that a field cannot be called like the key in the file.
 _KEYS = {{"old": "from", "new": "to"}.get(one.name, one.name): one.name for one in fields(Case)}
+_OPTIONAL = frozenset({"python"})
 _LISTS = frozenset({"test_requirements", "pytest_args", "without_instances"})
 
 
@@ -75,7 +83,7 @@ def _case(entry: Mapping[str, Any], where: str) -> Case:
     where = f"{where} ({entry.get('package', 'without a package')})"
     if unknown := sorted(set(entry) - set(_KEYS)):
         raise CaseError(f"{where}: unknown {_named(unknown, _KEYS)}; there are {', '.join(_KEYS)}")
-    if missing := [key for key in _KEYS if key not in entry and key not in _LISTS]:
+    if missing := [key for key in _KEYS if key not in entry and key not in _LISTS | _OPTIONAL]:
         raise CaseError(f"{where}: {', '.join(missing)} is missing")
     values: dict[str, Any] = {}
     for key, value in entry.items():
@@ -83,8 +91,17 @@ def _case(entry: Mapping[str, Any], where: str) -> Case:
         items = value if is_list and isinstance(value, list) else [value]
         if (is_list and not isinstance(value, list)) or not all(isinstance(item, str) for item in items):
             raise CaseError(f"{where}: {key} must be {'a list of strings' if is_list else 'a string'}")
+        if key == "python":
+            _check_specifier(value, where)
         values[_KEYS[key]] = tuple(items) if is_list else value
     return Case(**values)
+
+
+def _check_specifier(value: str, where: str) -> None:
+    try:
+        SpecifierSet(value)
+    except InvalidSpecifier:
+        raise CaseError(f"{where}: python must be a specifier such as '<3.13', not {value!r}") from None
 
 
 def _named(unknown: Iterable[str], known: Iterable[str]) -> str:
