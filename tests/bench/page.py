@@ -42,6 +42,15 @@ WHAT = {
     "plan_10k": "A plan over 10,000 components with dependencies",
     "help_cpu": "`noodle --help`, CPU time",
     "startup_500": "Start with 500 plugins installed and 5 enabled, against 5 installed",
+    "false_plain": "A good version is taken back, the worst of 1, 10 and 100 calls a second",
+    "false_clumped": "… where clients try again in vain, five times on average",
+    "false_incident": "… where both versions are eight times as bad for a while",
+    "detect_10x": "Until a version ten times as bad is taken back, at 10 calls a second",
+    "detect_4x": "… one four times as bad",
+    "detect_2x": "… one twice as bad",
+    "harm_vs_kayenta": "Bad calls until a version ten times as bad is taken back, against Kayenta's judge",
+    "promote_good": "Until a good version may have more, at 100 calls a second",
+    "judge_update": "One look of the judge",
 }
 _BARS = (
     ("upgrade_vs_jurigged", "value", "Noodle Upgrade", "blue"),

@@ -110,6 +110,31 @@ GROUPS: tuple[Group, ...] = (
     Group(measure="plan:measure", rows=(Row(name="plan_10k", unit="s", target=0.5, of="value"),)),
     Group(measure="startup:help_cpu", rows=(Row(name="help_cpu", unit="ms", target=150.0, of="value"),)),
     Group(measure="startup:with_500", rows=(Row(name="startup_500", unit="ms", target=1.5),)),
+    Group(
+        measure="judging:false_alarms",
+        rows=(
+            Row(name="false_plain", unit="%", target=1.0, of="value"),
+            Row(name="false_clumped", unit="%", target=1.0, of="value"),
+            Row(name="false_incident", unit="%", target=1.0, of="value"),
+        ),
+    ),
+    Group(
+        measure="judging:detection",
+        rows=(
+            Row(name="detect_10x", unit="s", target=30.0, of="value"),
+            Row(name="detect_4x", unit="s", target=210.0, of="value"),
+            Row(name="detect_2x", unit="s", target=720.0, of="value"),
+            Row(name="harm_vs_kayenta", unit="calls", target=0.1),
+        ),
+    ),
+    Group(
+        measure="judging:promotion",
+        rows=(Row(name="promote_good", unit="s", target=300.0, of="value"),),
+    ),
+    Group(
+        measure="judging:updates",
+        rows=(Row(name="judge_update", unit="us", target=5.0, of="value"),),
+    ),
 )
 
 ROWS: dict[str, Row] = {row.name: row for group in GROUPS for row in group.rows}

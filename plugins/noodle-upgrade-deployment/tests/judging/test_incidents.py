@@ -14,10 +14,9 @@ def grouped(stream: list[tuple[float, int, int]]) -> list[tuple[float, Incident]
             over.append((at, one))
         if old or new:
             incidents.take(at, old, new)
-    if incidents.open:
-        last = incidents.close(incidents.due)
-        assert last is not None
-        over.append((incidents.due, last))
+    due = incidents.due
+    if (last := incidents.close(due)) is not None:
+        over.append((due, last))
     return over
 
 

@@ -1,3 +1,6 @@
+import math
+from statistics import NormalDist
+
 import pytest
 from arrivals import Traffic, at_share, seen
 from hypothesis import assume, given
@@ -12,6 +15,29 @@ readings = st.lists(st.integers(0, 50).map(float), min_size=2, max_size=12)
 def test_the_interval_is_that_of_kayenta():
     shift = shift_of([10, 20, 30, 40], [1, 2, 3, 4], 0.95)
     assert shift == pytest.approx((6.0, 39.0, 22.5), abs=1e-9)
+
+
+def off(new: list[float], old: list[float], shift: float) -> float:
+    """How many standard deviations the rank sum is off when `new` is moved down, reckoned as R does it."""
+    moved, count, whole = [one - shift for one in new], len(new) * len(old), len(new) + len(old)
+    rank_sum = sum((one > other) + 0.5 * (one == other) for one in moved for other in old) - count / 2
+    every = [*moved, *old]
+    ties = sum(every.count(one) ** 3 - every.count(one) for one in set(every))
+    return (rank_sum - math.copysign(0.5, rank_sum)) / math.sqrt(
+        count / 12 * (whole + 1 - ties / (whole * (whole - 1)))
+    )
+
+
+@given(readings, readings, st.sampled_from([0.5, 0.9, 0.98]))
+def test_beyond_the_ends_of_the_interval_the_rank_sum_is_too_far_off_and_within_it_is_not(new, old, level):
+    assume(min(new) - max(old) != max(new) - min(old))
+    wanted, shift, between = NormalDist().inv_cdf(0.5 + level / 2), shift_of(new, old, level), 1 / 4
+    if shift.low > min(new) - max(old):
+        assert off(new, old, shift.low - between) > wanted
+    assert off(new, old, shift.low + between) <= wanted
+    if shift.high < max(new) - min(old):
+        assert off(new, old, shift.high + between) < -wanted
+    assert off(new, old, shift.high - between) >= -wanted
 
 
 @given(readings, readings)

@@ -111,6 +111,12 @@ class SoloBets:
         (timid_good, timid_bad), (bold_good, bold_bad) = self._pays
         return log_mean(good * timid_good + bad * timid_bad, good * bold_good + bad * bold_bad)
 
+    def at_most(self, events: int, bad: int) -> float:
+        """Return what the logarithm of their capital does not exceed: that of whoever has more."""
+        good = events - bad
+        (timid_good, timid_bad), (bold_good, bold_bad) = self._pays
+        return max(good * timid_good + bad * timid_bad, good * bold_good + bad * bold_bad)
+
     @property
     def growth(self) -> float:
         """By how much it grows with a good event, in the long run."""

@@ -75,25 +75,32 @@ class Betting:
     def observe(self, seen: Measurement) -> Observation:
         """Take in one measurement; the numbers of each metric are in the evidence under its name."""
         here = self._at(seen)
-        evidence = self._numbers
-        reason = here.crashes.look(seen)
         holds = self._compare(seen)
-        if not reason and any(compared.harm for _, compared in self._comparisons):
-            worse = (f"{one.name}: {compared.in_words()}" for one, compared in self._comparisons if compared.harm)
-            reason = "; ".join(worse)
-        if reason:
-            return Observation(harm=True, reasons=(reason,), evidence=evidence)
+        if reason := here.crashes.look(seen) or self._worse():
+            return Observation(harm=True, reasons=(reason,), evidence=self._numbers)
         if split := here.split.look(seen):
             holds = (*holds, split)
         if holds:
-            return Observation(reasons=holds, evidence=evidence)
+            return Observation(reasons=holds, evidence=self._numbers)
         calls = seen.new.calls - here.begin.new.calls
-        if calls >= self.calls if here.alone else all(compared.safe for _, compared in self._comparisons):
+        if calls >= self.calls if here.alone else self._as_good():
             reason = f"{calls} calls at this share, and no sign of harm"
-            return Observation(safe=True, reasons=(reason,), evidence=evidence)
+            return Observation(safe=True, reasons=(reason,), evidence=self._numbers)
         if reason := here.silence(seen):
-            return Observation(starved=True, reasons=(reason,), evidence=evidence)
+            return Observation(starved=True, reasons=(reason,), evidence=self._numbers)
         return self._early
+
+    def _worse(self) -> str:
+        """Say in which metrics the new version is worse; "" when it is in none."""
+        worse = [(metric, compared) for metric, compared in self._comparisons if compared.harm]
+        return "; ".join([f"{metric.name}: {compared.in_words()}" for metric, compared in worse]) if worse else ""
+
+    def _as_good(self) -> bool:
+        """Whether the new version is good enough in every metric."""
+        for _, compared in self._comparisons:  # noqa: SIM110 - asked at every look, where a generator costs most of it
+            if not compared.safe:
+                return False
+        return True
 
     @property
     def next_look(self) -> float | None:
@@ -116,7 +123,7 @@ class Betting:
 
     def _compare(self, seen: Measurement) -> tuple[str, ...]:
         """Show every metric to its comparison; returns why some cannot be read, in words."""
-        lost = []
+        lost: list[str] = []
         for metric, comparison in self._comparisons:
             try:
                 counts = metric.read(seen)
@@ -125,7 +132,7 @@ class Betting:
             else:
                 if counts is not None:
                     comparison.take(seen.at, counts)
-        return tuple(lost)
+        return tuple(lost) if lost else ()
 
 
 class _Share:

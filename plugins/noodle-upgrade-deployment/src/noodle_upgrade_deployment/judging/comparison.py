@@ -51,7 +51,11 @@ class Levels:
 
 
 class Comparison:
-    """One metric from the beginning of a rollout. `harm` stays, `safe` is for the share at hand alone."""
+    """One metric from the beginning of a rollout.
+
+    `harm` is true once the new version has turned out to be worse than allowed, and stays so. `safe` is true once it
+    has turned out to be good enough at the share at hand: what evidence has shown at any time is shown.
+    """
 
     __slots__ = (
         "_begin",
@@ -66,6 +70,8 @@ class Comparison:
         "_share",
         "_share_then",
         "_solo",
+        "harm",
+        "safe",
     )
 
     def __init__(self, levels: Levels) -> None:
@@ -77,6 +83,7 @@ class Comparison:
         self._ratio = Ratio()
         self._record = Record()
         self._last = self._begin = NOTHING
+        self.harm = False
         self.turn(0.0)
 
     def turn(self, share: float) -> None:
@@ -86,6 +93,7 @@ class Comparison:
         self._share = Share(share, self._last)
         self._share_then = share
         self._safe = Bets(self._levels.margin, _AS_GOOD)
+        self.safe = False
         if share >= 1.0:
             self._record.turn(self._last)
             # How far apart bad events are by now is another question than how far apart those of the old version were.
@@ -96,20 +104,25 @@ class Comparison:
         incidents, last = self._incidents, self._last
         if incidents is None:
             incidents = self._incidents = Incidents(at)
-        if (over := incidents.close(at)) is not None:
+        over = incidents.close(at) if at >= incidents.due else None
+        if over is not None:
             self._settle(over)
         old_bad, new_bad = counts.old_bad - last.old_bad, counts.new_bad - last.new_bad
         if old_bad or new_bad:
-            if not incidents.open:
+            if math.isinf(incidents.due):
                 self._share_then = self._share.estimate(last)
             incidents.take(at, old_bad, new_bad)
         self._last = counts
+        if over is not None:
+            self.harm = self.harm or self._log_harm >= self._levels.to_harm
+        if not self.safe and (over is not None or self._hardly_ever_bad):
+            self.safe = self._log_safe >= self._levels.to_safe
 
     @property
     def due(self) -> float | None:
         """When the open incident ends, if there is one."""
-        incidents = self._incidents
-        return incidents.due if incidents is not None and incidents.open else None
+        due = math.inf if self._incidents is None else self._incidents.due
+        return None if math.isinf(due) else due
 
     def _settle(self, over: Incident) -> None:
         share = self._share_then
@@ -119,23 +132,9 @@ class Comparison:
         self._record.settle(over)
 
     @property
-    def harm(self) -> bool:
-        """Whether the new version is worse than allowed."""
-        return self._log_harm >= self._levels.to_harm
-
-    @property
     def _log_harm(self) -> float:
         # One of them stands still: either both versions serve, or only one does.
         return self._harm.log_capital + self._record.log_capital(self._last)
-
-    @property
-    def safe(self) -> bool:
-        """Whether it is good enough at this share."""
-        # Half of the capital is on each way to be safe: both together are never more than the better one.
-        enough = self._levels.to_safe
-        if self._safe.log_capital < enough and self._log_solo < enough:
-            return False
-        return self._log_safe >= enough and not self.harm
 
     @property
     def _log_safe(self) -> float:
@@ -148,6 +147,14 @@ class Comparison:
             return -math.inf
         seen, begin = self._last, self._begin
         return self._solo.log_capital(seen.new - begin.new, seen.new_bad - begin.new_bad)
+
+    @property
+    def _hardly_ever_bad(self) -> bool:
+        """Whether that alone may be enough by now: asked at every look, and so without logarithms."""
+        if self._solo is None:
+            return False
+        seen, begin = self._last, self._begin
+        return self._solo.at_most(seen.new - begin.new, seen.new_bad - begin.new_bad) >= self._levels.to_safe
 
     def in_words(self) -> str:
         """Say how bad both versions are."""

@@ -37,26 +37,22 @@ class Crashes:
 
     def look(self, seen: Measurement) -> str:
         """Return why the new version is broken, in words; "" when it is not."""
-        limits = self._limits
-        if seen.new.stalled > limits.stall:
-            return f"calls of the new version are under way, and for {seen.new.stalled:.0f} s none was answered"
-        calls, errors = _since(seen.new, self._begin.new)
-        first = limits.first if seen.at - self._begin.at >= _CLUMP_SECONDS else _CLUMP_CALLS * limits.first
-        if calls == errors >= first and not _failing(seen.old, self._begin.old):
-            return f"the first {calls} calls of the new version failed: {seen.new.last_error}"
-        calls, errors = _since(seen.new, self._window.new)
-        if calls < limits.window:
+        limits, new, begin = self._limits, seen.new, self._begin
+        if new.stalled > limits.stall:
+            return f"calls of the new version are under way, and for {new.stalled:.0f} s none was answered"
+        calls, errors = new.calls - begin.new.calls, new.errors - begin.new.errors
+        first = limits.first if seen.at - begin.at >= _CLUMP_SECONDS else _CLUMP_CALLS * limits.first
+        if calls == errors >= first and not _failing(seen.old, begin.old):
+            return f"the first {calls} calls of the new version failed: {new.last_error}"
+        window = self._window
+        if (calls := new.calls - window.new.calls) < limits.window:
             return ""
-        old, self._window = self._window.old, seen
-        if errors > limits.failing * calls and not _failing(seen.old, old):
-            return f"{errors} of {calls} calls of the new version failed: {seen.new.last_error}"
+        self._window = seen
+        errors = new.errors - window.new.errors
+        if errors > limits.failing * calls and not _failing(seen.old, window.old):
+            return f"{errors} of {calls} calls of the new version failed: {new.last_error}"
         return ""
 
 
-def _since(arm: Arm, earlier: Arm) -> tuple[int, int]:
-    return arm.calls - earlier.calls, arm.errors - earlier.errors
-
-
 def _failing(arm: Arm, earlier: Arm) -> bool:
-    calls, errors = _since(arm, earlier)
-    return errors > _HALF * calls
+    return arm.errors - earlier.errors > _HALF * (arm.calls - earlier.calls)

@@ -7,12 +7,13 @@ happened, never by whose they were, so that grouping favours nobody.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import NamedTuple
 
 __all__ = ["Incident", "Incidents"]
 
-_SHORTEST_GAP = 0.6
+_SHORTEST_GAP = 0.7
 """Seconds without a bad event that end an incident at least: tries of one client are closer than that."""
 _LONGEST_GAP = 30.0
 _PART_OF_USUAL = 0.35
@@ -31,33 +32,26 @@ class Incident(NamedTuple):
 
 
 class Incidents:
-    """Groups a stream of bad events; moments are seconds on any clock that does not go back."""
+    """Groups a stream of bad events; moments are seconds on any clock that does not go back.
 
-    __slots__ = ("_bad", "_began", "_first", "_gap", "_last", "_new", "_times")
+    `due` is when the open incident ends if nothing bad happens any more: infinity when none is open.
+    """
+
+    __slots__ = ("_bad", "_began", "_first", "_new", "_times", "due")
 
     def __init__(self, first: float) -> None:
-        self._first = self._began = self._last = first
+        self._first = self._began = first
         self._times: deque[float] = deque((first,), maxlen=_REMEMBERED)
         self._bad = self._new = 0
-        self._gap = _SHORTEST_GAP
-
-    @property
-    def open(self) -> bool:
-        """Whether an incident has begun and not ended."""
-        return self._bad > 0
-
-    @property
-    def due(self) -> float:
-        """When the open incident ends if nothing bad happens any more."""
-        longest = min(_MOST_GAPS * self._gap, max(_FEWEST_GAPS * self._gap, _LONGEST))
-        return min(self._last + self._gap, self._began + longest)
+        self.due = math.inf
 
     def close(self, at: float) -> Incident | None:
         """Return the incident that is over by now; to be asked before what happens at this moment is taken in."""
-        if not self._bad or at < self.due:
+        if at < self.due or not self._bad:
             return None
         over = Incident(self._bad, self._new)
         self._bad = self._new = 0
+        self.due = math.inf
         return over
 
     def take(self, at: float, old: int, new: int) -> None:
@@ -67,8 +61,8 @@ class Incidents:
         # The silence before an event says how long silences usually are, too.
         usual = (at - self._times[0]) / len(self._times)
         past = min(_LONGEST_OF_PAST, _PART_OF_PAST * (at - self._first))
-        self._gap = min(_LONGEST_GAP, max(_SHORTEST_GAP, _PART_OF_USUAL * usual, past))
+        gap = min(_LONGEST_GAP, max(_SHORTEST_GAP, _PART_OF_USUAL * usual, past))
         self._times.extend([at] * min(old + new, _REMEMBERED))
         self._bad += old + new
         self._new += new
-        self._last = at
+        self.due = min(at + gap, self._began + min(_MOST_GAPS * gap, max(_FEWEST_GAPS * gap, _LONGEST)))

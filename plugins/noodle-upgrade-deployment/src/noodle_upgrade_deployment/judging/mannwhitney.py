@@ -8,6 +8,7 @@ above a quarter of its estimate. Readings far outside of the others are left out
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import NormalDist, fmean, median, quantiles
 from typing import NamedTuple
@@ -21,7 +22,6 @@ from noodle_upgrade_deployment.judging.windows import Windows
 __all__ = ["MannWhitney", "Shift", "shift_of"]
 
 _BAND = 0.25
-_STEPS = 60
 _OUTLIER = 3.0
 _FEWEST = 2
 
@@ -37,41 +37,30 @@ class Shift(NamedTuple):
 def shift_of(new: Sequence[float], old: Sequence[float], level: float) -> Shift:
     """Return the shift from `old` to `new` at a confidence level, such as 0.98.
 
-    Raises `ValueError` for an empty list, and where all readings are alike: then there is no interval.
+    The interval ends at the differences between single readings where the rank sum is no longer that many standard
+    deviations off. Raises `ValueError` for an empty list, and where all readings are alike: then there is no interval.
     """
     if not new or not old:
         raise ValueError("a shift is between two lists that have something in them")
-    least, most = min(new) - max(old), max(new) - min(old)
-    if least == most:
+    differences = sorted(one - other for one in new for other in old)
+    if differences[0] == differences[-1]:
         raise ValueError("all readings are alike")
+    # Moved down by what lies between two differences, no reading is one of the other list: ties are within a list.
+    deviation = _deviation(len(new), len(old), _ties(new) + _ties(old))
     wanted = NormalDist().inv_cdf(0.5 + level / 2.0)
-    low = _crossing(lambda shift: _score(new, old, shift) - wanted, least, most)
-    high = _crossing(lambda shift: _score(new, old, shift) + wanted, least, most)
-    return Shift(low, high, median(one - other for one in new for other in old))
+    outside = math.ceil(len(differences) / 2.0 - 0.5 - wanted * deviation) - 1
+    low = max(0, outside)
+    return Shift(differences[low], differences[-1 - low], median(differences))
 
 
-def _crossing(falls: Callable[[float], float], low: float, high: float) -> float:
-    """Return where a function that falls passes zero, or the end beyond which it would."""
-    if falls(low) <= 0.0:
-        return low
-    if falls(high) >= 0.0:
-        return high
-    for _ in range(_STEPS):
-        middle = (low + high) / 2.0
-        low, high = (middle, high) if falls(middle) > 0.0 else (low, middle)
-    return (low + high) / 2.0
+def _ties(readings: Sequence[float]) -> int:
+    return sum(count**3 - count for count in Counter(readings).values())
 
 
-def _score(new: Sequence[float], old: Sequence[float], shift: float) -> float:
-    """Return how many standard deviations the rank sum is off when `new` is moved down by `shift`."""
-    moved = [one - shift for one in new]
-    count = len(new) * len(old)
-    off = sum((one > other) + 0.5 * (one == other) for one in moved for other in old) - count / 2.0
-    whole = len(new) + len(old)
-    values = [*moved, *old]
-    ties = sum(values.count(value) ** 3 - values.count(value) for value in set(values))
-    deviation = math.sqrt(count / 12.0 * (whole + 1.0 - ties / (whole * (whole - 1.0))))
-    return (off - math.copysign(0.5, off) * (off != 0.0)) / deviation if deviation else 0.0
+def _deviation(new: int, old: int, ties: int) -> float:
+    """Return the standard deviation of the rank sum, as R has it."""
+    whole = new + old
+    return math.sqrt(new * old / 12.0 * (whole + 1.0 - ties / (whole * (whole - 1.0))))
 
 
 @define(kw_only=True)
@@ -110,10 +99,15 @@ class MannWhitney:
                 for readings, arm in zip(self._readings[name], (window.old, window.new), strict=True):
                     if arm.calls:
                         readings.append(read(arm))
-        if seen.at - self._judged >= self.interval:
+        if seen.at >= self._judged + self.interval:
             self._judged = seen.at
             self._said = self._judgement(seen.at - self._began)
         return self._said
+
+    @property
+    def next_look(self) -> float | None:
+        """When a reading is due."""
+        return self._windows.due
 
     def _judgement(self, elapsed: float) -> Observation:
         if any(len(new) < _FEWEST or len(old) < _FEWEST for old, new in self._readings.values()):

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from noodle_upgrade_core.errors import InvalidRequestError
 from noodle_upgrade_core.settings import suggestion
 from noodle_upgrade_core.staged import LATENCY_BOUNDS, Arm, Measurement
-from noodle_upgrade_deployment.judging.counts import Counts
+from noodle_upgrade_deployment.judging.counts import NOTHING, Counts
 
 __all__ = ["BUILT_IN", "Errors", "Latency", "Metric", "metrics_of"]
 
@@ -55,7 +55,7 @@ class Latency:
         self._usual = usual
         self._calls = calls
         self._bucket: int | None = None
-        self._before = 0, 0, 0, 0
+        self._before = NOTHING
 
     @property
     def limit(self) -> float | None:
@@ -68,18 +68,18 @@ class Latency:
             if sum(seen.old.latency) < self._calls:
                 return None
             self._bucket = self._most_are_faster(seen.old)
-            self._before = (*self._slow(seen.old), *self._slow(seen.new))
-        now = (*self._slow(seen.old), *self._slow(seen.new))
-        return Counts(*(count - before for count, before in zip(now, self._before, strict=True)))
+            self._before = self._counts(seen)
+        return self._counts(seen).since(self._before)
 
     def _most_are_faster(self, arm: Arm) -> int:
         faster = tuple(accumulate(arm.latency))
         # The last bucket has no bound: what falls into it is slow whatever the others are.
         return min(bisect.bisect_left(faster, (1.0 - self._usual) * faster[-1]), len(LATENCY_BOUNDS) - 1)
 
-    def _slow(self, arm: Arm) -> tuple[int, int]:
-        bucket = self._bucket or 0
-        return sum(arm.latency), sum(arm.latency[bucket + 1 :])
+    def _counts(self, seen: Measurement) -> Counts:
+        slow = (self._bucket or 0) + 1
+        old, new = seen.old, seen.new
+        return Counts(old.calls, sum(old.latency[slow:]), new.calls, sum(new.latency[slow:]))
 
 
 BUILT_IN: Final[Mapping[str, Callable[[], Metric]]] = {"errors": Errors, "latency": Latency}

@@ -46,6 +46,11 @@ class Threshold:
             self._said = self._checked(window.new)
         return self._said
 
+    @property
+    def next_look(self) -> float | None:
+        """When a check is due."""
+        return self._windows.due
+
     def _checked(self, arm: Arm) -> Observation:
         if not arm.calls:
             return Observation(starved=True, reasons=(f"no calls of the new version in {self.interval:g} s",))

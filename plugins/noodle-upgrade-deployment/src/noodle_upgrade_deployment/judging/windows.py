@@ -26,10 +26,15 @@ class Windows:
         self._begin = seen.base or seen
         return True
 
+    @property
+    def due(self) -> float | None:
+        """When the window is over; None before the first measurement."""
+        return None if self._begin is None else self._begin.at + self._seconds
+
     def over(self, seen: Measurement) -> Measurement | None:
         """Return the window that is over by now, as the counts within it; None while it lasts."""
         begin = self._begin
-        if begin is None or seen.at - begin.at < self._seconds:
+        if begin is None or seen.at < begin.at + self._seconds:
             return None
         self._begin = seen
         return evolve(seen, old=seen.old.since(begin.old), new=seen.new.since(begin.new), base=None)
