@@ -1,0 +1,1 @@
+"""What would happen, in virtual time: made-up traffic, and judges that watch it."""
