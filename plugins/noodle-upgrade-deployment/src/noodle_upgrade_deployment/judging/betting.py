@@ -12,6 +12,7 @@ from noodle_upgrade_deployment.judging.comparison import Comparison, Levels
 from noodle_upgrade_deployment.judging.crashes import Crashes, Limits
 from noodle_upgrade_deployment.judging.metrics import Metric, metrics_of
 from noodle_upgrade_deployment.judging.splits import Split
+from noodle_upgrade_deployment.judging.windows import Stretch, stretch_of
 
 __all__ = ["Betting"]
 
@@ -62,7 +63,7 @@ class Betting:
     _comparisons: tuple[tuple[Metric, Comparison], ...] = field(init=False)
     _numbers: Mapping[str, Any] = field(init=False)
     _early: Observation = field(init=False)
-    _here: _Share | None = field(default=None, init=False)
+    _here: _AtOneShare | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         # Whichever of the metrics says harm counts, so each may be wrong that much more rarely; all must say safe.
@@ -108,14 +109,13 @@ class Betting:
         due = [one for _, comparison in self._comparisons if (one := comparison.due) is not None]
         return min(due, default=None)
 
-    def _at(self, seen: Measurement) -> _Share:
+    def _at(self, seen: Measurement) -> _AtOneShare:
         """Return what belongs to the share at hand; it begins with the measurement that was made when it was set."""
-        here, base = self._here, seen.base
-        key = (seen.weight, None if base is None else base.at)
-        if here is None or here.key != key:
-            begin = base or seen
+        here, stretch = self._here, stretch_of(seen)
+        if here is None or here.stretch != stretch:
+            begin = seen.base or seen
             limits = Limits(first=self.first, window=self.window, failing=self.failing, stall=self.stall)
-            here = self._here = _Share(key, begin, limits)
+            here = self._here = _AtOneShare(stretch, begin, limits)
             self._compare(begin)
             for _, comparison in self._comparisons:
                 comparison.turn(begin.weight)
@@ -135,11 +135,11 @@ class Betting:
         return tuple(lost) if lost else ()
 
 
-class _Share:
+class _AtOneShare:
     """What belongs to one share of the traffic."""
 
-    def __init__(self, key: tuple[float, float | None], begin: Measurement, limits: Limits) -> None:
-        self.key = key
+    def __init__(self, stretch: Stretch, begin: Measurement, limits: Limits) -> None:
+        self.stretch = stretch
         self.begin = begin
         self.alone = begin.weight >= 1.0
         self.crashes = Crashes(limits, begin)

@@ -6,7 +6,15 @@ from attrs import evolve
 
 from noodle_upgrade_core import Measurement
 
-__all__ = ["Windows"]
+__all__ = ["Stretch", "Windows", "stretch_of"]
+
+Stretch = tuple[float, float | None]
+"""What tells the time at one share from that at another: the share, and when it was set."""
+
+
+def stretch_of(seen: Measurement) -> Stretch:
+    """Return at which share something was measured."""
+    return seen.weight, None if seen.base is None else seen.base.at
 
 
 class Windows:
@@ -15,14 +23,14 @@ class Windows:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._begin: Measurement | None = None
-        self._share: tuple[float, float | None] | None = None
+        self._stretch: Stretch | None = None
 
     def turned(self, seen: Measurement) -> bool:
         """Return whether this is the first measurement at another share, or the very first one."""
-        share = seen.weight, None if seen.base is None else seen.base.at
-        if share == self._share:
+        stretch = stretch_of(seen)
+        if stretch == self._stretch:
             return False
-        self._share = share
+        self._stretch = stretch
         self._begin = seen.base or seen
         return True
 
