@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import sys
 import threading
@@ -82,10 +83,14 @@ def _shown(event: str, arguments: tuple[Any, ...]) -> str:
 
 @contextmanager
 def watched() -> Iterator[list[str]]:
-    """Collect what this thread does meanwhile: effects on the world, reads of files, looks at a clock."""
+    """Collect what this thread does meanwhile: effects on the world, reads of files, looks at a clock.
+
+    The garbage collector rests: what others have it call, and when it comes, is not the doing of who is watched.
+    """
     seen: list[str] = []
     collectors = _collectors()
-    before = sys.getprofile()
+    before, collecting = sys.getprofile(), gc.isenabled()
+    gc.disable()
     collectors.current = seen
 
     def profile(_frame: Any, event: str, called: Any) -> None:
@@ -98,6 +103,8 @@ def watched() -> Iterator[list[str]]:
     finally:
         sys.setprofile(before)
         collectors.current = None
+        if collecting:
+            gc.enable()
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import gc
 import importlib
 import os
 import subprocess
@@ -518,6 +519,21 @@ def test_watching_a_strategy_leaves_the_threads_profiler_as_it_was():
         assert sys.getprofile() is mine
     finally:
         sys.setprofile(None)
+
+
+def test_what_the_collector_does_meanwhile_is_not_the_strategys_doing():
+    def look_at_the_clock(_phase, _info):
+        time.perf_counter()
+
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(look_at_the_clock)
+    gc.set_threshold(1)
+    try:
+        check_strategy(Gradual, {"bake": 0.0})
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(look_at_the_clock)
+    assert gc.isenabled()
 
 
 def test_a_strategy_may_wait_for_evidence_as_long_as_it_lets_time_pass():
