@@ -55,23 +55,23 @@ class Bets:
         """
         if not 0.0 < share < 1.0:
             return  # without both versions there is nothing to compare
-        side, bound = self._side, self.bound
-        odds = share / (1.0 - share)
-        fair = odds * bound / (odds * bound + 1.0)
-        won = side * (new / bad - fair)
-        most = _MOST / (fair if side > 0.0 else 1.0 - fair)
+        fair = fair_share(share, self.bound)
+        won = self._side * (new / bad - fair)
         parts, kept = [], 1.0 - sum(self._parts)
         capital = kept
         for ratio, part in zip(self._ratios, self._parts, strict=True):
-            expected = odds * ratio / (odds * ratio + 1.0)
-            edge = side * (expected - fair)
-            stake = edge / (expected * (1.0 - expected) / bad + edge * edge)
-            after = part * (1.0 + won * min(stake, most))
+            after = part * (1.0 + won * self._stake(fair, fair_share(share, ratio), bad))
             parts.append(after)
             capital += after
         self.log_capital += math.log(capital)
         keep, lend = (1.0 - _LENT) / capital, _LENT
         self._parts = tuple(keep * part + lend * begin for part, begin in zip(parts, self._begin, strict=True))
+
+    def _stake(self, fair: float, expected: float, bad: int) -> float:
+        """Return the stake of a gambler who expects this part of `bad` events to be the new version's."""
+        edge = self._side * (expected - fair)
+        most = _MOST / (fair if self._side > 0.0 else 1.0 - fair)
+        return min(most, edge / (expected * (1.0 - expected) / bad + edge * edge))
 
     def growth(self, share: float, ratio: float) -> float:
         """Return by how much the logarithm of the capital grows with a single bad event, were `ratio` the truth.
@@ -81,12 +81,9 @@ class Bets:
         if not 0.0 < share < 1.0:
             return 0.0
         fair, truth = fair_share(share, self.bound), fair_share(share, ratio)
-        most = _MOST / (fair if self._side > 0.0 else 1.0 - fair)
-        edge = self._side * (truth - fair)
-        if edge <= 0.0:
+        if self._side * (truth - fair) <= 0.0:
             return 0.0
-        stake = min(most, edge / (truth * (1.0 - truth) + edge * edge))
-        won = stake * self._side
+        won = self._side * self._stake(fair, truth, 1)
         return truth * math.log1p(won * (1.0 - fair)) + (1.0 - truth) * math.log1p(-won * fair)
 
 
