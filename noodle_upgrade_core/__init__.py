@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from noodle_upgrade_core.hookspecs import (
         ActiveVersion,
         Host,
+        Operation,
         Outcome,
         Receipt,
         UpgradeContext,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     )
     from noodle_upgrade_core.registry import Registry
     from noodle_upgrade_core.settings import setting
-    from noodle_upgrade_core.staged import Arm, Measurement, StagedSwap
+    from noodle_upgrade_core.staged import Arm, Measurement, Member, StagedSwap
     from noodle_upgrade_core.steps import (
         Gate,
         Judge,
@@ -90,7 +91,9 @@ __all__ = [
     "Judge",
     "JudgeDriver",
     "Measurement",
+    "Member",
     "Observation",
+    "Operation",
     "Outcome",
     "Phase",
     "PlanStep",
@@ -148,7 +151,9 @@ _HOME = {
     "Judge": "steps",
     "JudgeDriver": "steps",
     "Measurement": "staged",
+    "Member": "staged",
     "Observation": "steps",
+    "Operation": "hookspecs",
     "Outcome": "hookspecs",
     "Phase": "model",
     "PlanStep": "model",

@@ -11,13 +11,14 @@ import asyncio
 import concurrent.futures
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from noodle_upgrade_core.config.loading import Settings
 from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.events import EventBus
+from noodle_upgrade_core.hookspecs import Operation
 from noodle_upgrade_core.journal.contract import Journal
 from noodle_upgrade_core.model import (
     ComponentDescriptor,
@@ -213,6 +214,26 @@ class BlockingUpgrader:
     def cancel_upgrade(self, upgrade_id: str, *, by: str = "") -> UpgradeStatus:
         """See `Upgrader.cancel_upgrade`."""
         return self.call(self.upgrader.cancel_upgrade(upgrade_id, by=by))
+
+    def pause_upgrade(self, upgrade_id: str, *, by: str) -> None:
+        """See `Upgrader.pause_upgrade`."""
+        self.call(self.upgrader.pause_upgrade(upgrade_id, by=by))
+
+    def resume_upgrade(self, upgrade_id: str, *, by: str) -> None:
+        """See `Upgrader.resume_upgrade`."""
+        self.call(self.upgrader.resume_upgrade(upgrade_id, by=by))
+
+    def promote_upgrade(self, upgrade_id: str, *, by: str, full: bool = False) -> None:
+        """See `Upgrader.promote_upgrade`."""
+        self.call(self.upgrader.promote_upgrade(upgrade_id, by=by, full=full))
+
+    def operate(self, name: str, arguments: Mapping[str, Any] | None = None, *, by: str) -> Any:
+        """See `Upgrader.operate`."""
+        return self.call(self.upgrader.operate(name, arguments, by=by))
+
+    def list_operations(self) -> tuple[Operation, ...]:
+        """See `Upgrader.list_operations`."""
+        return self.call(self.upgrader.list_operations())
 
     def rollback(self, component_name: str, *, rollback_id: str = "", requested_by: str = "system") -> UpgradeResult:
         """See `Upgrader.rollback`."""

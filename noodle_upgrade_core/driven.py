@@ -16,7 +16,7 @@ from noodle_upgrade_core.errors import PluginBrokenError, PluginTimeoutError
 from noodle_upgrade_core.isolation import in_text
 from noodle_upgrade_core.model import Decision, UpgradePlan, Vote
 from noodle_upgrade_core.phases.runner import Runner
-from noodle_upgrade_core.staged import Measurement, StagedSwap, SwapSet
+from noodle_upgrade_core.staged import Measurement, Member, StagedSwap, SwapSet
 from noodle_upgrade_core.steps import JudgeDriver, Observation
 
 __all__ = ["Driven", "DrivenDecider", "DrivenJudge", "DrivenSwap", "carried_through"]
@@ -44,6 +44,19 @@ class DrivenSwap:
     async def shift(self, weight: float) -> None:
         """Move this share of traffic."""
         await self._call("shift", weight, limit=self._left())
+
+    async def shift_members(self, names: tuple[str, ...]) -> None:
+        """Have exactly these members serve the new version."""
+        await self._call("shift_members", names, limit=self._left())
+
+    async def shadow(self, share: float) -> None:
+        """Run copies of this share of the calls on the new version."""
+        await self._call("shadow", share, limit=self._left())
+
+    async def members(self) -> tuple[Member, ...]:
+        """Return those that serve the component."""
+        found = tuple(await self._call("members"))
+        return tuple(_a(Member, one, "members", "each") for one in found)
 
     async def commit(self) -> None:
         """Make it permanent."""

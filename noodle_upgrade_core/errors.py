@@ -310,6 +310,12 @@ class UpgradeUnknownError(UpgradeError):
     code = "upgrade.unknown"
 
 
+class OperationUnknownError(UpgradeError):
+    """No plugin here has an operation of this name."""
+
+    code = "operation.unknown"
+
+
 class UpgradeCancelledError(UpgradeError):
     """Somebody cancelled it."""
 

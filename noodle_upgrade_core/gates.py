@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from attrs import define, evolve, field
 
+from noodle_upgrade_core.controls import Controls
 from noodle_upgrade_core.deciders import Decider
 from noodle_upgrade_core.driven import DrivenDecider
 from noodle_upgrade_core.errors import SwapRefusedError, UpgradeError, UpgradeRejectedError, ValidationFailedError
 from noodle_upgrade_core.model import Ballot, Decision, Finding, UpgradePlan, Verdict, Vote, stops
 from noodle_upgrade_core.phases.runner import Reply
-from noodle_upgrade_core.rollout import Abort
 from noodle_upgrade_core.staged import settle
 from noodle_upgrade_core.steps import Gate
 
@@ -74,7 +74,7 @@ def votes_of(replies: Sequence[Reply]) -> tuple[Vote, ...]:
 class People:
     """Who approved, and the gates that wait for people; belongs to one upgrade and its event loop."""
 
-    abort: Abort
+    controls: Controls
     approvals: list[str] = field(factory=list)
     _changed: asyncio.Event = field(factory=asyncio.Event)
     _gates: dict[str, set[str]] = field(factory=dict)
@@ -95,7 +95,7 @@ class People:
     async def wait(self, seconds: float | None = None) -> None:
         """Wait until somebody approves, or it is aborted, or the seconds are over."""
         self._changed.clear()
-        waits = [asyncio.ensure_future(self._changed.wait()), asyncio.ensure_future(self.abort.event.wait())]
+        waits = [asyncio.ensure_future(self._changed.wait()), asyncio.ensure_future(self.controls.stopped.wait())]
         try:
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -107,7 +107,7 @@ class People:
         people = self._gates.setdefault(gate.name, set())
         until = time.monotonic() + gate.expires
         try:
-            while len(people) < gate.approvals and not self.abort.reason and time.monotonic() < until:
+            while len(people) < gate.approvals and not self.controls.aborted and time.monotonic() < until:
                 await self.wait(until - time.monotonic())
         finally:
             self._gates.pop(gate.name, None)
@@ -134,10 +134,10 @@ async def decide(
     while True:
         given = tuple(people.approvals)
         decision = await settle(decider.combine(plan, votes, given))
-        if not decision.awaits or people.abort.reason:
+        if not decision.awaits or people.controls.aborted:
             break
         await waiting(decision, len(given))
-    if not decision.approved and not people.abort.reason:
+    if not decision.approved and not people.controls.aborted:
         raise UpgradeRejectedError(
             f"The upgrade was rejected: {in_one(decision.reasons) or 'no reason was given'}.",
             hint="See the alternatives with `noodle plan`." if decision.alternatives else "",

@@ -1,8 +1,9 @@
 """The hooks: the page that a plugin author reads first.
 
 Six hooks are the phases of an upgrade, in this order: `validate`, `decide`, `swap`, `recompile`, `deploy`, `rollback`.
-Four are not phases: `discover` and `restore` say what runs and what should run, `assess` tells a plan how a change can
-be made, `observe` is told what happens.
+Six are not phases: `discover` and `restore` say what runs and what should run, `assess` tells a plan how a change can
+be made, `observe` is told what happens, `opened` is given the Upgrader, `operations` says what a plugin can be asked
+for.
 
 A plugin implements those that it needs, and names only the arguments that it uses:
 
@@ -56,6 +57,7 @@ __all__ = [
     "ActiveVersion",
     "Answer",
     "Host",
+    "Operation",
     "Outcome",
     "Receipt",
     "Stage",
@@ -103,9 +105,10 @@ class UpgradeContext:
     `cancelled()` whether somebody wants it to stop: long work asks both now and then. `mark(what, data=…)` has the
     journal remember, with the next change of phase, what an auditor must find there: that something was forced, say.
 
-    `conduct(rollout, judge=…)` is for `deploy`: it carries a generator of steps out as the core's own deployment does,
-    with its time limits, counts, gates and moments between requests, and returns the outcome. `gate` and `probe` are
-    what it uses for those steps.
+    `conduct(rollout, judge=…, hold=…)` is for `deploy`: it carries a generator of steps out as the core's own
+    deployment does, with its time limits, counts, gates and moments between requests, and returns the outcome.
+    `hold(step)` is asked before each increase of traffic for a reason to wait with it, "" for none. `gate` and `probe`
+    are what it uses for those steps.
     """
 
     upgrade_id: str
@@ -152,6 +155,22 @@ class Outcome:
 
 
 @frozen(kw_only=True)
+class Operation:
+    """Something that a plugin can be asked for by name, by a command or over the control API.
+
+    `call(arguments, by)`, plain or `async`, gets JSON values and the name of who asks, and returns JSON values or
+    values of the core. Its name begins with the plugin's: `deployment.status`. `changes` says whether it has an effect,
+    `seconds` how long it may take, the hooks' own limit by default.
+    """
+
+    name: str
+    call: Callable[[dict[str, Any], str], Any]
+    changes: bool = False
+    seconds: float | None = None
+    help: str = ""
+
+
+@frozen(kw_only=True)
 class Receipt:
     """What one plugin undid."""
 
@@ -192,6 +211,14 @@ class UpgradeHooks:
         `step.verdict` is not feasible yet: the answer replaces it. Return None when the component is not of a kind that
         this plugin can change. The first answer in order counts; the plugin that gave it is asked to `swap`.
         When it fails: the step is not feasible, with the failure as its blocker.
+        """
+        raise NotImplementedError
+
+    @hookspec
+    def operations(self) -> Iterable[Operation] | Awaitable[Iterable[Operation]] | None:
+        """Say what this plugin can be asked for by name, for commands and other processes.
+
+        When it fails: the plugin cannot be asked for anything.
         """
         raise NotImplementedError
 

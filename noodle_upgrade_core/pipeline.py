@@ -19,6 +19,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 
+from noodle_upgrade_core.controls import Controls
 from noodle_upgrade_core.driven import Driven, DrivenJudge, carried_through
 from noodle_upgrade_core.errors import (
     ApprovalRequiredError,
@@ -51,10 +52,10 @@ from noodle_upgrade_core.model import (
     now,
 )
 from noodle_upgrade_core.parameters import strategy_for
-from noodle_upgrade_core.rollout import Abort, Conductor, RealClock, arm_summary
+from noodle_upgrade_core.rollout import Conductor, RealClock, arm_summary
 from noodle_upgrade_core.services import Services
 from noodle_upgrade_core.staged import Measurement
-from noodle_upgrade_core.steps import Gate, Judge, JudgeDriver, Rollout
+from noodle_upgrade_core.steps import Gate, Judge, JudgeDriver, Rollout, Shift
 from noodle_upgrade_core.strategies import rollout_of
 from noodle_upgrade_core.traffic import Counting
 from noodle_upgrade_core.wire import to_wire
@@ -77,8 +78,9 @@ class UpgradeRun:
     plan: UpgradePlan
     ledger: Ledger
     people: People
-    abort: Abort
+    controls: Controls
     weight: float = 0.0
+    held: str = ""
     decision: Decision | None = None
     measured: Measurement | None = None
     staged: Driven | None = None
@@ -99,7 +101,7 @@ class UpgradeRun:
         cls, plan: UpgradePlan, *, upgrade_id: str, services: Services, requested_by: str, approved_by: str
     ) -> UpgradeRun:
         """Make the run of one plan."""
-        abort = Abort()
+        controls = Controls()
         title = ", ".join(f"{step.name} {step.from_version} -> {step.to_version}" for step in plan.steps)
         ledger = Ledger(
             events=services.events,
@@ -108,8 +110,8 @@ class UpgradeRun:
             title=title,
             who=requested_by,
         )
-        people = People(abort=abort, approvals=[approved_by] if approved_by else [])
-        return cls(services=services, plan=plan, ledger=ledger, people=people, abort=abort)
+        people = People(controls=controls, approvals=[approved_by] if approved_by else [])
+        return cls(services=services, plan=plan, ledger=ledger, people=people, controls=controls)
 
     @property
     def upgrade_id(self) -> str:
@@ -123,7 +125,26 @@ class UpgradeRun:
 
     def cancel(self, reason: str) -> None:
         """Ask for the end: before `SHIFTING` nothing has happened, after it everything goes back."""
-        self.abort.set(reason)
+        self.controls.abort(reason)
+
+    def pause(self, by: str) -> None:
+        """Let no more traffic move until somebody resumes."""
+        self.controls.pause(f"paused by {by}")
+        self._told("upgrade.paused", "paused", by)
+
+    def resume(self, by: str) -> None:
+        """End a pause."""
+        self.controls.resume()
+        self._told("upgrade.resumed", "resumed", by)
+
+    def promote(self, by: str, *, full: bool) -> None:
+        """Go on without waiting for evidence: past the present wait, or past all that are left."""
+        self.controls.promote(by, full=full)
+        self._told("upgrade.promoted", "promoted in full" if full else "promoted by a step", by)
+
+    def _told(self, kind: str, what: str, by: str) -> None:
+        self.ledger.mark(what, {"by": by, "at": now().isoformat()})
+        self.ledger.tell(kind, f"{self.ledger.title} was {what} by {by}", {"by": by})
 
     def context(self, staged: Driven | None = None) -> UpgradeContext:
         """Return what the hooks of this upgrade are given; for `deploy` with what is `staged`."""
@@ -131,7 +152,7 @@ class UpgradeRun:
             upgrade_id=self.upgrade_id,
             parameters=self.plan.request.parameters,
             remaining=lambda: max(0.0, self._deadline - time.monotonic()),
-            cancelled=lambda: bool(self.abort.reason),
+            cancelled=lambda: bool(self.controls.aborted),
             mark=self.ledger.mark,
             conduct=None if staged is None else partial(self._conduct, staged),
             gate=self._gate,
@@ -152,6 +173,8 @@ class UpgradeRun:
             "awaits": self._awaits,
             "approvals": list(self.people.approvals),
             "weight": self.weight,
+            "paused": self.controls.paused,
+            "held": self.held,
             "measured": None
             if measured is None
             else {"old": dict(arm_summary(measured.old)), "new": dict(arm_summary(measured.new))},
@@ -259,7 +282,7 @@ class UpgradeRun:
         with self._standing_still():
             if len(self.people.approvals) == given:
                 await self.people.wait(self.services.approval_expires)
-        if len(self.people.approvals) == given and not self.abort.reason:
+        if len(self.people.approvals) == given and not self.controls.aborted:
             raise ApprovalRequiredError(
                 f"{self.ledger.title} waited for {decision.awaits}, which did not come in time.",
                 hint="Plan again, and approve it: `noodle upgrade … --yes` or `noodle approve`.",
@@ -370,12 +393,20 @@ class UpgradeRun:
         return await self._conduct(staged, await services.runner.call(name, begin), name=name)
 
     async def _conduct(
-        self, staged: Driven, rollout: Rollout, *, judge: JudgeDriver | None = None, name: str = "strategy"
+        self,
+        staged: Driven,
+        rollout: Rollout,
+        *,
+        judge: JudgeDriver | None = None,
+        hold: Callable[[Shift], str] | None = None,
+        name: str = "strategy",
     ) -> Outcome:
-        """Carry a rollout out, with the judge of the settings or another one."""
+        """Carry a rollout out, with the judge of the settings or another one; see `Conductor` for `hold`."""
         conductor = await self._conductor(staged)
         if judge is not None:
             conductor = evolve(conductor, judge=DrivenJudge(judge, self.services.runner, type(judge).__name__))
+        if hold is not None:
+            conductor = evolve(conductor, hold=hold)
         return await evolve(conductor, ask=partial(self.services.runner.call, name)).carry_out(rollout)
 
     async def _conductor(self, staged: Driven) -> Conductor:
@@ -384,13 +415,15 @@ class UpgradeRun:
         def emit(kind: str, *, message: str = "", data: Mapping[str, Any] | None = None) -> None:
             if data and "weight" in data:
                 self.weight = data["weight"]
+            if kind in {"upgrade.held", "upgrade.released"}:
+                self.held = str((data or {}).get("why", ""))
             self.ledger.tell(kind, message, data)
 
         return Conductor(
             staged=staged,
             judge=await services.make_judge(self.plan.request),
             clock=RealClock(),
-            abort=self.abort,
+            controls=self.controls,
             emit=emit,
             gate=self._gate,
             probe=self._probe,
@@ -398,6 +431,7 @@ class UpgradeRun:
             turned=None if counted is None else lambda to_new: counted.turn(to_new=to_new),
             quiet=services.quiet,
             across=self._across,
+            standing=self._standing_still,
             deadline=self._deadline,
         )
 
@@ -583,15 +617,15 @@ class UpgradeRun:
 
     def _or_cancelled(self, error: UpgradeError) -> UpgradeError:
         """What fails because somebody wants it to end was cancelled: a staging that gave up early, say."""
-        if not self.abort.reason or isinstance(error, UpgradeCancelledError):
+        if not self.controls.aborted or isinstance(error, UpgradeCancelledError):
             return error
-        made = UpgradeCancelledError(f"Cancelled: {self.abort.reason}", details={"then": error.to_wire()})
+        made = UpgradeCancelledError(f"Cancelled: {self.controls.aborted}", details={"then": error.to_wire()})
         made.__cause__ = error
         return made
 
     def _check_abort(self) -> None:
-        if self.abort.reason:
-            raise UpgradeCancelledError(f"Cancelled: {self.abort.reason}")
+        if self.controls.aborted:
+            raise UpgradeCancelledError(f"Cancelled: {self.controls.aborted}")
 
     def _left(self) -> float:
         return max(0.001, self._deadline - time.monotonic())

@@ -16,6 +16,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 
+from noodle_upgrade_core.controls import Controls
 from noodle_upgrade_core.driven import Driven, carried_through
 from noodle_upgrade_core.errors import (
     NotChangedError,
@@ -40,7 +41,7 @@ from noodle_upgrade_core.model import (
     Verdict,
     now,
 )
-from noodle_upgrade_core.rollout import Abort, Conductor
+from noodle_upgrade_core.rollout import Conductor
 from noodle_upgrade_core.services import Services
 from noodle_upgrade_core.staged import WEIGHTS
 from noodle_upgrade_core.steps import Judge
@@ -331,7 +332,7 @@ class ResumedSoak:
     journal: Journal
     record: UpgradeRecord
     reverse: Callable[[str], Awaitable[UpgradeResult]]
-    abort: Abort = field(factory=Abort)
+    controls: Controls = field(factory=Controls)
     staged: Driven | None = None
 
     @property
@@ -341,7 +342,7 @@ class ResumedSoak:
 
     def cancel(self, reason: str) -> None:
         """Ask for the end: the old version comes back."""
-        self.abort.set(reason)
+        self.controls.abort(reason)
 
     def shown(self) -> dict[str, Any]:
         """Return where it stands, as JSON values."""
@@ -365,11 +366,11 @@ class ResumedSoak:
         counting.turn(to_new=True)
         try:
             conductor = Conductor(
-                staged=None, judge=await services.make_judge(), measure=counting.measure, abort=self.abort
+                staged=None, judge=await services.make_judge(), measure=counting.measure, controls=self.controls
             )
             seen = await conductor.watch(Judge(until="budget", budget=max(0.0, left)))
-            if self.abort.reason:
-                result = await self.reverse(f"Cancelled: {self.abort.reason}")
+            if self.controls.aborted:
+                result = await self.reverse(f"Cancelled: {self.controls.aborted}")
                 return evolve(result, status=UpgradeStatus.CANCELLED) if result.success else result
             if seen.harm:
                 return await self.reverse("; ".join(seen.reasons))

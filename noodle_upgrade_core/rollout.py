@@ -13,10 +13,11 @@ from typing import Any, Protocol
 
 from attrs import define, evolve, field, frozen
 
-from noodle_upgrade_core.errors import PluginBrokenError, UpgradeTimeoutError
+from noodle_upgrade_core.controls import Controls
+from noodle_upgrade_core.errors import InvalidRequestError, PluginBrokenError, UpgradeTimeoutError
 from noodle_upgrade_core.hookspecs import Outcome
 from noodle_upgrade_core.model import Finding, Severity
-from noodle_upgrade_core.staged import LATENCY_BOUNDS, WEIGHTS, Arm, Measurement, StagedSwap, settle
+from noodle_upgrade_core.staged import LATENCY_BOUNDS, MEMBERS, SHADOW, WEIGHTS, Arm, Measurement, StagedSwap, settle
 from noodle_upgrade_core.steps import (
     Gate,
     Judge,
@@ -30,7 +31,7 @@ from noodle_upgrade_core.steps import (
     Wait,
 )
 
-__all__ = ["Abort", "Clock", "Conductor", "RealClock", "VirtualClock", "arm_summary", "quantile"]
+__all__ = ["Clock", "Conductor", "RealClock", "VirtualClock", "arm_summary", "quantile"]
 
 MOST_STEPS = 100_000
 """A strategy that yields more steps than this without ending is broken: nothing real needs a tenth of it."""
@@ -42,22 +43,15 @@ class Clock(Protocol):
     def now(self) -> float:
         """Return the present time in seconds."""
 
-    async def sleep(self, seconds: float, abort: Abort) -> None:
-        """Let seconds pass, or less when somebody aborts."""
+    async def sleep(self, seconds: float, controls: Controls) -> None:
+        """Let seconds pass, or less when somebody gives a command."""
 
+    def until_next_look(self, interval: float, left: float, next_look: float | None) -> float:
+        """Return after how many seconds a judge is to look again, of `left` that it has.
 
-@define
-class Abort:
-    """Somebody wants it to stop; beats everything else. Set once, the first reason stays."""
-
-    reason: str = ""
-    event: asyncio.Event = field(factory=asyncio.Event)
-
-    def set(self, reason: str) -> None:
-        """Ask for the end, from the loop's own thread."""
-        if not self.reason:
-            self.reason = reason
-            self.event.set()
+        `interval` is how often a judge looks, `next_look` in how many seconds it says that it will have something new
+        to say although nothing happens.
+        """
 
 
 class RealClock:
@@ -67,32 +61,48 @@ class RealClock:
         """Return `time.monotonic()`."""
         return time.monotonic()
 
-    async def sleep(self, seconds: float, abort: Abort) -> None:
+    async def sleep(self, seconds: float, controls: Controls) -> None:
         """Wait on the event loop."""
         try:
             async with asyncio.timeout(seconds):
-                await abort.event.wait()
+                await controls.heard()
         except TimeoutError:
             return
 
+    def until_next_look(self, interval: float, left: float, next_look: float | None) -> float:  # noqa: ARG002 - what happens is not known before
+        """Return the interval: anything may happen meanwhile."""
+        return min(interval, left)
+
 
 class VirtualClock:
-    """A clock that only moves when somebody sleeps: an hour of a rollout takes as long as its steps do."""
+    """A clock that only moves when somebody sleeps: an hour of a rollout takes as long as its steps do.
 
-    def __init__(self, start: float = 0.0) -> None:
+    `next_event`, where it is given, returns in how many seconds the modelled traffic does something that a judge must
+    see, or None when it does nothing more: looks that would see nothing new are then left out.
+    """
+
+    def __init__(self, start: float = 0.0, *, next_event: Callable[[], float | None] | None = None) -> None:
         self._now = start
+        self._next_event = next_event
         self.on_sleep: Callable[[float], None] | None = None
 
     def now(self) -> float:
         """Return the virtual time in seconds."""
         return self._now
 
-    async def sleep(self, seconds: float, abort: Abort) -> None:
+    async def sleep(self, seconds: float, controls: Controls) -> None:
         """Advance at once, and let a model of the traffic do what would have happened meanwhile."""
-        if not abort.reason:
+        if not controls.aborted:
             self._now += seconds
             if self.on_sleep is not None:
                 self.on_sleep(seconds)
+
+    def until_next_look(self, interval: float, left: float, next_look: float | None) -> float:
+        """Return when something happens next, but no less than the interval."""
+        if self._next_event is None:
+            return min(interval, left)
+        due = [at for at in (self._next_event(), next_look) if at is not None]
+        return min(left, max(interval, min(due, default=left)))
 
 
 async def _no_gate(gate: Gate) -> bool:
@@ -119,6 +129,11 @@ def _silent(_kind: str, **_: Any) -> None:
     """Tell nobody."""
 
 
+def _never(_step: Shift) -> str:
+    """Hold nothing back."""
+    return ""
+
+
 @frozen(kw_only=True)
 class Conductor:
     """Carries out one rollout, or only watches, with `staged` None: nothing can be shifted then.
@@ -128,12 +143,16 @@ class Conductor:
     the clock of this conductor. `quiet` gives a moment between calls for a change that is all or nothing; `across` is
     told how many calls it did not wait for. `ask` calls the strategy, which may be slow, in another
     thread; without it that is done here.
+
+    `hold(step)` is asked before each increase of traffic, and again at every look: what it returns is why that has to
+    wait, "" when it has not to. Meanwhile the judge goes on. `standing` is entered for as long as
+    that lasts: it is not the rollout's time.
     """
 
     staged: StagedSwap | None
     judge: JudgeDriver
     clock: Clock = field(factory=RealClock)
-    abort: Abort = field(factory=Abort)
+    controls: Controls = field(factory=Controls)
     emit: Callable[..., Any] = _silent
     gate: Callable[[Gate], Awaitable[bool]] = _no_gate
     probe: Callable[[], Awaitable[tuple[Finding, ...]]] = _no_findings
@@ -142,6 +161,8 @@ class Conductor:
     quiet: Callable[[], contextlib.AbstractAsyncContextManager[Callable[[], int]]] = _at_once
     across: Callable[[int], None] = _nobody
     ask: Callable[..., Awaitable[Any]] | None = None
+    hold: Callable[[Shift], str] = _never
+    standing: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     interval: float = 0.1
     deadline: float = float("inf")
 
@@ -164,8 +185,10 @@ class Conductor:
                 if isinstance(step, Revert):
                     return state.outcome(promoted=False, reasons=step.reasons or ("the strategy gave up",))
                 seen = await self._perform(step, state)
-                if self.abort.reason:
-                    return state.outcome(promoted=False, reasons=(self.abort.reason,))
+                if self.controls.aborted:
+                    return state.outcome(promoted=False, reasons=(self.controls.aborted,))
+                if state.held_harm:
+                    return state.outcome(promoted=False, reasons=state.held_harm)
                 step = await self._advance(rollout, seen)
         finally:
             # One that hangs is still running, and one that refuses to be closed has nothing to say any more.
@@ -198,11 +221,12 @@ class Conductor:
     async def _perform(self, step: Step, state: _State) -> Observation:
         match step:
             case Shift():
-                await self._shift(step.weight, state)
-                return state.observation(self.clock.now())
+                if await self._may_rise(step, state):
+                    await self._shift(step, state)
+                return await self._observation(state)
             case Wait():
-                await self.clock.sleep(step.seconds, self.abort)
-                return state.observation(self.clock.now())
+                await self._wait(step.seconds)
+                return await self._observation(state)
             case Judge():
                 return await self._watch(step, state)
             case Probe():
@@ -215,15 +239,60 @@ class Conductor:
                     hint="Yield Shift, Wait, Gate, Judge, Probe or Revert from noodle_upgrade_core.",
                 )
 
-    async def _shift(self, weight: float, state: _State) -> None:
+    async def _observation(self, state: _State) -> Observation:
+        staged = self.staged
+        known = MEMBERS in staged.capabilities if staged is not None else False
+        members = tuple(await settle(staged.members())) if known else ()  # type: ignore[union-attr]
+        return Observation(elapsed=self.clock.now() - state.started, weight=state.weight, members=members)
+
+    async def _wait(self, seconds: float) -> None:
+        until = self.clock.now() + seconds
+        while (left := until - self.clock.now()) > 0 and not self.controls.aborted:
+            await self.clock.sleep(left, self.controls)
+            if self.controls.take_promotion():
+                return
+
+    async def _may_rise(self, step: Shift, state: _State) -> bool:
+        """Wait until traffic may be raised; returns False when it must not be any more: aborted, or seen to do harm."""
+        if step.weight <= state.weight:
+            return True
+        told = ""
+        with contextlib.ExitStack() as stack:
+            while not self.controls.aborted:
+                why = self.controls.paused or self.hold(step)
+                if not why:
+                    if told:
+                        self.emit("upgrade.released", message="traffic may move on")
+                    return True
+                if not told:
+                    stack.enter_context(self.standing())
+                if why != told:
+                    self.emit("upgrade.held", message=f"held before {step}: {why}", data={"why": why})
+                    told = why
+                seen = await self._look(state)
+                if seen.harm:
+                    state.held_harm = seen.reasons or ("it did harm while it was held",)
+                    return False
+                since = self.clock.now()
+                await self.clock.sleep(self.interval, self.controls)
+                state.waited += self.clock.now() - since
+        return False
+
+    async def _shift(self, step: Shift, state: _State) -> None:
         staged = self.staged
         if staged is None:
             raise PluginBrokenError("Nothing is staged that could be shifted.")
+        if step.members is not None or step.shadow:
+            await self._shift_otherwise(step, staged)
+            state.weight, state.otherwise = step.weight, True
+            state.base = await self._measured(state)
+            return
         # All or nothing: the first share above none is everything, and the rest has then nothing left to move.
         by_share = WEIGHTS in staged.capabilities
-        target = weight if by_share or weight == 0.0 else 1.0
-        if target == state.weight:
+        target = step.weight if by_share or step.weight == 0.0 else 1.0
+        if target == state.weight and not state.otherwise:
             return
+        state.otherwise = False
         # With weights every call is routed, and stays where it began. Without, the change is made between calls.
         async with _at_once() if by_share else self.quiet() as under_way:
             await settle(staged.shift(target))
@@ -235,6 +304,17 @@ class Conductor:
             self.across(calls)
         state.base = await self._measured(state)
 
+    async def _shift_otherwise(self, step: Shift, staged: Any) -> None:
+        """Have members serve the new version, or copies of calls run on it: where the swap can."""
+        wanted, what = (SHADOW, "copies of calls") if step.shadow else (MEMBERS, "single members")
+        if wanted not in staged.capabilities:
+            raise InvalidRequestError(
+                f"This change cannot be given {what}, and the strategy asks for that.",
+                hint=f"Choose a strategy that does not need {wanted!r}; it is for components behind handles.",
+                details={"wanted": wanted, "capabilities": sorted(staged.capabilities)},
+            )
+        await settle(staged.shadow(step.shadow) if step.shadow else staged.shift_members(step.members))
+
     async def _measured(self, state: _State) -> Measurement | None:
         seen = None if self.staged is None else await settle(self.staged.measure())
         if seen is None and self.measure is not None:
@@ -244,16 +324,23 @@ class Conductor:
     async def _watch(self, step: Judge, state: _State) -> Observation:
         until = self.clock.now() + step.budget
         while True:
-            measured = await self._measured(state)
-            seen = await self._judged(measured, state)
-            state.last = seen
-            self.emit("upgrade.measured", data=_report(seen))
+            seen = await self._look(state)
             left = until - self.clock.now()
-            done = seen.harm or (seen.safe and step.until == "safe") or left <= 0
-            if done or self.abort.reason:
+            if seen.harm or (seen.safe and step.until == "safe") or left <= 0 or self.controls.aborted:
                 return seen
-            await self.clock.sleep(min(self.interval, left), self.abort)
+            if who := self.controls.take_promotion():
+                # A person's word stands for the evidence that there is not yet; harm was ruled out just before.
+                return evolve(seen, safe=True, starved=False, reasons=(f"promoted by {who}",))
+            asked = getattr(self.judge, "next_look", None)
+            next_look = None if asked is None or seen.measured is None else asked - seen.measured.at
+            await self.clock.sleep(self.clock.until_next_look(self.interval, left, next_look), self.controls)
             self._check(state)
+
+    async def _look(self, state: _State) -> Observation:
+        """Ask the judge once, and tell what it says."""
+        state.last = seen = await self._judged(await self._measured(state), state)
+        self.emit("upgrade.measured", data=_report(seen))
+        return seen
 
     async def _judged(self, measured: Measurement | None, state: _State) -> Observation:
         elapsed = self.clock.now() - state.started
@@ -309,9 +396,8 @@ class _State:
     last: Observation | None = None
     base: Measurement | None = None
     waited: float = 0.0
-
-    def observation(self, at: float) -> Observation:
-        return Observation(elapsed=at - self.started, weight=self.weight)
+    otherwise: bool = False
+    held_harm: tuple[str, ...] = ()
 
     def outcome(self, *, promoted: bool, reasons: tuple[str, ...] = ()) -> Outcome:
         last = self.last
@@ -376,4 +462,12 @@ def _report(seen: Observation) -> dict[str, Any]:
     if seen.measured is not None:
         report["old"] = arm_summary(seen.measured.old)
         report["new"] = arm_summary(seen.measured.new)
+        if (shadow := seen.measured.shadow) is not None:
+            report["shadow"] = {
+                "share": shadow.share,
+                "ran": shadow.ran,
+                "different": shadow.different,
+                "skipped": shadow.skipped,
+                "last_difference": shadow.last_difference,
+            }
     return report

@@ -23,6 +23,8 @@ __all__ = [
     "WEIGHTS",
     "Arm",
     "Measurement",
+    "Member",
+    "Shadow",
     "StagedSwap",
     "SwapSet",
     "bucket_of",
@@ -75,10 +77,38 @@ class Arm:
 
 
 @frozen(kw_only=True)
+class Member:
+    """One of several that serve the same component: an instance, a worker, a replica.
+
+    Members of one `domain` may fail together: a rack, a zone.
+    """
+
+    name: str
+    domain: str = ""
+
+
+@frozen(kw_only=True)
+class Shadow:
+    """What became of the copies of calls that a shadow was to run; counts only grow.
+
+    `ran` were run on the new version, `different` of them answered or failed otherwise than the old one did. `skipped`
+    were not run: the queue was full, or what they were called with cannot be copied.
+    """
+
+    share: float
+    ran: int = 0
+    different: int = 0
+    skipped: int = 0
+    last_difference: str = ""
+
+
+@frozen(kw_only=True)
 class Measurement:
     """Both versions at one moment: `at` in seconds of the rollout's clock, `weight` the share that was asked for.
 
     Counts are since the rollout began; `base` are those at the moment of the last shift, to judge this share alone by.
+    While a shadow runs, `new` counts its copies, of which a different answer is an error, and `weight` is the share
+    that they are to be of all calls counted: a third, for copies of half.
     """
 
     at: float
@@ -86,6 +116,7 @@ class Measurement:
     old: Arm
     new: Arm
     base: Measurement | None = None
+    shadow: Shadow | None = None
 
     def since_shift(self) -> Measurement:
         """Return what was counted since the share was changed last."""
@@ -104,6 +135,11 @@ class StagedSwap(Protocol):
     A swap may have a method `drain()` besides: called when all traffic is on the new version, before the commit point,
     it waits for the calls that are still inside the old one. When it raises, the change is taken back. An attribute
     `revert_seconds` asks for more time for going back than a hook has.
+
+    One with the capability `members` has `members()`, which returns each `Member`, and `shift_members(names)`: exactly
+    those serve the new version from then on, the others the old one. One with the capability `shadow` has
+    `shadow(share)`: copies of that share of the calls to the old version are run on the new one besides, 0 ends it.
+    Each of them may be plain or `async`; when it raises, nothing has changed. `shift` ends both.
     """
 
     @property
@@ -164,8 +200,8 @@ class SwapSet:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What every part can do."""
-        return frozenset.intersection(*(part.capabilities for part in self.parts))
+        """What every part can do, and all of them together."""
+        return frozenset.intersection(*(part.capabilities for part in self.parts)) - {SHADOW, MEMBERS}
 
     async def shift(self, weight: float) -> None:
         """Shift every part, in order; take back on failure."""

@@ -21,8 +21,9 @@ from typing import Any, Literal, Protocol
 from attrs import field, frozen
 
 from noodle_upgrade_core import checks
+from noodle_upgrade_core.errors import InvalidRequestError
 from noodle_upgrade_core.model import UpgradePlan
-from noodle_upgrade_core.staged import Measurement
+from noodle_upgrade_core.staged import Measurement, Member
 
 __all__ = [
     "Gate",
@@ -48,17 +49,32 @@ class Shift:
     """Move this share of traffic to the new version.
 
     Where a swap is all or nothing, every weight above 0 is carried out as 1, once: `plan` says so beforehand.
+
+    With `members` exactly those serve the new version, and `weight` is the share that they are of all: for a swap with
+    the capability `members`, whose members every observation names. With `shadow` copies of that share of the calls are
+    run on the new version besides, with no effect that anybody sees: for a swap with the capability `shadow`, and only
+    at weight 0.
     """
 
     weight: float = field(validator=checks.between(0.0, 1.0))
+    members: tuple[str, ...] | None = field(default=None, kw_only=True)
+    shadow: float = field(default=0.0, kw_only=True, validator=checks.between(0.0, 1.0))
+
+    def __attrs_post_init__(self) -> None:
+        if self.shadow and (self.weight or self.members):
+            raise InvalidRequestError("A shadow takes copies of calls: it goes with a weight of 0, and no members.")
 
     def __str__(self) -> str:
+        if self.shadow:
+            return f"shadow {self.shadow:.0%}"
+        if self.members is not None:
+            return f"shift {len(self.members)} member{'s' * (len(self.members) != 1)}, {self.weight:.0%}"
         return f"shift to {self.weight:.0%}"
 
 
 @frozen
 class Wait:
-    """Let this many seconds pass; abort and cancel end it at once."""
+    """Let this many seconds pass; an abort, or a promotion, ends it at once."""
 
     seconds: float = field(validator=checks.seconds)
 
@@ -123,7 +139,7 @@ class Observation:
 
     `harm`, `safe` and `starved` exclude one another; all three false means that there is no answer yet. `evidence`
     holds the judge's numbers, JSON values only; a judge may reckon them when they are asked for, so that they are those
-    of that moment. `elapsed` is in seconds since the rollout began.
+    of that moment. `elapsed` is in seconds since the rollout began. `members` are those of a swap that has any.
     """
 
     harm: bool = False
@@ -134,6 +150,7 @@ class Observation:
     elapsed: float = 0.0
     weight: float = 0.0
     measured: Measurement | None = None
+    members: tuple[Member, ...] = ()
 
 
 Rollout = Generator[Step, Observation, None]

@@ -21,7 +21,7 @@ from typing import Any
 from attrs import evolve
 from packaging.utils import canonicalize_name
 
-from noodle_upgrade_core import doctor
+from noodle_upgrade_core import doctor, operations
 from noodle_upgrade_core.config.loading import Settings, load_settings
 from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import (
@@ -37,7 +37,7 @@ from noodle_upgrade_core.errors import (
     UpgradeUnknownError,
 )
 from noodle_upgrade_core.events import EventBus
-from noodle_upgrade_core.hookspecs import ActiveVersion, UpgradeContext
+from noodle_upgrade_core.hookspecs import ActiveVersion, Operation, UpgradeContext
 from noodle_upgrade_core.isolation import blame_ourselves
 from noodle_upgrade_core.journal.contract import LEASE_SECONDS, Journal, take_lease
 from noodle_upgrade_core.model import (
@@ -430,6 +430,47 @@ class Upgrader:
         run.cancel(f"by {by or 'a caller'}")
         result = await self.result(upgrade_id)
         return result.status
+
+    async def pause_upgrade(self, upgrade_id: str, *, by: str) -> None:
+        """Let no more traffic move until somebody resumes it; what moved already goes on being judged.
+
+        Time that an upgrade stands still is not counted. Raises `UpgradeUnknownError`, `InvalidRequestError` for one
+        whose traffic has moved.
+        """
+        self._moving(upgrade_id, by).pause(by)
+
+    async def resume_upgrade(self, upgrade_id: str, *, by: str) -> None:
+        """End a pause; raises as `pause_upgrade` does."""
+        self._moving(upgrade_id, by).resume(by)
+
+    async def promote_upgrade(self, upgrade_id: str, *, by: str, full: bool = False) -> None:
+        """Go on without waiting for evidence: past the present wait, or with `full` past all that are left.
+
+        A version that does harm is taken back all the same, gates are for those who may open them, and whoever cancels
+        the upgrade has the last word. Raises as `pause_upgrade` does.
+        """
+        self._moving(upgrade_id, by).promote(by, full=full)
+
+    def _moving(self, upgrade_id: str, by: str) -> UpgradeRun:
+        run = self._running(upgrade_id)
+        if not by.strip():
+            raise InvalidRequestError("It is written down who wants this: give a name.")
+        if not isinstance(run, UpgradeRun) or run.phase in {Phase.COMMITTED, Phase.SOAKING, Phase.ROLLING_BACK}:
+            raise InvalidRequestError(
+                f"The traffic of {upgrade_id} has moved already.", hint="It can be cancelled: `noodle cancel`."
+            )
+        return run
+
+    async def operate(self, name: str, arguments: Mapping[str, Any] | None = None, *, by: str) -> Any:
+        """Ask a plugin for one of its operations by name; returns JSON values.
+
+        `by` says who asks. Raises `OperationUnknownError`, and what the operation raises.
+        """
+        return await operations.operate(self._runner, name, arguments or {}, by=by)
+
+    async def list_operations(self) -> tuple[Operation, ...]:
+        """Return what plugins can be asked for by name."""
+        return tuple((await operations.offered(self._runner)).values())
 
     async def rollback(
         self, component_name: str, *, rollback_id: str = "", requested_by: str = "system"

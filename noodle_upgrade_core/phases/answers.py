@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any
 
 from noodle_upgrade_core.errors import PluginBrokenError
-from noodle_upgrade_core.hookspecs import Outcome, Receipt
+from noodle_upgrade_core.hookspecs import Operation, Outcome, Receipt
 from noodle_upgrade_core.isolation import in_text
 from noodle_upgrade_core.model import ArtifactRef, ComponentDescriptor, Finding, Verdict, Vote
 
@@ -18,6 +18,7 @@ MOST_ANSWERS = 100_000
 
 _MANY: Mapping[str, type[Any]] = {
     "discover": ComponentDescriptor,
+    "operations": Operation,
     "recompile": ArtifactRef,
     "restore": Finding,
     "validate": Finding,

@@ -67,6 +67,7 @@ def sample_arguments(hook: str, directory: Path, *, cancelled: bool = False) -> 
         "decide": (plan,),
         "deploy": ({**plan, **staged, "artifacts": ()},),
         "discover": ({},),
+        "operations": ({},),
         "observe": ({"event": sample_event()}, {"event": sample_event(kind="upgrade.phase", data={"to": "done"})}),
         "recompile": ({**plan, **staged},),
         "restore": ({"active": (), "context": context}, {"active": unknown, "context": context}),

@@ -2,12 +2,12 @@ import asyncio
 
 import pytest
 
+from noodle_upgrade_core.controls import Controls
 from noodle_upgrade_core.deciders import Approval, Unanimous
 from noodle_upgrade_core.errors import PluginBrokenError, UpgradeRejectedError
 from noodle_upgrade_core.gates import People, decide, votes_of
 from noodle_upgrade_core.model import Ballot, UpgradeRequest, Vote
 from noodle_upgrade_core.phases import Reply
-from noodle_upgrade_core.rollout import Abort
 from noodle_upgrade_core.steps import Gate
 
 
@@ -64,13 +64,13 @@ def test_a_vote_that_failed_is_a_veto_and_the_voter_is_the_runner_s_word():
 
 def test_an_abort_ends_the_waiting_for_people():
     async def story():
-        abort = Abort()
-        people = People(abort=abort)
+        controls = Controls()
+        people = People(controls=controls)
         asked = []
 
         async def waiting(decision, given):
             asked.append(decision)
-            asyncio.get_running_loop().call_soon(abort.set, "never mind")
+            asyncio.get_running_loop().call_soon(controls.abort, "never mind")
             await people.wait(5)
 
         decision = await decide(None, [], decider=Approval(), people=people, waiting=waiting)
@@ -82,7 +82,7 @@ def test_an_abort_ends_the_waiting_for_people():
 
 def test_a_rejection_says_why():
     async def story():
-        people = People(abort=Abort())
+        people = People(controls=Controls())
         votes = [vote("reject", reasons=("not now",))]
         with pytest.raises(UpgradeRejectedError, match="not now"):
             await decide(None, votes, decider=Unanimous(), people=people, waiting=lambda *_: None)
@@ -97,7 +97,7 @@ def test_a_reason_that_is_a_sentence_does_not_give_the_rejection_two_ends():
                 None,
                 [vote("reject", reasons=("No upgrades on Fridays.",)), vote("reject", "b", reasons=("Too new",))],
                 decider=Unanimous(),
-                people=People(abort=Abort()),
+                people=People(controls=Controls()),
                 waiting=None,
             )
         assert caught.value.message == "The upgrade was rejected: a: No upgrades on Fridays; b: Too new."
@@ -107,7 +107,7 @@ def test_a_reason_that_is_a_sentence_does_not_give_the_rejection_two_ends():
 
 def test_a_gate_opens_when_enough_different_people_approved():
     async def story():
-        people = People(abort=Abort())
+        people = People(controls=Controls())
         task = asyncio.create_task(people.open(Gate("go", approvals=2, expires=5)))
         await asyncio.sleep(0)
         people.approve("alice")
@@ -123,7 +123,7 @@ def test_a_gate_opens_when_enough_different_people_approved():
 
 def test_a_gate_that_expires_stays_shut():
     async def story():
-        people = People(abort=Abort())
+        people = People(controls=Controls())
         assert not await people.open(Gate("go", expires=0.01))
 
     asyncio.run(asyncio.wait_for(story(), 5))
@@ -131,7 +131,7 @@ def test_a_gate_that_expires_stays_shut():
 
 def test_one_person_in_two_spellings_is_one_person():
     async def story():
-        people = People(abort=Abort())
+        people = People(controls=Controls())
         task = asyncio.create_task(people.open(Gate("go", approvals=2, expires=5)))
         await asyncio.sleep(0)
         for who in ("alice", "Alice ", "\uff21lice", "ALICE"):
@@ -146,7 +146,7 @@ def test_one_person_in_two_spellings_is_one_person():
 
 def test_people_know_the_gates_that_wait_for_them_and_only_as_long_as_they_do():
     async def story():
-        people = People(abort=Abort())
+        people = People(controls=Controls())
         assert people.waiting_at == ""
         task = asyncio.create_task(people.open(Gate("go", expires=5)))
         await asyncio.sleep(0)
@@ -160,7 +160,7 @@ def test_people_know_the_gates_that_wait_for_them_and_only_as_long_as_they_do():
 
 def test_an_approval_that_comes_while_the_decider_is_still_thinking_is_not_missed():
     async def story():
-        people = People(abort=Abort())
+        people = People(controls=Controls())
         waited = []
 
         class Slow(Approval):

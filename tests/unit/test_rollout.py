@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from noodle_upgrade_core.controls import Controls
 from noodle_upgrade_core.errors import InvalidRequestError, PluginBrokenError, UpgradeTimeoutError
 from noodle_upgrade_core.judges import KillSwitch
 from noodle_upgrade_core.model import Finding, Severity
-from noodle_upgrade_core.rollout import Abort, Conductor, RealClock, VirtualClock, quantile
+from noodle_upgrade_core.rollout import Conductor, RealClock, VirtualClock, quantile
 from noodle_upgrade_core.staged import LATENCY_BOUNDS, WEIGHTS, Arm, Measurement
 from noodle_upgrade_core.steps import Gate, Judge, Observation, Probe, Revert, Shift, Wait
 from noodle_upgrade_core.strategies import Gradual, Immediate, rollout_of
@@ -158,7 +159,7 @@ def test_the_requests_time_ends_a_rollout():
 
 
 def test_abort_beats_a_wait_that_has_hours_to_go():
-    abort = Abort()
+    controls = Controls()
 
     def long():
         yield Shift(1.0)
@@ -167,11 +168,11 @@ def test_abort_beats_a_wait_that_has_hours_to_go():
     async def run():
         clock = RealClock()
         traffic = Traffic(VirtualClock())
-        conductor = Conductor(staged=traffic, judge=KillSwitch(), clock=clock, abort=abort)
+        conductor = Conductor(staged=traffic, judge=KillSwitch(), clock=clock, controls=controls)
         task = asyncio.create_task(conductor.carry_out(long()))
         while not traffic.shifts:
             await asyncio.sleep(0)
-        abort.set("alice changed her mind")
+        controls.abort("alice changed her mind")
         return await asyncio.wait_for(task, 5)
 
     outcome = asyncio.run(run())

@@ -1269,7 +1269,7 @@ def test_a_driver_that_the_program_itself_gives_is_there(folder):
         given = {"deciders": {"mine": lambda **_: None}, "judges": {"mine": lambda **_: None}}
         named = {"runtime_upgrade__drivers__decider": "mine", "runtime_upgrade__drivers__judge": "mine"}
         async with opened(folder, drivers=given, **named) as upgrader:
-            assert upgrader.drivers.names("judges") == ("killswitch", "mine")
+            assert {"killswitch", "mine"} <= set(upgrader.drivers.names("judges"))
 
     run(story())
 
