@@ -101,7 +101,7 @@ class VirtualClock:
         """Return when something happens next, but no less than the interval."""
         if self._next_event is None:
             return min(interval, left)
-        due = [at for at in (self._next_event(), next_look) if at is not None]
+        due = [at for at in (self._next_event(), next_look) if at is not None and at > 0]
         return min(left, max(interval, min(due, default=left)))
 
 
@@ -248,9 +248,9 @@ class Conductor:
     async def _wait(self, seconds: float) -> None:
         until = self.clock.now() + seconds
         while (left := until - self.clock.now()) > 0 and not self.controls.aborted:
-            await self.clock.sleep(left, self.controls)
             if self.controls.take_promotion():
                 return
+            await self.clock.sleep(left, self.controls)
 
     async def _may_rise(self, step: Shift, state: _State) -> bool:
         """Wait until traffic may be raised; returns False when it must not be any more: aborted, or seen to do harm."""
