@@ -12,6 +12,7 @@ from noodle_upgrade_core.staged import WEIGHTS
 from noodle_upgrade_core.strategies import Gradual, Immediate
 from noodle_upgrade_deployment.strategies.blue_green import BlueGreen
 from noodle_upgrade_deployment.strategies.canary import Canary, Ramp
+from noodle_upgrade_deployment.strategies.failing import HARM_GATE, AskOnHarm
 from noodle_upgrade_deployment.strategies.gated import Gated
 from noodle_upgrade_deployment.strategies.rolling import Rolling
 from noodle_upgrade_deployment.strategies.shadow import Shadow
@@ -278,3 +279,35 @@ def test_a_third_partys_strategy_takes_ten_lines():
             yield from Canary(steps=(1, 100)).rollout(plan)
 
     assert play(Careful(), Scene()).promoted
+
+
+# --- harm that people decide on --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inner", [Gradual(percentage=25.0), Canary(), BlueGreen(), Rolling()])
+def test_harm_leaves_the_traffic_as_it_is_until_people_say_what_becomes_of_it(inner):
+    scene, frozen_at = Scene(members_=ZONES), []
+
+    async def asked(gate):
+        frozen_at.append((gate.name, scene.weight, scene.on_new))
+        return True
+
+    # Well again as soon as somebody has looked.
+    def harm(at):
+        return not frozen_at and bool(at.weight >= 0.25 or len(at.on_new) == 2)
+
+    assert play(AskOnHarm(inner=inner), scene, harm=harm, gate=asked).promoted
+    (name, weight, members), moved = frozen_at[0], [value for what, value in scene.log if what == "shift"]
+    assert name == HARM_GATE
+    assert moved == sorted(moved)
+    assert weight >= 0.25 or len(members) == 2
+    batches = [names for what, names in scene.log if what == "members" and names]
+    assert len(batches) == len(set(batches))
+
+
+def test_nobody_who_answers_means_going_back_for_the_first_reason():
+    async def silent(gate):
+        return False
+
+    outcome = play(AskOnHarm(inner=Canary()), Scene(), harm=lambda at: at.weight > 0, gate=silent)
+    assert outcome.reasons == ("it burns",)
