@@ -1,0 +1,459 @@
+"""Deployments of this program: asked for by id, admitted by policy, carried out, followed, and found again.
+
+    async with DeploymentRuntimeUpgradeIntegration(upgrader) as deployments:
+        state = await deployments.request_deployment_aware_upgrade("dep-7", request, environment="production")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from attrs import evolve
+from packaging.utils import canonicalize_name
+
+from noodle_upgrade_core.errors import InvalidRequestError, SettingsError, UpgradeDisabledError, UpgradeError
+from noodle_upgrade_core.events import Event
+from noodle_upgrade_core.model import UpgradeRequest, now
+from noodle_upgrade_core.settings import suggestion
+from noodle_upgrade_core.upgrade import Upgrader
+from noodle_upgrade_core.wire import to_wire
+from noodle_upgrade_deployment.deploying.admission import overlapping
+from noodle_upgrade_deployment.deploying.attempts import DEPLOYMENT
+from noodle_upgrade_deployment.deploying.dispatching import Dispatcher
+from noodle_upgrade_deployment.deploying.errors import DeploymentConflictError, DeploymentRefusedError
+from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeEvent, DeploymentUpgradeState, Stage
+from noodle_upgrade_deployment.deploying.register import Register
+from noodle_upgrade_deployment.deploying.surroundings import Surveyor
+from noodle_upgrade_deployment.deploying.triggers import Edges, fired_by, waiting_for
+from noodle_upgrade_deployment.policies.choice import calendar_for, policy_for
+from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
+from noodle_upgrade_deployment.policies.vocabulary import DeploymentUpgradeTrigger, UpgradeDeploymentMode
+from noodle_upgrade_deployment.settings import DeploymentSettings
+
+__all__ = ["DeploymentRuntimeUpgradeIntegration"]
+
+OWNER = "deployment"
+"""Whose documents deployments are in the journal."""
+
+_DAY = timedelta(days=1)
+_MOST_ID = 120
+
+
+class DeploymentRuntimeUpgradeIntegration:
+    """Deploys to this program through an Upgrader. Belongs to the Upgrader's event loop.
+
+    `clock` gives aware moments: of windows, freezes and intervals.
+    """
+
+    def __init__(
+        self, upgrader: Upgrader, *, settings: DeploymentSettings | None = None, clock: Callable[[], datetime] = now
+    ) -> None:
+        self._upgrader = upgrader
+        self.settings = settings or _settings_of(upgrader)
+        self._clock = clock
+        self._register = Register(upgrader.documents(OWNER), tell=upgrader.events.emit, clock=clock)
+        self._surveyor = Surveyor(upgrader, register=self._register, clock=clock)
+        self._dispatcher = Dispatcher(
+            upgrader,
+            settings=self.settings,
+            register=self._register,
+            survey=self._surveyor.survey,
+            ended=self._has_ended,
+            clock=clock,
+        )
+        self._edges = Edges()
+        self._looking: asyncio.Task[None] | None = None
+        self._firing: set[asyncio.Future[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._unsubscribe: Callable[[], None] | None = None
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await self.initialize()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def initialize(self) -> None:
+        """Find again what an earlier process left under way, and attend to deployments and triggers from now on.
+
+        Raises `UpgradeDisabledError` when the integration is switched off, and what reading the journal raises.
+        """
+        self._check_enabled()
+        if self._loop is not None:
+            return
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._register.load)
+        await self._register.forget(older_than_days=self.settings.upgrade_integration.history_days)
+        await self._dispatcher.begin()
+        self._unsubscribe = self._upgrader.events.subscribe(self._notice)
+        self._looking = asyncio.create_task(self._look(), name="noodle deployment triggers")
+
+    async def close(self) -> None:
+        """Attend to nothing any more; upgrades that were begun are the Upgrader's."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+        tasks = [task for task in (self._looking, *self._firing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._looking, self._loop = None, None
+        await self._dispatcher.close()
+
+    # --- asking --------------------------------------------------------------------------------------------------
+
+    async def request_deployment_aware_upgrade(
+        self,
+        deployment_id: str,
+        upgrade_request: UpgradeRequest | Sequence[UpgradeRequest],
+        *,
+        environment: str = "",
+        trigger: str = "manual",
+        trigger_of: str = "",
+        approved_by: str = "",
+    ) -> DeploymentUpgradeState:
+        """Ask for a deployment: as the policy of its environment says, now or as soon as nothing stands against it.
+
+        `deployment_id` is chosen by who asks, and makes asking again harmless: the same request gets the deployment
+        that there is. Several requests are one deployment, committed whole or not at all. `environment` is by default
+        the one that this program is. With another `trigger` than `manual` it waits until that fires, for the component
+        `trigger_of` where one is named. `approved_by` is the approval that the settings may ask for.
+
+        In a synchronous mode this returns when the deployment has ended, in every other one at once. Raises
+        `EnvironmentUnknownError`, `DeploymentConflictError` for an id that was used for something else,
+        `DeploymentRefusedError` for a trigger that is switched off, `InvalidRequestError`.
+        """
+        self._check_enabled()
+        requests = (upgrade_request,) if isinstance(upgrade_request, UpgradeRequest) else tuple(upgrade_request)
+        environment = environment or self.settings.environment
+        policy = policy_for(self.settings, environment)
+        state = DeploymentUpgradeState(
+            deployment_id=_checked_id(deployment_id),
+            environment=environment,
+            requests=_checked_requests(requests),
+            mode=policy.deployment_mode.value,
+            strategy=policy.strategy,
+            trigger=self._checked_trigger(trigger, policy),
+            trigger_of=trigger_of,
+            requested_by=requests[0].requested_by,
+            approved_by=approved_by or (f"the policy of {environment}" if trigger != "manual" else ""),
+            created_at=self._clock(),
+            updated_at=self._clock(),
+        )
+        known = self._register.find(deployment_id)
+        if known is None:
+            known = await self._add(state, policy)
+        elif not _asks_the_same(known, state):
+            raise DeploymentConflictError(
+                f"The id {deployment_id!r} is that of another deployment: {', '.join(known.components)}.",
+                hint="Choose another id; the same id with the same request is the same deployment.",
+                details={"deployment_id": deployment_id},
+            )
+        if policy.deployment_mode is UpgradeDeploymentMode.SYNCHRONOUS and known.stage is not Stage.PENDING:
+            return await self.wait(deployment_id)
+        return self._register.get(deployment_id)
+
+    async def _add(self, state: DeploymentUpgradeState, policy: DeploymentUpgradePolicy) -> DeploymentUpgradeState:
+        waits = state.trigger != DeploymentUpgradeTrigger.MANUAL
+        why = f"waits for {state.trigger}" if waits else f"asked for by {state.requested_by}"
+        state = evolve(state, stage=Stage.PENDING if waits else Stage.QUEUED, why=why)
+        state = await self._register.add(state, why=why)
+        self._tell("deployment_upgrade.requested", state, f"{state.deployment_id} was {why}")
+        if policy.concurrency == "supersede" and not waits:
+            await self._supersede(state)
+        self._dispatcher.wake()
+        return state
+
+    async def _supersede(self, state: DeploymentUpgradeState) -> None:
+        for other in overlapping(state, self._register.active()):
+            await self._dispatcher.call_off(
+                other.deployment_id,
+                Stage.SUPERSEDED,
+                who=state.requested_by,
+                why=f"superseded by {state.deployment_id}",
+                wait=False,
+            )
+
+    async def wait(self, deployment_id: str) -> DeploymentUpgradeState:
+        """Wait for a deployment's end; raises `DeploymentUnknownError`."""
+        return await self._dispatcher.ended(deployment_id)
+
+    async def fire(self, deployment_id: str, *, by: str) -> DeploymentUpgradeState:
+        """Let a deployment that waits for its trigger begin now, because a person wants it."""
+        state = self._register.get(deployment_id)
+        if state.stage is not Stage.PENDING:
+            raise InvalidRequestError(f"{deployment_id} waits for no trigger: it is {state.stage}.")
+        if not self.settings.triggers.manual:
+            raise _switched_off(DeploymentUpgradeTrigger.MANUAL)
+        return await self._let_begin(state, who=by, why=f"triggered by {by}")
+
+    # --- commands to one under way -------------------------------------------------------------------------------
+
+    async def abort(self, deployment_id: str, *, by: str, why: str = "") -> DeploymentUpgradeState:
+        """End a deployment: what was moved goes back. Beats everything else; returns when it has ended."""
+        await self._dispatcher.call_off(deployment_id, Stage.ROLLED_BACK, who=by, why=why or f"aborted by {by}")
+        return self._register.get(deployment_id)
+
+    async def promote(self, deployment_id: str, *, by: str, full: bool = False) -> DeploymentUpgradeState:
+        """Go on without waiting for evidence; see `Upgrader.promote_upgrade`."""
+        state = self._under_way(deployment_id)
+        await self._upgrader.promote_upgrade(state.upgrade_id, by=by, full=full)
+        return await self._noted(state, by, "promoted in full" if full else "promoted by a step")
+
+    async def pause(self, deployment_id: str, *, by: str) -> DeploymentUpgradeState:
+        """Let no more traffic move until somebody resumes it."""
+        state = self._under_way(deployment_id)
+        await self._upgrader.pause_upgrade(state.upgrade_id, by=by)
+        return await self._noted(state, by, "paused")
+
+    async def resume(self, deployment_id: str, *, by: str) -> DeploymentUpgradeState:
+        """End a pause."""
+        state = self._under_way(deployment_id)
+        await self._upgrader.resume_upgrade(state.upgrade_id, by=by)
+        return await self._noted(state, by, "resumed")
+
+    async def approve(self, deployment_id: str, *, by: str) -> DeploymentUpgradeState:
+        """Approve what it waits for: its plan, or the gate at which it stands."""
+        state = self._under_way(deployment_id)
+        await self._upgrader.approve(state.upgrade_id, by=by)
+        return await self._noted(state, by, "approved")
+
+    async def _noted(self, state: DeploymentUpgradeState, by: str, what: str) -> DeploymentUpgradeState:
+        now_ = self._register.get(state.deployment_id)
+        return await self._register.move(state.deployment_id, now_.stage, who=by, why=f"{what} by {by}")
+
+    def _under_way(self, deployment_id: str) -> DeploymentUpgradeState:
+        state = self._register.get(deployment_id)
+        if state.stage.ended or not state.upgrade_id:
+            raise InvalidRequestError(
+                f"{deployment_id} has {'ended' if state.stage.ended else 'not begun'}: it is {state.stage}.",
+                hint="It can be aborted." if not state.stage.ended else "",
+            )
+        return state
+
+    # --- looking -------------------------------------------------------------------------------------------------
+
+    def get_integration_status(self) -> dict[str, Any]:
+        """Return the keys of SPEC: JSON values only.
+
+        `active_deployments` are those under way, `pending_upgrades` those that have not begun, `active_states` how many
+        are at which stage, `recent_events_24h` how many changes there were in a day.
+        """
+        active = self._register.active()
+        stages = [state.stage.value for state in active]
+        day = self._clock() - _DAY
+        recent = sum(
+            event.at >= day
+            for state in self._register.all()
+            if state.updated_at >= day
+            for event in self._register.events(state.deployment_id)
+        )
+        return {
+            "enabled": self.settings.upgrade_integration.enabled,
+            "environment": self.settings.environment,
+            "active_deployments": [shown(state) for state in active if not state.stage.waiting],
+            "pending_upgrades": [shown(state) for state in active if state.stage.waiting],
+            "active_states": {stage: stages.count(stage) for stage in sorted(set(stages))},
+            "recent_events_24h": recent,
+            "policies_count": len(self.settings.policies),
+        }
+
+    def state(self, deployment_id: str) -> DeploymentUpgradeState:
+        """Return one deployment; raises `DeploymentUnknownError`."""
+        return self._register.get(deployment_id)
+
+    def states(self) -> tuple[DeploymentUpgradeState, ...]:
+        """Return all deployments that are kept, oldest first."""
+        return self._register.all()
+
+    def events(self, deployment_id: str) -> tuple[DeploymentUpgradeEvent, ...]:
+        """Return what became of a deployment, oldest first: who, why and the evidence."""
+        return self._register.events(deployment_id)
+
+    # --- triggers ------------------------------------------------------------------------------------------------
+
+    def _notice(self, event: Event) -> None:
+        """An upgrade has begun, or ended: some deployment may have waited for that."""
+        trigger, loop = fired_by(event), self._loop
+        if trigger is not None and loop is not None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._fire_later, trigger, event.component_name)
+
+    def _fire_later(self, trigger: DeploymentUpgradeTrigger, component: str) -> None:
+        task = asyncio.ensure_future(self._fire(trigger, component=component))
+        self._firing.add(task)
+        task.add_done_callback(self._firing.discard)
+
+    async def _fire(self, trigger: DeploymentUpgradeTrigger, *, component: str = "", environment: str = "") -> None:
+        if trigger not in self.settings.triggers.allowed:
+            return
+        for state in waiting_for(trigger, self._register.active(), component=component):
+            if environment and state.environment != environment:
+                continue
+            try:
+                if policy_for(self.settings, state.environment).auto_trigger:
+                    about = f" of {component}" if component else ""
+                    await self._let_begin(state, who=trigger.value, why=f"triggered by {trigger}{about}")
+            except UpgradeError as error:
+                self._tell("deployment_upgrade.failed", state, error.message)
+
+    async def _let_begin(self, state: DeploymentUpgradeState, *, who: str, why: str) -> DeploymentUpgradeState:
+        begun = await self._register.move(state.deployment_id, Stage.QUEUED, who=who, why=why)
+        if policy_for(self.settings, state.environment).concurrency == "supersede":
+            await self._supersede(begun)
+        self._dispatcher.wake()
+        return begun
+
+    async def _look(self) -> None:
+        """Look at the clock, the health and the resources, for those that wait for them."""
+        while True:
+            try:
+                await self._look_once()
+                await self._register.forget(older_than_days=self.settings.upgrade_integration.history_days)
+            except UpgradeError as error:
+                self._upgrader.events.emit("deployment_upgrade.failed", message=error.message, data=error.to_wire())
+            await asyncio.sleep(self.settings.upgrade_integration.sync_interval)
+
+    async def _look_once(self) -> None:
+        waiting = [state for state in self._register.active() if state.stage is Stage.PENDING]
+        for environment in dict.fromkeys(state.environment for state in waiting):
+            wanted = {state.trigger for state in waiting if state.environment == environment}
+            policy = policy_for(self.settings, environment)
+            holds = {
+                DeploymentUpgradeTrigger.SCHEDULED_MAINTENANCE: lambda at=environment: self._maintained(at),
+                DeploymentUpgradeTrigger.HEALTH_DEGRADATION: lambda of=policy: self._surveyor.ill(of),
+                DeploymentUpgradeTrigger.RESOURCE_PRESSURE: lambda of=policy: self._surveyor.pressed(of),
+            }
+            for trigger, asked in holds.items():
+                if trigger in wanted and self._edges.rises(trigger, environment, holds=bool(await asked())):
+                    await self._fire(trigger, environment=environment)
+
+    async def _maintained(self, environment: str) -> bool:
+        calendar = calendar_for(self.settings, environment)
+        # Without a window there is no maintenance that could begin.
+        return bool(calendar.windows) and calendar.is_open(self._clock())
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    async def _has_ended(self, state: DeploymentUpgradeState) -> None:
+        """One that depends on another which ended badly goes back with it."""
+        if state.stage in {Stage.SUCCEEDED, Stage.CANCELLED, Stage.REJECTED}:
+            return
+        names = set(map(canonicalize_name, state.components))
+        for other in self._register.active():
+            if other.stage.waiting or other.deployment_id == state.deployment_id:
+                continue
+            needs = policy_for(self.settings, other.environment).depends_on
+            if any(
+                canonicalize_name(one.component) in names and (one.environment or other.environment) == state.environment
+                for one in needs
+                if one.component
+            ):
+                await self._dispatcher.call_off(
+                    other.deployment_id,
+                    Stage.ROLLED_BACK,
+                    who=state.deployment_id,
+                    why=f"it depends on {state.deployment_id}, which ended as {state.stage}",
+                    wait=False,
+                )
+
+    def _checked_trigger(self, trigger: str, policy: DeploymentUpgradePolicy) -> str:
+        try:
+            known = DeploymentUpgradeTrigger(trigger)
+        except ValueError:
+            names = [one.value for one in DeploymentUpgradeTrigger]
+            raise InvalidRequestError(
+                f"There is no trigger {trigger!r}.", hint=suggestion(trigger, names) or f"There are: {', '.join(names)}."
+            ) from None
+        if known not in self.settings.triggers.allowed:
+            raise _switched_off(known)
+        if known is not DeploymentUpgradeTrigger.MANUAL and not policy.auto_trigger:
+            raise DeploymentRefusedError(
+                f"The policy of {policy.deployment_environment} lets only people begin deployments.",
+                hint="Set auto_trigger, or leave the trigger out.",
+            )
+        return known.value
+
+    def _check_enabled(self) -> None:
+        if not self.settings.upgrade_integration.enabled:
+            raise UpgradeDisabledError(
+                "Deployments are switched off.",
+                hint="Set deployment.upgrade_integration.enabled.",
+                details={"setting": "deployment.upgrade_integration.enabled"},
+            )
+
+    def _tell(self, kind: str, state: DeploymentUpgradeState, message: str) -> None:
+        self._upgrader.events.emit(
+            kind,
+            component_name=state.components[0],
+            message=message,
+            data={"deployment_id": state.deployment_id, "environment": state.environment},
+        )
+
+
+def shown(state: DeploymentUpgradeState) -> dict[str, Any]:
+    """Return a deployment as people look at it: JSON values."""
+    return {
+        "deployment_id": state.deployment_id,
+        "environment": state.environment,
+        "components": {request.component_name: request.target_version for request in state.requests},
+        "mode": state.mode,
+        "strategy": state.strategy,
+        "stage": state.stage.value,
+        "status": state.stage.status.value,
+        "trigger": state.trigger,
+        "upgrade_id": state.upgrade_id,
+        "attempt": state.attempt,
+        "step": state.step,
+        "weight": state.weight,
+        "why": state.why,
+        "requested_by": state.requested_by,
+        "created_at": to_wire(state.created_at),
+        "updated_at": to_wire(state.updated_at),
+    }
+
+
+def _checked_id(deployment_id: str) -> str:
+    if not deployment_id.strip() or not deployment_id.isprintable() or len(deployment_id) > _MOST_ID:
+        raise InvalidRequestError(f"The id of a deployment must be 1 to {_MOST_ID} printable characters.")
+    return deployment_id
+
+
+def _checked_requests(requests: tuple[UpgradeRequest, ...]) -> tuple[UpgradeRequest, ...]:
+    if not requests:
+        raise InvalidRequestError("A deployment needs at least one request.")
+    if named := [request for request in requests if DEPLOYMENT in request.parameters]:
+        raise InvalidRequestError(f"{DEPLOYMENT} of {named[0].component_name} is given by the deployment itself.")
+    return requests
+
+
+def _asks_the_same(known: DeploymentUpgradeState, state: DeploymentUpgradeState) -> bool:
+    def wanted(one: DeploymentUpgradeState) -> Any:
+        return one.environment, one.trigger, one.trigger_of, [(r.component_name, r.target_version) for r in one.requests]
+
+    return bool(wanted(known) == wanted(state))
+
+
+def _switched_off(trigger: DeploymentUpgradeTrigger) -> DeploymentRefusedError:
+    return DeploymentRefusedError(
+        f"The trigger {trigger.value!r} is switched off.", hint=f"Set deployment.triggers.{trigger.value}."
+    )
+
+
+def _settings_of(upgrader: Upgrader) -> DeploymentSettings:
+    try:
+        found = upgrader.settings.section(OWNER)
+    except SettingsError:
+        return DeploymentSettings()
+    return found if isinstance(found, DeploymentSettings) else DeploymentSettings()
