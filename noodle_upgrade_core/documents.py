@@ -24,8 +24,13 @@ T = TypeVar("T")
 _AT_ONCE = 1000
 
 
-class _Reads:
-    """Looking at the documents of one owner: never waits for a write, and may be done from any thread."""
+class Documents:
+    """The documents of one owner, for programs with an event loop; made by `Upgrader.documents`.
+
+    Looking never waits for a write, and may be done from any thread. A change is written in a thread, for it waits for
+    the disk. It is waited for even when the caller is cancelled, who hears of that afterwards: the document is then
+    there or not, and nothing is on its way any more.
+    """
 
     def __init__(self, journal: Journal, owner: str) -> None:
         check_names(owner, "any")
@@ -51,14 +56,6 @@ class _Reads:
         ):
             rows.extend(some)
         return tuple(rows)
-
-
-class Documents(_Reads):
-    """The documents of one owner, for programs with an event loop; made by `Upgrader.documents`.
-
-    A change is written in a thread, for it waits for the disk. It is waited for even when the caller is cancelled, who
-    hears of that afterwards: the document is then there or not, and nothing is on its way any more.
-    """
 
     async def keep(
         self,
@@ -118,16 +115,28 @@ class Documents(_Reads):
         )
 
 
-class BlockingDocuments(_Reads):
+class BlockingDocuments:
     """The same for programs with threads; made by `BlockingUpgrader.documents`.
 
     `call` carries a coroutine out on the Upgrader's loop: an interruption of the caller never meets a write half-way.
     """
 
     def __init__(self, journal: Journal, owner: str, call: Callable[[Coroutine[Any, Any, Document]], Document]) -> None:
-        super().__init__(journal, owner)
+        self.owner = owner
         self._call = call
         self._documents = Documents(journal, owner)
+
+    def get(self, key: str) -> Document | None:
+        """See `Documents.get`."""
+        return self._documents.get(key)
+
+    def all(self, *, ended: bool | None = None) -> tuple[Document, ...]:
+        """See `Documents.all`."""
+        return self._documents.all(ended=ended)
+
+    def audit(self, key: str) -> tuple[AuditRow, ...]:
+        """See `Documents.audit`."""
+        return self._documents.audit(key)
 
     def keep(
         self,
