@@ -1,13 +1,12 @@
 """Deployments of this program: asked for by id, admitted by policy, carried out, followed, and found again.
 
-    async with DeploymentRuntimeUpgradeIntegration(upgrader) as deployments:
-        state = await deployments.request_deployment_aware_upgrade("dep-7", request, environment="production")
+async with DeploymentRuntimeUpgradeIntegration(upgrader) as deployments:
+state = await deployments.request_deployment_aware_upgrade("dep-7", request, environment="production")
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -16,8 +15,7 @@ from typing import Any, Self
 from attrs import evolve
 from packaging.utils import canonicalize_name
 
-from noodle_upgrade_core.errors import InvalidRequestError, SettingsError, UpgradeDisabledError, UpgradeError
-from noodle_upgrade_core.events import Event
+from noodle_upgrade_core.errors import InvalidRequestError, SettingsError, UpgradeDisabledError
 from noodle_upgrade_core.model import UpgradeRequest, now
 from noodle_upgrade_core.settings import suggestion
 from noodle_upgrade_core.upgrade import Upgrader
@@ -29,8 +27,8 @@ from noodle_upgrade_deployment.deploying.errors import DeploymentConflictError, 
 from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeEvent, DeploymentUpgradeState, Stage
 from noodle_upgrade_deployment.deploying.register import Register
 from noodle_upgrade_deployment.deploying.surroundings import Surveyor
-from noodle_upgrade_deployment.deploying.triggers import Edges, fired_by, waiting_for
-from noodle_upgrade_deployment.policies.choice import calendar_for, policy_for
+from noodle_upgrade_deployment.deploying.triggers import Lookout
+from noodle_upgrade_deployment.policies.choice import policy_for
 from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
 from noodle_upgrade_deployment.policies.vocabulary import DeploymentUpgradeTrigger, UpgradeDeploymentMode
 from noodle_upgrade_deployment.settings import DeploymentSettings
@@ -66,11 +64,17 @@ class DeploymentRuntimeUpgradeIntegration:
             ended=self._has_ended,
             clock=clock,
         )
-        self._edges = Edges()
-        self._looking: asyncio.Task[None] | None = None
-        self._firing: set[asyncio.Future[None]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._unsubscribe: Callable[[], None] | None = None
+        self._lookout: Lookout | None = None
+
+    @classmethod
+    def of(cls, upgrader: Upgrader) -> Self:
+        """Return the one that the deployment plugin of an Upgrader runs; raises `InvalidRequestError` without it."""
+        if isinstance(found := _run_by_a_plugin(upgrader), cls):
+            return found
+        raise InvalidRequestError(
+            "There is no deployment plugin in this program, or it is switched off.",
+            hint="Enable it, or make an integration: DeploymentRuntimeUpgradeIntegration(upgrader).",
+        )
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -89,26 +93,31 @@ class DeploymentRuntimeUpgradeIntegration:
         Raises `UpgradeDisabledError` when the integration is switched off, and what reading the journal raises.
         """
         self._check_enabled()
-        if self._loop is not None:
+        if self._lookout is not None:
             return
-        self._loop = asyncio.get_running_loop()
+        if _run_by_a_plugin(self._upgrader) not in {None, self}:
+            raise InvalidRequestError(
+                "The deployment plugin runs already in this program.",
+                hint="Ask that one: DeploymentRuntimeUpgradeIntegration.of(upgrader).",
+            )
         await asyncio.to_thread(self._register.load)
         await self._register.forget(older_than_days=self.settings.upgrade_integration.history_days)
         await self._dispatcher.begin()
-        self._unsubscribe = self._upgrader.events.subscribe(self._notice)
-        self._looking = asyncio.create_task(self._look(), name="noodle deployment triggers")
+        self._lookout = Lookout(
+            self._upgrader,
+            settings=self.settings,
+            register=self._register,
+            surveyor=self._surveyor,
+            clock=self._clock,
+            let_begin=self._let_begin,
+        )
+        self._lookout.begin()
 
     async def close(self) -> None:
         """Attend to nothing any more; upgrades that were begun are the Upgrader's."""
-        if self._unsubscribe is not None:
-            self._unsubscribe()
-            self._unsubscribe = None
-        tasks = [task for task in (self._looking, *self._firing) if task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        self._looking, self._loop = None, None
+        if self._lookout is not None:
+            await self._lookout.close()
+            self._lookout = None
         await self._dispatcher.close()
 
     # --- asking --------------------------------------------------------------------------------------------------
@@ -196,7 +205,7 @@ class DeploymentRuntimeUpgradeIntegration:
             raise InvalidRequestError(f"{deployment_id} waits for no trigger: it is {state.stage}.")
         if not self.settings.triggers.manual:
             raise _switched_off(DeploymentUpgradeTrigger.MANUAL)
-        return await self._let_begin(state, who=by, why=f"triggered by {by}")
+        return await self._let_begin(state, by, f"triggered by {by}")
 
     # --- commands to one under way -------------------------------------------------------------------------------
 
@@ -230,8 +239,8 @@ class DeploymentRuntimeUpgradeIntegration:
         return await self._noted(state, by, "approved")
 
     async def _noted(self, state: DeploymentUpgradeState, by: str, what: str) -> DeploymentUpgradeState:
-        now_ = self._register.get(state.deployment_id)
-        return await self._register.move(state.deployment_id, now_.stage, who=by, why=f"{what} by {by}")
+        stage = self._register.get(state.deployment_id).stage
+        return await self._register.move(state.deployment_id, stage, who=by, why=f"{what} by {by}")
 
     def _under_way(self, deployment_id: str) -> DeploymentUpgradeState:
         state = self._register.get(deployment_id)
@@ -281,68 +290,12 @@ class DeploymentRuntimeUpgradeIntegration:
         """Return what became of a deployment, oldest first: who, why and the evidence."""
         return self._register.events(deployment_id)
 
-    # --- triggers ------------------------------------------------------------------------------------------------
-
-    def _notice(self, event: Event) -> None:
-        """An upgrade has begun, or ended: some deployment may have waited for that."""
-        trigger, loop = fired_by(event), self._loop
-        if trigger is not None and loop is not None:
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._fire_later, trigger, event.component_name)
-
-    def _fire_later(self, trigger: DeploymentUpgradeTrigger, component: str) -> None:
-        task = asyncio.ensure_future(self._fire(trigger, component=component))
-        self._firing.add(task)
-        task.add_done_callback(self._firing.discard)
-
-    async def _fire(self, trigger: DeploymentUpgradeTrigger, *, component: str = "", environment: str = "") -> None:
-        if trigger not in self.settings.triggers.allowed:
-            return
-        for state in waiting_for(trigger, self._register.active(), component=component):
-            if environment and state.environment != environment:
-                continue
-            try:
-                if policy_for(self.settings, state.environment).auto_trigger:
-                    about = f" of {component}" if component else ""
-                    await self._let_begin(state, who=trigger.value, why=f"triggered by {trigger}{about}")
-            except UpgradeError as error:
-                self._tell("deployment_upgrade.failed", state, error.message)
-
-    async def _let_begin(self, state: DeploymentUpgradeState, *, who: str, why: str) -> DeploymentUpgradeState:
+    async def _let_begin(self, state: DeploymentUpgradeState, who: str, why: str) -> DeploymentUpgradeState:
         begun = await self._register.move(state.deployment_id, Stage.QUEUED, who=who, why=why)
         if policy_for(self.settings, state.environment).concurrency == "supersede":
             await self._supersede(begun)
         self._dispatcher.wake()
         return begun
-
-    async def _look(self) -> None:
-        """Look at the clock, the health and the resources, for those that wait for them."""
-        while True:
-            try:
-                await self._look_once()
-                await self._register.forget(older_than_days=self.settings.upgrade_integration.history_days)
-            except UpgradeError as error:
-                self._upgrader.events.emit("deployment_upgrade.failed", message=error.message, data=error.to_wire())
-            await asyncio.sleep(self.settings.upgrade_integration.sync_interval)
-
-    async def _look_once(self) -> None:
-        waiting = [state for state in self._register.active() if state.stage is Stage.PENDING]
-        for environment in dict.fromkeys(state.environment for state in waiting):
-            wanted = {state.trigger for state in waiting if state.environment == environment}
-            policy = policy_for(self.settings, environment)
-            holds = {
-                DeploymentUpgradeTrigger.SCHEDULED_MAINTENANCE: lambda at=environment: self._maintained(at),
-                DeploymentUpgradeTrigger.HEALTH_DEGRADATION: lambda of=policy: self._surveyor.ill(of),
-                DeploymentUpgradeTrigger.RESOURCE_PRESSURE: lambda of=policy: self._surveyor.pressed(of),
-            }
-            for trigger, asked in holds.items():
-                if trigger in wanted and self._edges.rises(trigger, environment, holds=bool(await asked())):
-                    await self._fire(trigger, environment=environment)
-
-    async def _maintained(self, environment: str) -> bool:
-        calendar = calendar_for(self.settings, environment)
-        # Without a window there is no maintenance that could begin.
-        return bool(calendar.windows) and calendar.is_open(self._clock())
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -354,12 +307,12 @@ class DeploymentRuntimeUpgradeIntegration:
         for other in self._register.active():
             if other.stage.waiting or other.deployment_id == state.deployment_id:
                 continue
-            needs = policy_for(self.settings, other.environment).depends_on
-            if any(
-                canonicalize_name(one.component) in names and (one.environment or other.environment) == state.environment
-                for one in needs
-                if one.component
-            ):
+            needed = {
+                canonicalize_name(one.component)
+                for one in policy_for(self.settings, other.environment).depends_on
+                if one.component and (one.environment or other.environment) == state.environment
+            }
+            if names & needed:
                 await self._dispatcher.call_off(
                     other.deployment_id,
                     Stage.ROLLED_BACK,
@@ -374,7 +327,8 @@ class DeploymentRuntimeUpgradeIntegration:
         except ValueError:
             names = [one.value for one in DeploymentUpgradeTrigger]
             raise InvalidRequestError(
-                f"There is no trigger {trigger!r}.", hint=suggestion(trigger, names) or f"There are: {', '.join(names)}."
+                f"There is no trigger {trigger!r}.",
+                hint=suggestion(trigger, names) or f"There are: {', '.join(names)}.",
             ) from None
         if known not in self.settings.triggers.allowed:
             raise _switched_off(known)
@@ -440,7 +394,12 @@ def _checked_requests(requests: tuple[UpgradeRequest, ...]) -> tuple[UpgradeRequ
 
 def _asks_the_same(known: DeploymentUpgradeState, state: DeploymentUpgradeState) -> bool:
     def wanted(one: DeploymentUpgradeState) -> Any:
-        return one.environment, one.trigger, one.trigger_of, [(r.component_name, r.target_version) for r in one.requests]
+        return (
+            one.environment,
+            one.trigger,
+            one.trigger_of,
+            [(r.component_name, r.target_version) for r in one.requests],
+        )
 
     return bool(wanted(known) == wanted(state))
 
@@ -457,3 +416,8 @@ def _settings_of(upgrader: Upgrader) -> DeploymentSettings:
     except SettingsError:
         return DeploymentSettings()
     return found if isinstance(found, DeploymentSettings) else DeploymentSettings()
+
+
+def _run_by_a_plugin(upgrader: Upgrader) -> DeploymentRuntimeUpgradeIntegration | None:
+    found = (getattr(loaded.object, "integration", None) for loaded in upgrader.plugins.plugins)
+    return next((one for one in found if isinstance(one, DeploymentRuntimeUpgradeIntegration)), None)

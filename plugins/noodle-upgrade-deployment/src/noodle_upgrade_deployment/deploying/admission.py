@@ -37,9 +37,7 @@ class Obstacle:
 
     def finding(self, subject: str = "") -> Finding:
         """Return it as a finding that stops an upgrade."""
-        return Finding(
-            severity=Severity.ERROR, code=self.code, message=self.message, subject=subject, hint=self.hint
-        )
+        return Finding(severity=Severity.ERROR, code=self.code, message=self.message, subject=subject, hint=self.hint)
 
 
 @frozen(kw_only=True)
@@ -53,8 +51,8 @@ class Surroundings:
     at: datetime
     others: Sequence[DeploymentUpgradeState] = ()
     last_end: datetime | None = None
-    pressed: Sequence[Finding] = field(default=(), converter=tuple)
-    ill: Sequence[Finding] = field(default=(), converter=tuple)
+    pressed: Sequence[Finding] = ()
+    ill: Sequence[Finding] = ()
     running: Mapping[str, str] = field(factory=dict)
 
 
@@ -74,7 +72,9 @@ def obstacles(
     return tuple(sorted(found, key=lambda one: one.passes))
 
 
-def overlapping(state: DeploymentUpgradeState, others: Iterable[DeploymentUpgradeState]) -> list[DeploymentUpgradeState]:
+def overlapping(
+    state: DeploymentUpgradeState, others: Iterable[DeploymentUpgradeState]
+) -> list[DeploymentUpgradeState]:
     """Return the deployments under way of the same environment that change one of its components, oldest first."""
     mine = set(map(canonicalize_name, state.components))
     return [
@@ -224,9 +224,7 @@ def _others(state: DeploymentUpgradeState, policy: DeploymentUpgradePolicy, arou
 def _closed(calendar: Calendar, at: datetime) -> Iterator[Obstacle]:
     if why := calendar.why_closed(at):
         opens = calendar.opens(at)
-        yield Obstacle(
-            code="deployment.window", message=f"Closed: {why}.", passes=opens is not None, until=opens
-        )
+        yield Obstacle(code="deployment.window", message=f"Closed: {why}.", passes=opens is not None, until=opens)
 
 
 def _too_early(policy: DeploymentUpgradePolicy, around: Surroundings) -> Iterator[Obstacle]:

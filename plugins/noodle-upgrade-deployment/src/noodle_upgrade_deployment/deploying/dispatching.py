@@ -5,46 +5,48 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 from attrs import evolve, frozen
 
-from noodle_upgrade_core.errors import JournalError, UpgradeBusyError, UpgradeError, UpgradeUnknownError
-from noodle_upgrade_core.events import Event, EventKind
+from noodle_upgrade_core.errors import JournalError, UpgradeBusyError, UpgradeError
+from noodle_upgrade_core.events import EventKind
 from noodle_upgrade_core.isolation import blame_ourselves
 from noodle_upgrade_core.model import UpgradeResult, now
 from noodle_upgrade_core.upgrade import Upgrader
 from noodle_upgrade_core.wire import to_wire
 from noodle_upgrade_deployment.deploying.admission import Obstacle, Surroundings, obstacles
 from noodle_upgrade_deployment.deploying.attempts import found_after, requests_of, upgrade_of
-from noodle_upgrade_deployment.deploying.following import Follower, Turn, end_of
+from noodle_upgrade_deployment.deploying.following import Follower, end_of
+from noodle_upgrade_deployment.deploying.pursuit import DEADLINE, Pursuit
 from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState, Stage
 from noodle_upgrade_deployment.deploying.register import Register
 from noodle_upgrade_deployment.policies.choice import calendar_for, policy_for
 from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
 from noodle_upgrade_deployment.settings import DeploymentSettings
 
-__all__ = ["Dispatcher", "Survey"]
+__all__ = ["MOST_ATTEMPTS", "Dispatcher", "Survey"]
 
 logger = logging.getLogger("noodle_upgrade")
 
 Survey = Callable[[DeploymentUpgradeState, DeploymentUpgradePolicy], Awaitable[Surroundings]]
 """Looks at what an admission has to know: the clock, the resources, the health, the other deployments."""
 
-_DEADLINE = "the progress deadline"
-_STANDS_STILL = frozenset({Stage.PAUSED, Stage.GATED, Stage.FROZEN})
+MOST_ATTEMPTS = 3
+"""How often a deployment is begun: what ends its program each time is not tried for ever."""
+
 _ENDS: Mapping[Stage, str] = {
     Stage.SUCCEEDED: EventKind.DEPLOYMENT_COMPLETED,
     Stage.ROLLED_BACK: EventKind.DEPLOYMENT_ROLLED_BACK,
     Stage.INCONCLUSIVE: EventKind.DEPLOYMENT_ROLLED_BACK,
+    Stage.SUPERSEDED: EventKind.DEPLOYMENT_ROLLED_BACK,
 }
-MOST_ATTEMPTS = 3
-"""How often a deployment is begun: what ends its program each time is not tried for ever."""
+_WENT_BACK = frozenset({Stage.ROLLED_BACK, Stage.CANCELLED, Stage.INCONCLUSIVE})
 _RECORDS = 1000
 """How far back the upgrade of an attempt is looked for after a crash."""
+_SHORTEST = 0.05
 
 
 @frozen(kw_only=True)
@@ -60,6 +62,7 @@ class Dispatcher:
     """Starts what may begin, follows what has begun; belongs to the Upgrader's event loop.
 
     It looks again whenever `wake` is called, when an obstacle is known to pass, and every `sync_interval` seconds.
+    `ended` is told of every deployment that has ended.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Dispatcher:
         self._woken = asyncio.Event()
         self._attending: asyncio.Task[None] | None = None
         self._following: dict[str, asyncio.Task[None]] = {}
+        self._calling: set[asyncio.Future[Any]] = set()
         self._wanted: dict[str, _Wanted] = {}
         self._held: dict[str, frozenset[str]] = {}
 
@@ -128,11 +132,11 @@ class Dispatcher:
                 logger.exception("the deployments that wait could not be looked at")
                 self._tell("deployment_upgrade.failed", blame_ourselves(error).message, {})
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.05, due)):
+                async with asyncio.timeout(max(_SHORTEST, due)):
                     await self._woken.wait()
 
     async def _consider(self) -> float:
-        """Start all that may begin, the most important first; returns in how many seconds to look again at the latest."""
+        """Start all that may begin, the most important first; returns after how many seconds to look again at most."""
         due = float("inf")
         queued = [state for state in self._register.active() if state.stage is Stage.QUEUED]
         for state in sorted(queued, key=lambda one: (-one.priority, one.created_at)):
@@ -173,6 +177,7 @@ class Dispatcher:
 
     async def _start(self, state: DeploymentUpgradeState, policy: DeploymentUpgradePolicy) -> None:
         """Write the attempt down, then begin it: who finds it written and nothing begun knows that nothing happened."""
+        self._held.pop(state.deployment_id, None)
         state = await self._register.move(
             state.deployment_id,
             Stage.PREPARING,
@@ -183,10 +188,12 @@ class Dispatcher:
             step="",
             weight=0.0,
         )
-        self._held.pop(state.deployment_id, None)
         limit = self._settings.upgrade_integration.upgrade_timeout
         try:
             plan = await self._upgrader.plan(requests_of(state, policy, time_limit=limit))
+            if state.deployment_id in self._wanted:
+                await self._called_off(state)
+                return
             upgrade_id = await self._upgrader.start(plan, approved_by=state.approved_by)
         except UpgradeBusyError as error:
             await self._register.move(state.deployment_id, Stage.QUEUED, who="core", why=error.message)
@@ -195,124 +202,62 @@ class Dispatcher:
         else:
             self._follow(state, upgrade_id, Follower(freezes=policy.reaction == "freeze"), policy)
 
+    async def _called_off(self, state: DeploymentUpgradeState) -> None:
+        """It was called off while it was planned: nothing has begun."""
+        wanted = self._wanted.pop(state.deployment_id)
+        stage = wanted.stage if wanted.stage is Stage.SUPERSEDED else Stage.CANCELLED
+        await self._end(state, stage, who=wanted.who, why=wanted.why)
+
     def _follow(
-        self, state: DeploymentUpgradeState, upgrade_id: str, follower: Follower, policy: DeploymentUpgradePolicy | None
+        self,
+        state: DeploymentUpgradeState,
+        upgrade_id: str,
+        follower: Follower,
+        policy: DeploymentUpgradePolicy | None,
     ) -> None:
-        # Listened to before anything else is awaited: no event of the upgrade is missed.
-        events: asyncio.Queue[Event] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
+        name = state.deployment_id
 
-        def note(event: Event) -> None:
-            if event.upgrade_id == upgrade_id:
-                with contextlib.suppress(RuntimeError):
-                    loop.call_soon_threadsafe(events.put_nowait, event)
+        async def call_off(stage: Stage, why: str) -> None:
+            await self.call_off(name, stage, who=DEADLINE, why=why, wait=False)
 
-        unsubscribe = self._upgrader.events.subscribe(note)
-        deadline = 0.0 if policy is None else policy.progress_deadline
-        reaction = "rollback" if policy is None else policy.reaction
-        watch = _Watch(upgrade_id=upgrade_id, events=events, follower=follower, deadline=deadline, reaction=reaction)
-        task = asyncio.create_task(self._followed(state, watch, unsubscribe), name=f"noodle {state.deployment_id}")
-        self._following[state.deployment_id] = task
+        pursuit = Pursuit(
+            self._upgrader,
+            register=self._register,
+            state=state,
+            upgrade_id=upgrade_id,
+            follower=follower,
+            policy=policy,
+            clock=self._clock,
+            call_off=call_off,
+        )
+        self._following[name] = asyncio.create_task(self._followed(name, pursuit), name=f"noodle {name}")
 
-    async def _followed(
-        self, state: DeploymentUpgradeState, watch: _Watch, unsubscribe: Callable[[], None]
-    ) -> None:
+    async def _followed(self, deployment_id: str, pursuit: Pursuit) -> None:
         try:
-            await self._register.move(
-                state.deployment_id, state.stage, who="core", why="its upgrade has begun", upgrade_id=watch.upgrade_id
-            )
-            result = await self._until_ended(state, watch)
+            result = await pursuit.run()
             if result is None:
-                await self._find_again(self._register.get(state.deployment_id))
-                return
-            stage, why = end_of(result)
-            wanted = self._wanted.pop(state.deployment_id, None)
-            who = "judge" if result.error is not None and result.error.code == "deploy.harm" else "core"
-            if wanted is not None and stage in {Stage.ROLLED_BACK, Stage.CANCELLED, Stage.INCONCLUSIVE}:
-                begun = stage is not Stage.CANCELLED or wanted.stage is Stage.SUPERSEDED
-                stage, who, why = wanted.stage if begun else stage, wanted.who, wanted.why
-            await self._end(
-                self._register.get(state.deployment_id), stage, who=who, why=why, evidence={"result": to_wire(result)}
-            )
+                await self._find_again(self._register.get(deployment_id))
+            else:
+                await self._has_ended(deployment_id, result)
         except JournalError as error:
             # The upgrade itself is safe in the journal, or rides; a later process finds the deployment by it.
             self._tell("deployment_upgrade.failed", error.message, error.to_wire())
         finally:
-            unsubscribe()
-            self._following.pop(state.deployment_id, None)
+            if self._following.get(deployment_id) is asyncio.current_task():
+                del self._following[deployment_id]
             self.wake()
 
-    async def _until_ended(self, state: DeploymentUpgradeState, watch: _Watch) -> UpgradeResult | None:
-        """Write down what becomes of an upgrade until it has ended; None when it is not known here any more."""
-        ended = asyncio.ensure_future(self._upgrader.result(watch.upgrade_id))
-        try:
-            while True:
-                coming = asyncio.ensure_future(watch.events.get())
-                done, _ = await asyncio.wait(
-                    {ended, coming}, timeout=watch.left(), return_when=asyncio.FIRST_COMPLETED
-                )
-                if coming in done:
-                    await self._note(state, watch, coming.result())
-                    continue
-                coming.cancel()
-                if ended in done:
-                    while not watch.events.empty():
-                        await self._note(state, watch, watch.events.get_nowait())
-                    return ended.result()
-                await self._overdue(state, watch)
-        except UpgradeUnknownError:
-            return None
-        finally:
-            ended.cancel()
-
-    async def _note(self, state: DeploymentUpgradeState, watch: _Watch, event: Event) -> None:
-        before = watch.follower.stage
-        turn = watch.follower.read(event)
-        if turn is None:
-            return
-        if turn.progress:
-            watch.moved()
-        await self._told(state, before, turn, event)
-        await self._register.move(
-            state.deployment_id,
-            turn.stage,
-            who=turn.who or "core",
-            why=turn.why,
-            evidence=turn.evidence,
-            **turn.changes,
-        )
-
-    async def _told(self, state: DeploymentUpgradeState, before: Stage, turn: Turn, event: Event) -> None:
-        about = {"deployment_id": state.deployment_id, "environment": state.environment}
-        if event.kind == EventKind.PHASE_CHANGED and event.data.get("to") == "validated":
-            self._tell("deployment_upgrade.validated", f"{state.deployment_id} was validated", about, event)
-        if event.kind == EventKind.PHASE_CHANGED and event.data.get("to") == "shifting":
-            began = self._clock()
-            await self._register.move(
-                state.deployment_id, turn.stage, who="core", why="traffic is about to move", began_at=began
-            )
-            self._tell(EventKind.DEPLOYMENT_STARTED, f"{state.deployment_id} has begun", about, event)
-        if turn.stage is Stage.ABORTING and before is not Stage.ABORTING:
-            self._tell(
-                "deployment_upgrade.rollback_triggered", f"{state.deployment_id} goes back: {turn.why}", about, event
-            )
-
-    async def _overdue(self, state: DeploymentUpgradeState, watch: _Watch) -> None:
-        """Nothing has moved for too long: a failure, which the policy says what becomes of."""
-        starved = watch.follower.stage is Stage.STARVED
-        why = f"nothing has moved on for {watch.deadline:g} s ({watch.follower.stage})"
-        watch.moved()
-        self._tell(
-            "deployment_upgrade.timeout", f"{state.deployment_id}: {why}", {"deployment_id": state.deployment_id}
-        )
-        if watch.reaction == "rollback":
-            stage = Stage.INCONCLUSIVE if starved else Stage.ROLLED_BACK
-            await self.call_off(state.deployment_id, stage, who=_DEADLINE, why=why, wait=False)
-        else:
-            with contextlib.suppress(UpgradeError):  # it has moved on, or ended, just now
-                await self._upgrader.pause_upgrade(watch.upgrade_id, by=_DEADLINE)
-
     # --- those that end ------------------------------------------------------------------------------------------
+
+    async def _has_ended(self, deployment_id: str, result: UpgradeResult) -> None:
+        stage, why = end_of(result)
+        who = "judge" if result.error is not None and result.error.code == "deploy.harm" else "core"
+        wanted = self._wanted.pop(deployment_id, None)
+        if wanted is not None and stage in _WENT_BACK:
+            stage = stage if stage is Stage.CANCELLED and wanted.stage is not Stage.SUPERSEDED else wanted.stage
+            who, why = wanted.who, wanted.why
+        state = self._register.get(deployment_id)
+        await self._end(state, stage, who=who, why=why, evidence={"result": to_wire(result)})
 
     async def call_off(self, deployment_id: str, stage: Stage, *, who: str, why: str, wait: bool = True) -> None:
         """End a deployment, wherever it is: what was moved goes back, what had not begun never begins.
@@ -327,16 +272,16 @@ class Dispatcher:
             await self._end(state, ends, who=who, why=why)
             return
         self._wanted.setdefault(deployment_id, _Wanted(stage=stage, who=who, why=why))
-        upgrade_id = state.upgrade_id
-        with contextlib.suppress(UpgradeError):  # it has ended just now, which is written by whoever follows it
-            cancelling = self._upgrader.cancel_upgrade(upgrade_id, by=f"{who}: {why}")
-            if wait:
-                await cancelling
-            else:
-                task = asyncio.ensure_future(cancelling)
-                task.add_done_callback(_retrieved)
+        if state.upgrade_id:
+            calling = asyncio.ensure_future(self._cancel(state.upgrade_id, f"{who}: {why}"))
+            self._calling.add(calling)
+            calling.add_done_callback(self._calling.discard)
         if wait:
             await self.ended(deployment_id)
+
+    async def _cancel(self, upgrade_id: str, by: str) -> None:
+        with contextlib.suppress(UpgradeError):  # it has ended just now, which is written by whoever follows it
+            await self._upgrader.cancel_upgrade(upgrade_id, by=by)
 
     async def _end(
         self,
@@ -360,8 +305,8 @@ class Dispatcher:
         stage, why = found_after(record)
         policy = self._policy(state)
         if stage is Stage.BAKING and record is not None:
-            follower = Follower(stage=Stage.BAKING)
-            self._follow(evolve(state, stage=Stage.BAKING), record.upgrade_id, follower, policy)
+            baking = evolve(state, stage=Stage.BAKING)
+            self._follow(baking, record.upgrade_id, Follower(stage=Stage.BAKING), policy)
         elif stage is not Stage.ABORTING:
             await self._end(state, stage, who="recovery", why=why)
         elif policy is not None and policy.restart == "resume" and state.attempt < MOST_ATTEMPTS:
@@ -375,43 +320,5 @@ class Dispatcher:
         except UpgradeError:
             return None
 
-    def _tell(self, kind: str, message: str, data: Mapping[str, Any], about: Event | None = None) -> None:
-        self._upgrader.events.emit(
-            kind,
-            upgrade_id="" if about is None else about.upgrade_id,
-            component_name="" if about is None else about.component_name,
-            message=message,
-            data=data,
-        )
-
-
-class _Watch:
-    """The events of one upgrade, and since when nothing has moved on."""
-
-    def __init__(
-        self, *, upgrade_id: str, events: asyncio.Queue[Event], follower: Follower, deadline: float, reaction: str
-    ) -> None:
-        self.upgrade_id = upgrade_id
-        self.events = events
-        self.follower = follower
-        self.deadline = deadline
-        self.reaction = reaction
-        self._moved = time.monotonic()
-
-    def moved(self) -> None:
-        """Note that something has moved on."""
-        self._moved = time.monotonic()
-
-    def left(self) -> float | None:
-        """Return the seconds until it is overdue, or None while it cannot be."""
-        if not self.deadline:
-            return None
-        if self.follower.stage in _STANDS_STILL:
-            self.moved()  # time in which people are waited for is not its own
-            return None
-        return max(0.0, self.deadline - (time.monotonic() - self._moved))
-
-
-def _retrieved(task: asyncio.Future[Any]) -> None:
-    if not task.cancelled():
-        task.exception()
+    def _tell(self, kind: str, message: str, data: Mapping[str, Any]) -> None:
+        self._upgrader.events.emit(kind, message=message, data=data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import define, field, frozen
@@ -59,26 +59,31 @@ class Follower:
         return turn
 
     def _read(self, event: Event) -> Turn | None:
-        data = event.data
-        match event.kind:
-            case EventKind.PHASE_CHANGED:
-                stage = _BY_PHASE.get(str(data.get("to")))
-                if stage is None:
-                    return None
-                evidence = self.seen if stage is Stage.ABORTING else {}
-                return Turn(stage=stage, why=str(data.get("why", "")), who=str(data.get("who", "")), evidence=evidence)
-            case EventKind.STEP:
-                return self._stepped(event)
-            case EventKind.MEASURED:
-                return self._measured(data)
-            case "upgrade.held":
-                return Turn(stage=Stage.PAUSED, why=str(data.get("why", "")), progress=False)
-            case "upgrade.released":
-                return Turn(stage=Stage.RUNNING, why="traffic may move on")
-            case EventKind.APPROVAL_NEEDED:
-                return self._gated(event)
-            case _:
-                return None
+        readers: Mapping[str, Callable[[Event], Turn | None]] = {
+            EventKind.PHASE_CHANGED: self._in_phase,
+            EventKind.STEP: self._stepped,
+            EventKind.MEASURED: self._measured,
+            EventKind.APPROVAL_NEEDED: self._gated,
+            "upgrade.held": self._held_back,
+            "upgrade.released": self._let_go,
+        }
+        reader = readers.get(event.kind)
+        return None if reader is None else reader(event)
+
+    def _in_phase(self, event: Event) -> Turn | None:
+        stage = _BY_PHASE.get(str(event.data.get("to")))
+        if stage is None:
+            return None
+        evidence = self.seen if stage is Stage.ABORTING else {}
+        return Turn(
+            stage=stage, why=str(event.data.get("why", "")), who=str(event.data.get("who", "")), evidence=evidence
+        )
+
+    def _held_back(self, event: Event) -> Turn:
+        return Turn(stage=Stage.PAUSED, why=str(event.data.get("why", "")), progress=False)
+
+    def _let_go(self, _: Event) -> Turn:
+        return Turn(stage=Stage.RUNNING, why="traffic may move on")
 
     def _stepped(self, event: Event) -> Turn:
         kind = str(event.data.get("step", ""))
@@ -88,7 +93,8 @@ class Follower:
         stage = Stage.ABORTING if kind == "Revert" else self._step
         return Turn(stage=stage, why=event.message, evidence=evidence, changes={"step": event.message})
 
-    def _measured(self, data: Mapping[str, Any]) -> Turn | None:
+    def _measured(self, event: Event) -> Turn | None:
+        data = event.data
         self.seen = {key: data[key] for key in ("weight", "reasons", "evidence", "old", "new", "shadow") if key in data}
         weight = float(data.get("weight", 0.0))
         moved, self._weight = weight != self._weight, weight

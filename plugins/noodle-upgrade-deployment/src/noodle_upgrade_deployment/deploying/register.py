@@ -162,4 +162,3 @@ class Register:
             data={"deployment_id": state.deployment_id, "environment": state.environment, "who": who, **said},
         )
         return state
-

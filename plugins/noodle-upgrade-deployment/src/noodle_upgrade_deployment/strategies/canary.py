@@ -52,6 +52,6 @@ class Ramp:
         """Return the shares from the first to 1."""
         share = self.start / 100
         while share < 1.0:
-            yield share
+            yield round(share, 6)
             share *= self.factor
         yield 1.0
