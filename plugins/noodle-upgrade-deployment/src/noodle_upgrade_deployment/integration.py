@@ -131,6 +131,7 @@ class DeploymentRuntimeUpgradeIntegration:
         trigger: str = "manual",
         trigger_of: str = "",
         approved_by: str = "",
+        wait: bool = True,
     ) -> DeploymentUpgradeState:
         """Ask for a deployment: as the policy of its environment says, now or as soon as nothing stands against it.
 
@@ -139,8 +140,8 @@ class DeploymentRuntimeUpgradeIntegration:
         the one that this program is. With another `trigger` than `manual` it waits until that fires, for the component
         `trigger_of` where one is named. `approved_by` is the approval that the settings may ask for.
 
-        In a synchronous mode this returns when the deployment has ended, in every other one at once. Raises
-        `EnvironmentUnknownError`, `DeploymentConflictError` for an id that was used for something else,
+        In a synchronous mode this returns when the deployment has ended, in every other one at once, as it does without
+        `wait`. Raises `EnvironmentUnknownError`, `DeploymentConflictError` for an id that was used for something else,
         `DeploymentRefusedError` for a trigger that is switched off, `InvalidRequestError`.
         """
         self._check_enabled()
@@ -169,7 +170,8 @@ class DeploymentRuntimeUpgradeIntegration:
                 hint="Choose another id; the same id with the same request is the same deployment.",
                 details={"deployment_id": deployment_id},
             )
-        if policy.deployment_mode is UpgradeDeploymentMode.SYNCHRONOUS and known.stage is not Stage.PENDING:
+        synchronous = policy.deployment_mode is UpgradeDeploymentMode.SYNCHRONOUS
+        if wait and synchronous and known.stage is not Stage.PENDING:
             return await self.wait(deployment_id)
         return self._register.get(deployment_id)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import ClassVar
 
-from noodle_upgrade_core import Host, Outcome, UpgradeContext, UpgradePlan, Upgrader, hookimpl
+from noodle_upgrade_core import Host, Operation, Outcome, UpgradeContext, UpgradePlan, Upgrader, hookimpl
 from noodle_upgrade_core.model import now
 from noodle_upgrade_deployment.deploying.carrying import carried_out
 from noodle_upgrade_deployment.integration import DeploymentRuntimeUpgradeIntegration
+from noodle_upgrade_deployment.operations import operations_of
 from noodle_upgrade_deployment.settings import DeploymentSettings
 
 __all__ = ["DeploymentPlugin"]
@@ -44,6 +45,11 @@ class DeploymentPlugin:
         percentage = getattr(self._core, "gradual_rollout_percentage", 10.0)
         defaults = {"gradual": {"percentage": percentage}}
         return await carried_out(plan, context, settings=self._settings, defaults=defaults, clock=self._clock)
+
+    @hookimpl
+    def operations(self) -> Iterable[Operation]:
+        """Say what `noodle deploy` asks for."""
+        return operations_of(lambda: self.integration)
 
     def close(self) -> None:
         """Attend to nothing any more; what is under way is found again by the next process."""

@@ -13,8 +13,8 @@ from noodle_upgrade_core.model import now
 from noodle_upgrade_core.steps import JudgeDriver
 from noodle_upgrade_core.strategies import rollout_of
 from noodle_upgrade_deployment.deploying.attempts import ENVIRONMENT
-from noodle_upgrade_deployment.deploying.composition import composed
 from noodle_upgrade_deployment.policies.choice import calendar_for, policy_for
+from noodle_upgrade_deployment.policies.composition import composed
 from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
 from noodle_upgrade_deployment.settings import DeploymentSettings
 
