@@ -17,6 +17,7 @@ from noodle_upgrade_core.isolation import blame_ourselves
 from noodle_upgrade_core.journal.audit import AuditRow
 from noodle_upgrade_core.journal.contract import Journal
 from noodle_upgrade_core.journal.documents import Document, check_names
+from noodle_upgrade_core.wire import to_wire
 
 __all__ = ["BlockingDocuments", "Documents"]
 
@@ -80,10 +81,11 @@ class Documents:
             self._journal.keep_document,
             self.owner,
             key,
-            body,
+            # As it is now: other tasks may go on with what it was made of while the thread writes.
+            to_wire(body),
             who=who,
             why=why,
-            evidence=evidence,
+            evidence=to_wire(evidence),
             ended=ended,
             expected=expected,
             durable=durable,
@@ -109,7 +111,7 @@ class Documents:
             key,
             who=who,
             why=why,
-            evidence=evidence,
+            evidence=to_wire(evidence),
             expected=expected,
             durable=durable,
         )

@@ -88,6 +88,7 @@ class SqliteDocuments(SqliteWrites):
             at = self._clock()
             found = connection.execute(f"{_THERE} WHERE owner = ? AND key = ?", (owner, key)).fetchone()
             check_revision(owner, key, found=0 if found is None else found[0], expected=expected)
+            created = at if found is None else unstamp(found[1])
             revision = self._audited(connection, owner, key, dropped=False, at=at, who=who, why=why, evidence=noted)
             if found is None:
                 connection.execute(
@@ -106,7 +107,7 @@ class SqliteDocuments(SqliteWrites):
             revision=revision,
             body=body_from(written),
             ended=bool(ended),
-            created_at=at if found is None else unstamp(found[1]),
+            created_at=created,
             updated_at=at,
         )
 
@@ -185,6 +186,6 @@ def _document_from(row: Sequence[Any]) -> Document:
     except (InvalidRequestError, ValueError) as error:
         raise JournalCorruptError(
             f"The document {row[1]!r} of {row[0]} cannot be read: {error}",
-            hint="Keep it anew, and take what it held from its audit rows; `noodle doctor` lists what else is damaged.",
+            hint="Keep it anew: its audit rows say what became of it. `noodle doctor` looks for what else is damaged.",
             details={"owner": row[0], "key": row[1]},
         ) from error

@@ -578,6 +578,23 @@ def test_a_change_is_waited_for_however_often_the_caller_is_cancelled(journal):
     run(story())
 
 
+def test_what_is_kept_is_the_body_as_it_was_when_it_was_given(journal):
+    slow = Slow(journal)
+
+    async def story():
+        body, evidence = {"shares": [0.1]}, {"seen": [1]}
+        task = asyncio.create_task(Documents(slow, "acme").keep("one", body, evidence=evidence, **SAID))
+        while not slow.entered.is_set():
+            await asyncio.sleep(0.001)
+        body["shares"].append(0.2)
+        evidence["seen"].clear()
+        slow.go_on.set()
+        assert (await task).body == {"shares": [0.1]}
+        assert journal.document_audit("acme", "one")[0].evidence["seen"] == [1]
+
+    run(story())
+
+
 def test_a_change_that_fails_while_its_caller_is_cancelled_is_no_reason_not_to_stop(journal):
     slow = Slow(journal)
 
