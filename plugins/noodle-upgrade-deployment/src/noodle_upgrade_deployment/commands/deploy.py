@@ -33,9 +33,9 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command; the simulation is imported when it is asked for."""
         if cmd_name == "simulate":
-            from noodle_upgrade_deployment.commands.simulate import simulate  # noqa: PLC0415 - see above
+            from noodle_upgrade_deployment.commands import simulate  # noqa: PLC0415 - see above
 
-            return simulate
+            return simulate.simulate
         return super().get_command(ctx, cmd_name)
 
 
@@ -75,17 +75,7 @@ def _ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
 @click.option("--again", is_flag=True, help="Also a version that was taken back here before.")
 @click.option("--no-wait", is_flag=True, help="Return as soon as it is asked for.")
 @click.pass_context
-def start(
-    ctx: click.Context,
-    what: tuple[str, ...],
-    environment: str,
-    deployment_id: str,
-    trigger: str,
-    trigger_of: str,
-    approve: bool,  # noqa: FBT001 - click's way
-    again: bool,  # noqa: FBT001
-    no_wait: bool,  # noqa: FBT001
-) -> int:
+def start(ctx: click.Context, what: tuple[str, ...], **said: Any) -> int:
     """Ask for a deployment, and follow it to its end; Ctrl-C leaves it, and it goes on.
 
     Several components are one deployment: committed whole or not at all.
@@ -93,19 +83,10 @@ def start(
     if len(what) % 2:
         raise click.UsageError("Name a version for each component: noodle deploy start NAME VERSION.", ctx)
     pairs = list(zip(what[::2], what[1::2], strict=True))
-    program = _program(ctx)
-    asked = program.operate(
-        "deployment.start",
-        {
-            "deployment_id": deployment_id or _made_id(pairs),
-            "requests": [{"component_name": name, "target_version": version} for name, version in pairs],
-            "environment": environment,
-            "trigger": trigger,
-            "trigger_of": trigger_of,
-            "approve": approve,
-            "again": again,
-        },
-    )
+    program, no_wait = _program(ctx), said.pop("no_wait")
+    said["deployment_id"] = said["deployment_id"] or _made_id(pairs)
+    requests = [{"component_name": name, "target_version": version} for name, version in pairs]
+    asked = program.operate("deployment.start", {**said, "requests": requests})
     if no_wait or asked["stage"] == "pending":
         _answer(program, asked)
         return _OK
@@ -327,7 +308,7 @@ def lint(ctx: click.Context) -> int:
 @click.option("--at", metavar="TIME", default="", help="At this moment, in ISO form with an offset (else now).")
 @click.pass_context
 def explain(ctx: click.Context, environment: str, at: str) -> int:
-    """Say in plain words what the policy of an environment means: when, what is checked, step by step, and when back."""
+    """Say in plain words what an environment's policy means: when, what is checked, step by step, and when back."""
     from noodle_upgrade_core.wire import dumps  # noqa: PLC0415
     from noodle_upgrade_deployment.policies.explain import explain as told  # noqa: PLC0415
 
