@@ -103,6 +103,13 @@ def test_a_window_that_a_freeze_begins_in_closes_with_the_freeze():
     assert [(a.hour, a.minute, b.hour, b.minute) for a, b in spans] == [(2, 0, 3, 0), (3, 30, 4, 1)]
 
 
+def test_a_freeze_of_thousands_of_years_closes_for_so_long():
+    frozen = Freeze(start="1970-01-01", end="7999-12-31").span(BERLIN)
+    calendar = Calendar(windows=(read_window("02:00-04:00"),), freezes=(frozen,), timezone="Europe/Berlin")
+    assert calendar.opens(utc("2026-12-25T03:00")) == utc("8000-01-01T02:00")
+    assert calendar.why_closed(utc("2026-12-25T03:00")).startswith("frozen until Sat 8000-01-01 00:00 CET; opens")
+
+
 def test_of_freezes_that_overlap_the_one_that_ends_last_is_told():
     freezes = [
         Freeze(start="2026-12-01", end=end, reason=end).span(ZoneInfo("UTC")) for end in ("2026-12-05", "2026-12-09")

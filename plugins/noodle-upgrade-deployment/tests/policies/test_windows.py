@@ -1,3 +1,5 @@
+import sys
+import zoneinfo
 from datetime import UTC, timedelta
 from zoneinfo import ZoneInfo
 
@@ -125,6 +127,12 @@ def test_a_moment_without_a_zone_is_refused():
         read_window("02:00-04:00").is_open(utc("2026-01-01").replace(tzinfo=None))
 
 
+@pytest.mark.parametrize("at", ["0001-01-01T00:00", "1899-12-31T23:59", "9000-01-01T00:00", "9999-12-31T23:59"])
+def test_a_moment_at_the_ends_of_the_calendar_is_refused(at):
+    with pytest.raises(InvalidRequestError, match="between 1900 and 8999"):
+        read_window("02:00-04:00", timezone="Europe/Berlin").next_open(utc(at))
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -172,3 +180,21 @@ def test_a_time_zone_is_found_by_its_likeness():
     with pytest.raises(SettingsError) as caught:
         zone_of("Europe/Berln")
     assert caught.value.hint == "Did you mean 'Europe/Berlin'?"
+
+
+@pytest.fixture
+def no_zone_files(monkeypatch):
+    """A system without time zones, and without the package that brings them."""
+    monkeypatch.setitem(sys.modules, "tzdata", None)
+    zoneinfo.reset_tzpath(to=[])
+    ZoneInfo.clear_cache()
+    yield
+    zoneinfo.reset_tzpath()
+    ZoneInfo.clear_cache()
+
+
+def test_without_zone_files_utc_is_known_all_the_same_and_for_any_other_it_is_said_what_to_install(no_zone_files):
+    assert read_window("02:00-04:00").next_open(utc("2026-11-27T07:00")) == utc("2026-11-28T02:00")
+    with pytest.raises(SettingsError) as caught:
+        read_window("02:00-04:00", timezone="Europe/Berlin")
+    assert caught.value.hint == "This system has no time zones: install the package tzdata."

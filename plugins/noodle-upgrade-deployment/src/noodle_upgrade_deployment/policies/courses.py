@@ -14,7 +14,7 @@ from noodle_upgrade_core.steps import Judge, Observation, Shift, Step, Strategy,
 from noodle_upgrade_core.strategies import rollout_of
 from noodle_upgrade_core.testing.samples import sample_plan
 
-__all__ = ["Course", "course_of"]
+__all__ = ["Course", "course_of", "followed"]
 
 _MOST_STEPS = 10_000
 _LIMIT = 5.0
@@ -53,7 +53,14 @@ def course_of(drivers: Drivers, name: str, parameters: Mapping[str, Any]) -> Cou
     Raises `DriverUnknownError` with the list of those installed, `InvalidRequestError` for a parameter that it does not
     take, and `PluginBrokenError` for one that raises, that does not end, or that hangs.
     """
-    strategy: Strategy = drivers.make("strategies", name, **parameters)
+    return followed(drivers.make("strategies", name, **parameters), name)
+
+
+def followed(strategy: Strategy, name: str) -> Course:
+    """Return the course of a strategy that is made already; `name` is what errors call it.
+
+    Raises `PluginBrokenError` for one that raises, that does not end, or that hangs.
+    """
     doing = f"the steps of its strategy {name!r}"
     tried = attempt(lambda: _tried(strategy), limit=_LIMIT, name=f"noodle strategy {name}")
     if tried.hung:

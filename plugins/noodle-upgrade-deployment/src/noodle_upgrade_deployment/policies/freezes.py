@@ -6,8 +6,7 @@ are read by the wall clock of the policy's time zone; where that shows a time tw
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from zoneinfo import ZoneInfo
+from datetime import date, datetime, tzinfo
 
 from attrs import frozen
 
@@ -16,7 +15,7 @@ from noodle_upgrade_deployment.policies.zones import begin_of, end_of, in_utc, p
 
 __all__ = ["Freeze", "Frozen"]
 
-_YEARS = range(1970, 9000)
+_YEARS = range(1970, 8000)
 
 
 @frozen(kw_only=True)
@@ -46,7 +45,7 @@ class Freeze:
         if _has_offset(start) is _has_offset(end):
             self.span(zone_of("UTC"))
 
-    def span(self, zone: ZoneInfo) -> Frozen:
+    def span(self, zone: tzinfo) -> Frozen:
         """Return the moments that it means by the wall clock of a zone."""
         start, end = _moment(self.start, "start", zone), _moment(self.end, "end", zone)
         if end[1] <= start[0]:
@@ -55,7 +54,7 @@ class Freeze:
         return Frozen(start=start[0], end=end[1], reason=self.reason)
 
 
-def _moment(text: str, key: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
+def _moment(text: str, key: str, zone: tzinfo) -> tuple[datetime, datetime]:
     """Return when what a text names begins and is over, at the earliest and the latest that it can mean."""
     found = _parsed(text, key)
     if not isinstance(found, datetime):
