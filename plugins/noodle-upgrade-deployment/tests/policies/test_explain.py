@@ -3,6 +3,7 @@ import json
 import pytest
 from policy_files import DRIVERS, document, settings_of, utc
 
+from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import InvalidRequestError
 from noodle_upgrade_deployment.policies.choice import EnvironmentUnknownError
 from noodle_upgrade_deployment.policies.durations import duration
@@ -181,6 +182,20 @@ def test_people_may_not_start_it_where_their_trigger_is_off():
 def test_steps_that_cannot_be_told_are_said_to_be_so_with_the_reason():
     steps = explained({"upgrade_strategy": "gradul"}).steps
     assert steps[0].startswith("These steps cannot be told: no strategy 'gradul'; installed: ")
+
+
+def test_steps_that_depend_on_the_component_are_said_to_do_so():
+    class ByMembers:
+        def rollout(self, plan):
+            raise InvalidRequestError("it needs members.")
+            yield
+
+    settings = settings_of({"policies": {"production": {"upgrade_strategy": "by_members"}}})
+    said = explain(settings, "production", AT, drivers=Drivers(extra={"strategies": {"by_members": ByMembers}}))
+    assert said.steps == (
+        "The steps of the strategy 'by_members' depend on the component that is upgraded.",
+        "The new version is permanent.",
+    )
 
 
 def test_a_rollout_of_very_many_steps_is_told_in_part():

@@ -4,6 +4,7 @@ import pytest
 from policy_files import DRIVERS, document, settings_of, utc
 
 from noodle_upgrade_core.drivers import Drivers
+from noodle_upgrade_core.errors import InvalidRequestError
 from noodle_upgrade_core.model import Severity
 from noodle_upgrade_core.steps import Judge, Shift
 from noodle_upgrade_deployment.policies import courses
@@ -265,6 +266,22 @@ def test_a_strategy_that_cannot_be_asked_for_its_steps_is_told_and_stops_nothing
     odd, unknown = findings({"policies": policies}, drivers=drivers)
     assert (odd.severity, unknown.code) == (Severity.WARNING, "driver.unknown")
     assert words in odd.message
+
+
+class ByMembers:
+    def rollout(self, plan):
+        if "members" not in plan.steps[0].verdict.capabilities:
+            raise InvalidRequestError("it needs members.")
+        yield Shift(1.0)
+
+
+def test_a_strategy_that_goes_by_what_the_component_can_is_no_mistake():
+    drivers = Drivers(extra={"strategies": {"by_members": ByMembers}})
+    severity, code, key, message, _ = only(
+        findings({"policies": {"production": {"upgrade_strategy": "by_members"}}}, drivers=drivers)
+    )
+    assert (severity, code, key) == (Severity.INFO, "deployment.steps_unknown", "upgrade_strategy")
+    assert "the steps of the strategy 'by_members' depend on the component that is upgraded" in message
 
 
 def test_a_strategy_of_the_program_s_own_is_known_by_its_name():

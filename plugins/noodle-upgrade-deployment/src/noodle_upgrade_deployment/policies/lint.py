@@ -17,7 +17,7 @@ from noodle_upgrade_core.settings import suggestion
 from noodle_upgrade_core.steps import Gate, Shift
 from noodle_upgrade_deployment.policies.calendars import Calendar
 from noodle_upgrade_deployment.policies.choice import calendar_for
-from noodle_upgrade_deployment.policies.courses import Course, course_of
+from noodle_upgrade_deployment.policies.courses import Course, StepsUnknownError, course_of
 from noodle_upgrade_deployment.policies.durations import duration
 from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
 from noodle_upgrade_deployment.policies.stages import unjudged
@@ -74,6 +74,9 @@ class _Linter:
         yield from self._without_effect()
         try:
             course = course_of(self.drivers, self.policy.strategy, self.policy.strategy_parameters)
+        except StepsUnknownError as error:
+            yield self._info(error.code, "upgrade_strategy", error.message, error.hint)
+            return
         except UpgradeError as error:
             yield self._refused("upgrade_strategy", error)
             return
