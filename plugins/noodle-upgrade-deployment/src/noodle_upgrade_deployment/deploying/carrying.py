@@ -15,13 +15,10 @@ from noodle_upgrade_core.strategies import rollout_of
 from noodle_upgrade_deployment.deploying.attempts import ENVIRONMENT
 from noodle_upgrade_deployment.policies.choice import calendar_for, policy_for
 from noodle_upgrade_deployment.policies.composition import composed
-from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
+from noodle_upgrade_deployment.policies.policy import JUDGE, DeploymentUpgradePolicy
 from noodle_upgrade_deployment.settings import DeploymentSettings
 
 __all__ = ["carried_out", "environment_of", "judge_of"]
-
-JUDGE = "betting"
-"""The judge of a policy that names none."""
 
 
 def environment_of(settings: DeploymentSettings, parameters: Mapping[str, Any]) -> str:
