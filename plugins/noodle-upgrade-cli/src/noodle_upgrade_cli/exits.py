@@ -58,6 +58,7 @@ _BY_CODE: Mapping[str, Exit] = {
     "journal.lease_held": Exit.REFUSED,
     "journal.lease_lost": Exit.REFUSED,
     "journal.schema": Exit.REFUSED,
+    "operation.unknown": Exit.USAGE,
     "plan": Exit.REFUSED,
     "plugin": Exit.USAGE,
     "request": Exit.USAGE,

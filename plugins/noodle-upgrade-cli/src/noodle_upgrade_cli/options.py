@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["Options", "OwnCommand", "OwnGroup", "common_options"]
+if TYPE_CHECKING:
+    from noodle_upgrade_cli.port import RunningProgram
+
+__all__ = ["Options", "OwnCommand", "OwnGroup", "common_options", "share_options"]
 
 
 class Options:
-    """What the common options said, one per run of the command; commands read it through a `Session`."""
+    """What the common options said, one per run of the command.
+
+    It is click's `ctx.obj`, for commands of plugins too: what is documented here stays. They import nothing of this
+    package for it.
+    """
 
     __slots__ = ("color", "config", "json", "state", "token_file", "url", "verbose")
 
@@ -23,6 +30,24 @@ class Options:
         self.json: bool = False
         self.color: bool = True
         self.verbose: int = 0
+
+    def connect(self, *, state: str = "", url: str = "", token_file: str = "") -> RunningProgram:
+        """Return the running program that these options name; see `RunningProgram` for what it can be asked.
+
+        The arguments replace what the options said. Raises `NotRunningError`, `ControlRefusedError`, `ProtocolError`:
+        left alone they become words and an exit code, as for every command.
+        """
+        from noodle_upgrade_cli.port import RunningProgram  # noqa: PLC0415 - httpx takes 150 ms, which --help need not pay
+
+        meant = Options()
+        for name in Options.__slots__:
+            setattr(meant, name, getattr(self, name))
+        meant.state, meant.url, meant.token_file = state or self.state, url or self.url, token_file or self.token_file
+        program = RunningProgram(meant)
+        context = click.get_current_context(silent=True)
+        if context is not None:
+            context.call_on_close(program.close)
+        return program
 
 
 def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
@@ -60,6 +85,20 @@ def common_options() -> list[click.Parameter]:
         option("color", "--no-color", is_flag=True, help="No colours; NO_COLOR does the same."),
         option("verbose", "-v", "--verbose", count=True, help="Say more."),
     ]
+
+
+def share_options(command: click.Command) -> None:
+    """Give a plugin's command the common options that it has not: one whose attribute `noodle_options` is true.
+
+    Those of a group are given to its commands too.
+    """
+    if not getattr(command, "noodle_options", False):
+        return
+    has = {word for parameter in command.params for word in parameter.opts}
+    command.params += [one for one in common_options() if not has.intersection(one.opts)]
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            share_options(inner)
 
 
 class OwnCommand(click.Command):
