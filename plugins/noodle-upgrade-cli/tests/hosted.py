@@ -1,6 +1,6 @@
 """A program for the end-to-end tests: a real Upgrader and a real control server around a component that is a number.
 
-    python hosted.py STATE_DIRECTORY
+    python hosted.py STATE_DIRECTORY [PLUGIN]…
 
 It ends when its standard input does.
 """
@@ -107,7 +107,7 @@ def numbers_of(state: Path, **more: object) -> Settings:
 
 def main() -> None:
     state = Path(sys.argv[1])
-    settings = numbers_of(state)
+    settings = numbers_of(state, **{"runtime_upgrade.plugins.enabled": ("numbers", *sys.argv[2:])})
     with (
         BlockingUpgrader.open(
             settings, plugins={"numbers": Numbers()}, drivers={"strategies": {"gated": Gated}}, directory=state

@@ -97,7 +97,9 @@ class Doubtful:
             "calls_to_safe": max(0, 10_000 - new.calls),
         }
         return Observation(
-            harm=share >= 0.5, reasons=("the evidence is not enough yet",), evidence={"errors": numbers, "latency": numbers}
+            harm=share >= 0.5,
+            reasons=("the evidence is not enough yet",),
+            evidence={"errors": numbers, "latency": numbers},
         )
 
 

@@ -42,7 +42,10 @@ class Options:
         meant = Options()
         for name in Options.__slots__:
             setattr(meant, name, getattr(self, name))
-        meant.state, meant.url, meant.token_file = state or self.state, url or self.url, token_file or self.token_file
+        if state or url:
+            # A program is named by one of them: the other, said before the command, named another one.
+            meant.state, meant.url = state, url
+        meant.token_file = token_file or self.token_file
         program = RunningProgram(meant)
         context = click.get_current_context(silent=True)
         if context is not None:
@@ -90,15 +93,18 @@ def common_options() -> list[click.Parameter]:
 def share_options(command: click.Command) -> None:
     """Give a plugin's command the common options that it has not: one whose attribute `noodle_options` is true.
 
-    Those of a group are given to its commands too.
+    The commands of such a group get them too.
     """
-    if not getattr(command, "noodle_options", False):
-        return
+    if getattr(command, "noodle_options", False):
+        _share(command)
+
+
+def _share(command: click.Command) -> None:
     has = {word for parameter in command.params for word in parameter.opts}
     command.params += [one for one in common_options() if not has.intersection(one.opts)]
     if isinstance(command, click.Group):
         for inner in command.commands.values():
-            share_options(inner)
+            _share(inner)
 
 
 class OwnCommand(click.Command):
