@@ -44,7 +44,9 @@ class Screen:
     @property
     def frames(self) -> list[str]:
         """The frames that were drawn whole, as text."""
-        return [_CODES.sub("", one) for one in re.split(r"\x1b\[H", self.seen)[1:-1]]
+        frames = re.split(r"\x1b\[H", self.seen)[1:-1]
+        # Taking a screen of its own is followed by an empty one.
+        return [text for one in frames if (text := _CODES.sub("", one))]
 
     @property
     def lines(self) -> list[str]:
@@ -56,18 +58,23 @@ class Screen:
     def text(self) -> str:
         return "\n".join(self.lines)
 
+    @property
+    def said(self) -> str:
+        """All that was written so far, as text."""
+        return _CODES.sub("", self.seen)
+
     def until(self, *words: str) -> str:
         """Wait until the last frame has all these words."""
         return self.wait_for(lambda: all(word in self.text for word in words), f"{words}")
 
     def until_said(self, words: str) -> None:
         """Wait until these words have come, in a frame or not."""
-        self.wait_for(lambda: words in self.seen, words)
+        self.wait_for(lambda: words in self.said, words)
 
     def wait_for(self, true: Callable[[], bool], what: str) -> str:
         end = time.monotonic() + SECONDS
         while not true():
-            assert time.monotonic() < end, f"never: {what}\n{self.text}\n{self.seen[-3000:]!r}"
+            assert time.monotonic() < end, f"never: {what}\n{self.text or self.seen[-3000:]}"
             assert self._read(0.2) or self.process.poll() is None, f"it ended: {what}\n{self.seen[-3000:]!r}"
         return self.text
 
@@ -84,6 +91,12 @@ class Screen:
     def type(self, keys: str) -> None:
         """Press keys, in one piece."""
         os.write(self.master, keys.encode())
+
+    def press(self, keys: str) -> None:
+        """Press keys in one piece, and wait until the view has read them: what is typed later is another piece."""
+        drawn = len(self.frames)
+        self.type(keys)
+        self.wait_for(lambda: len(self.frames) > drawn + 2, "frames")
 
     def end(self) -> int:
         """Wait for the process; returns its exit code."""

@@ -175,7 +175,12 @@ def test_without_a_program_a_foreign_command_ends_as_ours_do(run, tmp_path):
         said = run(*words, where=tmp_path)
         assert said.code == run("status", where=tmp_path).code == 3
         assert said.err == run("status", where=tmp_path).err
-    for words in (("report", "--json"), ("reports", "names", "--json"), ("--json", "report"), ("--json", "bare-report")):
+    for words in (
+        ("report", "--json"),
+        ("reports", "names", "--json"),
+        ("--json", "report"),
+        ("--json", "bare-report"),
+    ):
         said = run(*words, where=tmp_path)
         assert (said.code, said.json["error"]["code"]) == (3, "control.not_running"), words
 

@@ -22,6 +22,7 @@ __all__ = ["Frame", "frame_of"]
 
 _BAR = 20
 _LONGEST_PASSED = 20
+_STEP_LINES = 2
 _JUDGED = {
     "harm": ("HARM", "red bold"),
     "safe": ("SAFE", "green bold"),
@@ -67,7 +68,7 @@ def frame_of(course: Course, steering: Steering, *, plain: bool = False) -> Fram
     if course.card.error:
         head.append(error_view(course.card.error))
     if course.lost:
-        head.append(_one_line(course.lost, "yellow"))
+        head.append(_one_line(f"no connection, trying again: {course.lost}", "yellow bold"))
     if steering.helping:
         tail = [Text.assemble((f"{key:>6}", "bold"), f"  {words}") for key, words in KEYS]
         return Frame(head=head[:2], tail=[*tail, Text("")], foot=_foot(steering))
@@ -113,34 +114,40 @@ class _Steps:
     plain: bool
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        passed, present, dots = ("+", "*", "...") if self.plain else ("✓", "◉", "…")
-        words: list[tuple[str, str]] = []
-        steps = list(self.course.steps)
-        for step in reversed(steps):
-            if step is self.course.present:
-                words.append((f"{present} {_named(step, in_full=True)}{self._since()}", "bold cyan"))
-            else:
-                words.append((f"{passed} {_named(step, in_full=False)}", "green"))
-        line, used = Text(no_wrap=True, overflow="ellipsis"), len(dots) + 2
-        kept: list[tuple[str, str]] = []
-        for text, style in words:
-            used += len(text) + 2
-            if kept and used > options.max_width:
+        dots = Text("..." if self.plain else "…", style="dim")
+        kept: list[Text] = []
+        for step in reversed(self.course.steps):
+            more = [self._marked(step), *kept]
+            if kept and len(_in_lines([dots, *more], options.max_width)) > _STEP_LINES:
                 break
-            kept.append((text, style))
-        if len(kept) < len(words) or self.course.unseen:
-            line.append(f"{dots}  ", "dim")
-        for text, style in reversed(kept):
-            line.append(f"{text}  ", style)
-        line.rstrip()
-        yield line
+            kept = more
+        if len(kept) < len(self.course.steps) or self.course.unseen:
+            kept = [dots, *kept]
+        yield from _in_lines(kept, options.max_width)
+
+    def _marked(self, step: SeenStep) -> Text:
+        passed, present = ("+", "*") if self.plain else ("✓", "◉")
+        if step is self.course.present:
+            return Text(f"{present} {_named(step, in_full=True)}{self._since()}", style="bold cyan")
+        return Text(f"{passed} {_named(step)}", style="green")
 
     def _since(self) -> str:
         seconds = self.course.stepping_seconds
         return f", for {seconds:.0f} s" if seconds is not None and seconds >= 1.0 else ""
 
 
-def _named(step: SeenStep, *, in_full: bool) -> str:
+def _in_lines(words: Sequence[Text], width: int) -> list[Text]:
+    """Return texts side by side, on as many lines as they need; none of them is broken."""
+    lines: list[Text] = []
+    for text in words:
+        if lines and lines[-1].cell_len + 2 + text.cell_len <= width:
+            lines[-1].append("  ").append_text(text)
+        else:
+            lines.append(Text(no_wrap=True, overflow="ellipsis").append_text(text))
+    return lines
+
+
+def _named(step: SeenStep, *, in_full: bool = False) -> str:
     text = clean(step.text or step.kind.lower(), limit=200)
     if not in_full and len(text) > _LONGEST_PASSED:
         text = clean(step.kind.lower(), limit=40) or f"{text[:_LONGEST_PASSED]}"
