@@ -219,6 +219,33 @@ def test_a_key_does_what_the_help_says():
 
 # --- hostile -----------------------------------------------------------------------------------------------------
 
+EVIL = "evil\x1b[2J\u202e[red]"
+
+
+def test_no_text_of_anybody_moves_the_cursor_or_is_taken_for_markup():
+    course = course_of(approvals=[EVIL], plan={"steps": [{"component": {"name": EVIL}}]})
+    shadow = {"share": 0.5, "ran": EVIL, "different": 0, "last_difference": EVIL}
+    new = {"version": EVIL, "calls": 1, "errors": 1, "last_error": EVIL}
+    evidence = {EVIL: COMPARED, "other": EVIL, EVIL * 2: {EVIL: EVIL}}
+    for one in (
+        event("upgrade.step", EVIL, step=EVIL),
+        event("upgrade.measured", weight=0.5, old={}, new=new, shadow=shadow, evidence=evidence, reasons=[EVIL]),
+        event("upgrade.paused", by=EVIL),
+        event("upgrade.held", why=EVIL),
+        event("upgrade.approval_needed", EVIL, gate=EVIL),
+        event(EVIL, EVIL, at=1),
+        event("connection.lost", EVIL, upgrade_id=""),
+    ):
+        course.take(one)
+    steering = Steering()
+    steering.say(EVIL, failed=True)
+    seen = text(course, steering=steering, width=400, height=60)
+    assert seen.count("evil\\x1b[2J\\u202e[red]") >= 15
+    assert not {"\x1b", "\u202e"}.intersection(seen)
+    course.take(event("upgrade_failed", message=EVIL, hint=EVIL))
+    assert not {"\x1b", "\u202e"}.intersection(text(course, width=400, height=60))
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=40),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
