@@ -50,6 +50,17 @@ class Command(click.Command):
 class Group(click.Group):
     noodle_options = True
 
+    def get_command(self, ctx, name):
+        if name != "lazy":
+            return super().get_command(ctx, name)
+
+        @click.command()
+        @click.pass_obj
+        def lazy(noodle):
+            noodle.connect().show_json("here")
+
+        return lazy
+
 @click.command(cls=Command)
 @click.option("--limit", default=2)
 @click.pass_obj
@@ -72,17 +83,12 @@ def reports():
 def listen(noodle):
     program = noodle.connect()
     program.note("listening")
-    events = program.events()
-    for event in events:
-        if event["kind"] == "reports.told":
+    for event in program.events(beats=True):
+        if event is None:
+            program.operate("reports.tell", {"words": "the stream is open\\x1b[2J"})
+        elif event["kind"] == "reports.told":
             program.show(event["message"])
             return 7
-
-@reports.command()
-@click.argument("words")
-@click.pass_obj
-def tell(noodle, words):
-    noodle.connect().operate("reports.tell", {"words": words})
 
 @reports.command()
 @click.pass_obj
@@ -163,6 +169,7 @@ def test_a_foreign_command_asks_its_own_plugin_in_the_running_program(run):
     assert run("report") == Said(0, "report 0\nreport 1\n", "")
     assert run("report", "--limit", "3", "--json").json["reports"] == ["report 0", "report 1", "report 2"]
     assert run("--json", "report").json["by"]
+    assert run("reports", "lazy", "--json").json == "here"
 
 
 def test_the_package_of_the_command_imports_nothing_of_the_command_line(run, host):
@@ -224,11 +231,9 @@ def test_events_of_the_plugin_reach_its_command_as_they_happen(run, host):
     ) as listening:  # fmt: skip
         assert listening.stderr
         assert listening.stderr.readline() == "listening\n"
-        # The stream begins with what happens once it is open: it is told until it has heard.
-        while listening.poll() is None:
-            assert run("reports", "tell", "the moon is up\x1b[2J").code == 0
         assert listening.stdout
-        assert listening.stdout.readline() == "the moon is up\\x1b[2J\n"
+        # It is told by itself once it has heard that the stream is open.
+        assert listening.stdout.readline() == "the stream is open\\x1b[2J\n"
     assert listening.returncode == 7
 
 

@@ -102,9 +102,17 @@ def share_options(command: click.Command) -> None:
 def _share(command: click.Command) -> None:
     has = {word for parameter in command.params for word in parameter.opts}
     command.params += [one for one in common_options() if not has.intersection(one.opts)]
-    if isinstance(command, click.Group):
-        for inner in command.commands.values():
-            _share(inner)
+    if isinstance(command, click.Group) and "get_command" not in vars(command):
+        found = command.get_command
+
+        def shared(ctx: click.Context, cmd_name: str) -> click.Command | None:
+            inner = found(ctx, cmd_name)
+            if inner is not None:
+                _share(inner)
+            return inner
+
+        # Not `commands`: a group may import its commands when they are asked for.
+        command.get_command = shared  # type: ignore[method-assign]
 
 
 class OwnCommand(click.Command):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 from noodle_upgrade_cli.client import ControlClient
 from noodle_upgrade_cli.commands.watch import show_upgrade
@@ -60,17 +60,29 @@ class RunningProgram:
         """Return one upgrade as the control API says it, or all active ones with counts."""
         return self._client.upgrade(upgrade_id) if upgrade_id else self._client.status()
 
+    @overload
     def events(
-        self, *, upgrade_id: str = "", after: int | None = None, patience: float = 60.0
-    ) -> Iterator[dict[str, Any]]:
+        self, *, upgrade_id: str = ..., after: int | None = ..., patience: float = ..., beats: Literal[False] = ...
+    ) -> Iterator[dict[str, Any]]: ...
+
+    @overload
+    def events(
+        self, *, upgrade_id: str = ..., after: int | None = ..., patience: float = ..., beats: Literal[True]
+    ) -> Iterator[dict[str, Any] | None]: ...
+
+    def events(
+        self, *, upgrade_id: str = "", after: int | None = None, patience: float = 60.0, beats: bool = False
+    ) -> Iterator[dict[str, Any] | None]:
         """Yield the program's events, as the control API has them, until the caller stops.
 
         `after` is the number of the last event that is known, None for what happens from now on, 0 for the oldest that
-        is remembered. A connection that drops is taken up again for `patience` seconds.
+        is remembered. A connection that drops is taken up again for `patience` seconds. With `beats` None comes too,
+        whenever a state is worth a look: once the stream is open, so that nothing is missed that happened before, at
+        each heartbeat, and after a reconnect.
         """
         follower = Follower(client=self._client, upgrade_id=upgrade_id, after=after, patience=patience)
         for event in follower.events():
-            if event is not None:
+            if event is not None or beats:
                 yield event
 
     # --- showing -------------------------------------------------------------------------------------------------
@@ -92,6 +104,10 @@ class RunningProgram:
         """Print a line to stderr: what is not the answer."""
         self._out.note(text)
 
-    def watch(self, upgrade_id: str, *, patience: float = 60.0) -> int:
-        """Show an upgrade until it has ended, as `noodle watch ID` does, and return the exit code for it."""
-        return int(show_upgrade(self._out, self._client, upgrade_id, patience=patience))
+    def watch(self, upgrade_id: str, *, patience: float = 60.0) -> int | None:
+        """Show an upgrade until it has ended, as `noodle watch ID` does, and return the exit code for it.
+
+        None where somebody left before by the key for that: the upgrade goes on.
+        """
+        code = show_upgrade(self._out, self._client, upgrade_id, patience=patience)
+        return None if code is None else int(code)

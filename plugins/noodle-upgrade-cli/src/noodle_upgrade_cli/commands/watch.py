@@ -45,15 +45,16 @@ def watch(session: Session, upgrade_id: str, patience: float) -> int:
         try:
             chosen = upgrade_id or (_only_one(client) if session.out.interactive else "")
             if chosen:
-                return show_upgrade(session.out, client, chosen, patience=patience)
+                code = show_upgrade(session.out, client, chosen, patience=patience)
+                return Exit.OK if code is None else code
             return _all(session.out, client, patience)
         except KeyboardInterrupt:
             session.out.note(_LEFT, "yellow")
             raise
 
 
-def show_upgrade(out: Output, client: ControlClient, upgrade_id: str, *, patience: float) -> int:
-    """Show one upgrade until it has ended, and how it ended; returns its exit code, or 0 when somebody left before.
+def show_upgrade(out: Output, client: ControlClient, upgrade_id: str, *, patience: float) -> int | None:
+    """Show one upgrade until it has ended, and how it ended; returns its exit code, or None when somebody left before.
 
     `patience` is how many seconds the program may be away.
     """
@@ -66,7 +67,7 @@ def show_upgrade(out: Output, client: ControlClient, upgrade_id: str, *, patienc
             state = _live(out, client, state or {}, keyboard=keyboard, patience=patience)
     if state is None:
         out.note(_LEFT, "yellow")
-        return Exit.OK
+        return None
     if not out.json:
         out.show(result_view({"upgrade_id": upgrade_id, **state}))
     return exit_of_upgrade(state.get("result") or state)
