@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from noodle_upgrade_core.blocking import BlockingUpgrader
     from noodle_upgrade_core.config.loading import Settings, load_settings
     from noodle_upgrade_core.deciders import Decider
+    from noodle_upgrade_core.documents import Documents
     from noodle_upgrade_core.errors import UpgradeError
     from noodle_upgrade_core.events import Event, EventBus, EventKind
     from noodle_upgrade_core.hookspecs import (
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         hookimpl,
         hookspec,
     )
+    from noodle_upgrade_core.journal.documents import Document
     from noodle_upgrade_core.model import (
         ArtifactRef,
         Ballot,
@@ -80,6 +82,8 @@ __all__ = [
     "Decider",
     "Decision",
     "Dependency",
+    "Document",
+    "Documents",
     "Event",
     "EventBus",
     "EventKind",
@@ -140,6 +144,8 @@ _HOME = {
     "Decider": "deciders",
     "Decision": "model",
     "Dependency": "model",
+    "Document": "journal.documents",
+    "Documents": "documents",
     "Event": "events",
     "EventBus": "events",
     "EventKind": "events",

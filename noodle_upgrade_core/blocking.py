@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from noodle_upgrade_core.config.loading import Settings
+from noodle_upgrade_core.documents import BlockingDocuments
 from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.events import EventBus
 from noodle_upgrade_core.hookspecs import Operation
@@ -176,6 +177,10 @@ class BlockingUpgrader:
     def list_rollback_points(self, component_name: str = "") -> tuple[RollbackPoint, ...]:
         """See `Upgrader.list_rollback_points`."""
         return self._ask(self.upgrader.list_rollback_points, component_name)
+
+    def documents(self, owner: str) -> BlockingDocuments:
+        """See `Upgrader.documents`."""
+        return BlockingDocuments(self.journal, owner, self.call)
 
     def verify_rollback_point(self, rollback_id: str) -> tuple[Finding, ...]:
         """See `Upgrader.verify_rollback_point`."""

@@ -57,11 +57,6 @@ class Controls:
             self._steps.append(who)
         self._wake()
 
-    @property
-    def promoted(self) -> str:
-        """Who wants the present wait to be over; empty when nobody does."""
-        return self._all or (self._steps[0] if self._steps else "")
-
     def take_promotion(self) -> str:
         """Return who wants the present wait to be over, once: the next wait has to be ended by another word."""
         if self._all:

@@ -20,6 +20,7 @@ __all__ = [
     "ConstraintUnmetError",
     "DependencyCycleError",
     "DependencyMissingError",
+    "DocumentConflictError",
     "DrainTimeoutError",
     "DriverUnknownError",
     "HarmDetectedError",
@@ -417,6 +418,13 @@ class LeaseLostError(JournalError):
     """Another controller has taken over: this one may not write any more."""
 
     code = "journal.lease_lost"
+
+
+class DocumentConflictError(UpgradeError):
+    """A document is at another revision than the one expected; `details["found"]` is the one there, 0 for none."""
+
+    code = "document.conflict"
+    default_safe = "The document was not changed."
 
 
 class InternalError(UpgradeError):

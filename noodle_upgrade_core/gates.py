@@ -78,6 +78,7 @@ class People:
     approvals: list[str] = field(factory=list)
     _changed: asyncio.Event = field(factory=asyncio.Event)
     _gates: dict[str, set[str]] = field(factory=dict)
+    _allowed: dict[str, frozenset[str]] = field(factory=dict)
 
     @property
     def waiting_at(self) -> str:
@@ -86,8 +87,10 @@ class People:
 
     def approve(self, who: str) -> None:
         """Count an approval of the plan, and of the gate that it waits at; nobody counts twice by another spelling."""
-        for people in self._gates.values():
-            people.add(_same_person(who))
+        person = _same_person(who)
+        for name, people in self._gates.items():
+            if not self._allowed[name] or person in self._allowed[name]:
+                people.add(person)
         if _same_person(who) not in map(_same_person, self.approvals):
             self.approvals.append(who.strip())
         self._changed.set()
@@ -105,6 +108,7 @@ class People:
     async def open(self, gate: Gate) -> bool:
         """Wait at a gate of a strategy; returns whether enough people approved before it expired."""
         people = self._gates.setdefault(gate.name, set())
+        self._allowed[gate.name] = frozenset(map(_same_person, gate.of))
         until = time.monotonic() + gate.expires
         try:
             while len(people) < gate.approvals and not self.controls.aborted and time.monotonic() < until:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from noodle_upgrade_core.errors import OperationUnknownError, PluginBrokenError
+from noodle_upgrade_core.errors import InvalidRequestError, OperationUnknownError, PluginBrokenError
 from noodle_upgrade_core.hookspecs import Operation
 from noodle_upgrade_core.phases.runner import Runner
 from noodle_upgrade_core.wire import to_wire
@@ -35,7 +35,7 @@ async def operate(runner: Runner, name: str, arguments: Mapping[str, Any], *, by
     answer = await runner.call(plugin, operation.call, dict(arguments), by, limit=operation.seconds)
     try:
         return to_wire(answer)
-    except TypeError as error:
+    except InvalidRequestError as error:
         raise PluginBrokenError(
             f"The operation {name!r} of {plugin} returned what is no JSON value: {error}"
         ) from error

@@ -443,7 +443,9 @@ class UpgradeRun:
         return await self.services.planner.validate(self.plan, "after", self.context())
 
     async def _gate(self, gate: Gate) -> bool:
-        self._ask_people(f"waits at the gate {gate.name!r}", {"gate": gate.name, "approvals": gate.approvals})
+        self._ask_people(
+            f"waits at the gate {gate.name!r}", {"gate": gate.name, "approvals": gate.approvals, "of": list(gate.of)}
+        )
         with self._standing_still():
             return await self.people.open(gate)
 

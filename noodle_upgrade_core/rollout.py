@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from attrs import define, evolve, field, frozen
 
 from noodle_upgrade_core.controls import Controls
-from noodle_upgrade_core.errors import InvalidRequestError, PluginBrokenError, UpgradeTimeoutError
+from noodle_upgrade_core.errors import InvalidRequestError, PluginBrokenError, UpgradeError, UpgradeTimeoutError
 from noodle_upgrade_core.hookspecs import Outcome
 from noodle_upgrade_core.model import Finding, Severity
 from noodle_upgrade_core.staged import LATENCY_BOUNDS, MEMBERS, SHADOW, WEIGHTS, Arm, Measurement, StagedSwap, settle
@@ -101,7 +101,7 @@ class VirtualClock:
         """Return when something happens next, but no less than the interval."""
         if self._next_event is None:
             return min(interval, left)
-        due = [at for at in (self._next_event(), next_look) if at is not None]
+        due = [at for at in (self._next_event(), next_look) if at is not None and at > 0]
         return min(left, max(interval, min(due, default=left)))
 
 
@@ -184,7 +184,7 @@ class Conductor:
                 )
                 if isinstance(step, Revert):
                     return state.outcome(promoted=False, reasons=step.reasons or ("the strategy gave up",))
-                seen = await self._perform(step, state)
+                seen = await self._with_members(await self._perform(step, state))
                 if self.controls.aborted:
                     return state.outcome(promoted=False, reasons=(self.controls.aborted,))
                 if state.held_harm:
@@ -223,10 +223,10 @@ class Conductor:
             case Shift():
                 if await self._may_rise(step, state):
                     await self._shift(step, state)
-                return await self._observation(state)
+                return self._observation(state)
             case Wait():
                 await self._wait(step.seconds)
-                return await self._observation(state)
+                return self._observation(state)
             case Judge():
                 return await self._watch(step, state)
             case Probe():
@@ -239,18 +239,22 @@ class Conductor:
                     hint="Yield Shift, Wait, Gate, Judge, Probe or Revert from noodle_upgrade_core.",
                 )
 
-    async def _observation(self, state: _State) -> Observation:
-        staged = self.staged
-        known = MEMBERS in staged.capabilities if staged is not None else False
-        members = tuple(await settle(staged.members())) if known else ()  # type: ignore[union-attr]
-        return Observation(elapsed=self.clock.now() - state.started, weight=state.weight, members=members)
+    def _observation(self, state: _State) -> Observation:
+        return Observation(elapsed=self.clock.now() - state.started, weight=state.weight)
+
+    async def _with_members(self, seen: Observation) -> Observation:
+        """Name the members there are by now: some may have gone, others have come."""
+        staged: Any = self.staged
+        if staged is None or MEMBERS not in staged.capabilities:
+            return seen
+        return evolve(seen, members=await settle(staged.members()))
 
     async def _wait(self, seconds: float) -> None:
         until = self.clock.now() + seconds
         while (left := until - self.clock.now()) > 0 and not self.controls.aborted:
-            await self.clock.sleep(left, self.controls)
             if self.controls.take_promotion():
                 return
+            await self.clock.sleep(left, self.controls)
 
     async def _may_rise(self, step: Shift, state: _State) -> bool:
         """Wait until traffic may be raised; returns False when it must not be any more: aborted, or seen to do harm."""
@@ -411,11 +415,13 @@ class _State:
 
 
 def _advance(rollout: Rollout, seen: Observation | None) -> Step | None:
-    """Get the next step, or None at the end; what a strategy raises becomes an error that names it."""
+    """Get the next step, or None at the end; what a strategy raises, if not typed, becomes an error that names it."""
     try:
         return next(rollout) if seen is None else rollout.send(seen)
     except StopIteration:
         return None
+    except UpgradeError:
+        raise
     except Exception as error:
         raise PluginBrokenError(
             f"The strategy raised {type(error).__name__}: {error}",

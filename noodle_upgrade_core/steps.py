@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-def _reasons(value: Iterable[str]) -> tuple[str, ...]:
+def _texts(value: Iterable[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
@@ -84,11 +84,21 @@ class Wait:
 
 @frozen
 class Gate:
-    """Stop until `approvals` people have approved, or refuse after `expires` seconds."""
+    """Stop until `approvals` people have approved, or refuse after `expires` seconds.
+
+    With `of` only these people count.
+    """
 
     name: str = "continue"
     approvals: int = field(default=1, validator=checks.count)
     expires: float = field(default=86400.0, validator=checks.seconds)
+    of: tuple[str, ...] = field(default=(), converter=_texts)
+
+    def __attrs_post_init__(self) -> None:
+        if self.of and self.approvals > len(set(self.of)):
+            raise InvalidRequestError(
+                f"The gate {self.name!r} wants {self.approvals} approvals of {len(set(self.of))}: nobody could open it."
+            )
 
     def __str__(self) -> str:
         return f"gate {self.name!r}"
@@ -124,7 +134,7 @@ class Probe:
 class Revert:
     """Give up: all traffic back to the old version."""
 
-    reasons: tuple[str, ...] = field(default=(), converter=_reasons)
+    reasons: tuple[str, ...] = field(default=(), converter=_texts)
 
     def __str__(self) -> str:
         return "revert"

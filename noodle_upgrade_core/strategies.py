@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
+from typing import Literal
 
 from attrs import field, frozen
 
@@ -10,13 +11,27 @@ from noodle_upgrade_core import checks
 from noodle_upgrade_core.errors import PluginBrokenError, UpgradeError
 from noodle_upgrade_core.model import UpgradePlan
 from noodle_upgrade_core.staged import WEIGHTS
-from noodle_upgrade_core.steps import Judge, Observation, Probe, Revert, Rollout, Shift, Strategy
+from noodle_upgrade_core.steps import Judge, Observation, Probe, Revert, Rollout, Shift, Step, Strategy
 
-__all__ = ["Gradual", "Immediate", "rollout_of"]
+__all__ = ["Gradual", "Immediate", "by_shares", "rollout_of", "watched"]
 
 
 _LEAST_PERCENTAGE = 0.1
 """Less is more steps than anybody waits for, and in the end more than memory holds."""
+
+
+def watched(
+    budget: float, *, until: Literal["safe", "budget"] = "safe", sure: bool = False
+) -> Generator[Step, Observation, Observation]:
+    """Watch for `budget` seconds at most, and longer while calls are under way of which none was answered yet.
+
+    For strategies: `seen = yield from watched(60)`. With `sure` it goes on until there is evidence for harm or for
+    safe, or the request's time is over: no traffic is then no reason to go on.
+    """
+    seen: Observation = yield Judge(until=until, budget=budget)
+    while _unanswered(seen) or (sure and not seen.safe and not seen.harm):
+        seen = yield Judge(until="safe", budget=max(budget, 1.0))
+    return seen
 
 
 @frozen(kw_only=True)
@@ -30,9 +45,7 @@ class Immediate:
         yield Shift(1.0)
         seen = yield Probe()
         if not seen.harm and self.bake:
-            seen = yield Judge(until="budget", budget=self.bake)
-            while _unanswered(seen):
-                seen = yield Judge(until="safe", budget=max(self.bake, 1.0))
+            seen = yield from watched(self.bake, until="budget")
         if seen.harm:
             yield Revert(seen.reasons)
 
@@ -53,27 +66,31 @@ class Gradual:
     def rollout(self, plan: UpgradePlan) -> Rollout:
         """Shift, watch, shift further."""
         weights = self.weights() if all(WEIGHTS in s.verdict.capabilities for s in plan.steps) else (1.0,)
-        probed = False
-        for weight in weights:
-            yield Shift(weight)
-            if not probed:
-                seen: Observation = yield Probe()
-                probed = True
-                if seen.harm:
-                    yield Revert(seen.reasons)
-                    return
-            seen = yield Judge(until="safe", budget=self.bake)
-            while _unanswered(seen) or (self.require_evidence and not seen.safe and not seen.harm):
-                seen = yield Judge(until="safe", budget=max(self.bake, 1.0))
-            if seen.harm:
-                yield Revert(seen.reasons)
-                return
+        yield from by_shares(weights, budget=self.bake, sure=self.require_evidence)
 
     def weights(self) -> tuple[float, ...]:
         """Return the shares from the first step to 1."""
         count = int(100 // self.percentage)
         shares = [min(1.0, step * self.percentage / 100) for step in range(1, count + 1)]
         return (*shares, 1.0) if not shares or shares[-1] < 1.0 else tuple(shares)
+
+
+def by_shares(weights: Iterable[float], *, budget: float, sure: bool = False) -> Rollout:
+    """Raise the share through these weights, each watched before the next; on harm everything goes back.
+
+    At the first share the new version is asked whether it is well. For strategies: `yield from by_shares(…)`.
+    """
+    for number, weight in enumerate(weights):
+        yield Shift(weight)
+        if number == 0:
+            seen: Observation = yield Probe()
+            if seen.harm:
+                yield Revert(seen.reasons)
+                return
+        seen = yield from watched(budget, sure=sure)
+        if seen.harm:
+            yield Revert(seen.reasons)
+            return
 
 
 def _unanswered(seen: Observation) -> bool:

@@ -23,6 +23,7 @@ from packaging.utils import canonicalize_name
 
 from noodle_upgrade_core import doctor, operations
 from noodle_upgrade_core.config.loading import Settings, load_settings
+from noodle_upgrade_core.documents import Documents
 from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import (
     ApprovalRequiredError,
@@ -319,6 +320,10 @@ class Upgrader:
     def list_rollback_points(self, component_name: str = "") -> tuple[RollbackPoint, ...]:
         """Return what can be gone back to, newest first."""
         return self.journal.rollback_points(self._named(component_name))
+
+    def documents(self, owner: str) -> Documents:
+        """Return what a plugin keeps in the journal for itself; `owner` is the plugin's name."""
+        return Documents(self.journal, owner)
 
     async def verify_rollback_point(self, rollback_id: str) -> tuple[Finding, ...]:
         """Check that a rollback point's bytes are all there; no finding means that it can be used."""

@@ -209,7 +209,15 @@ def python_page() -> str:
         "`noodle_upgrade_runtime`, `serve` from `noodle_upgrade_server`.",
         "",
     ]
-    for cls in (core.Upgrader, core.BlockingUpgrader, core.Settings, core.Gauge, core.EventBus):
+    for cls in (
+        core.Upgrader,
+        core.BlockingUpgrader,
+        core.Documents,
+        core.Document,
+        core.Settings,
+        core.Gauge,
+        core.EventBus,
+    ):
         lines += described(cls)
     lines += function_of("load_settings", core.load_settings)
     lines += function_of("setting", core.setting)

@@ -17,8 +17,16 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from attrs import field, frozen
 
-from noodle_upgrade_core.errors import JournalError, JournalFullError, UpgradeCancelledError, UpgradeError
+from noodle_upgrade_core.errors import (
+    JournalError,
+    JournalFullError,
+    JournalSchemaError,
+    UpgradeCancelledError,
+    UpgradeError,
+)
 from noodle_upgrade_core.hookspecs import ActiveVersion
+from noodle_upgrade_core.journal.audit import AuditRow
+from noodle_upgrade_core.journal.documents import DocumentJournal
 from noodle_upgrade_core.model import ArtifactRef, Phase, RollbackPoint, UpgradePlan, UpgradeResult, UpgradeStatus
 
 __all__ = [
@@ -114,25 +122,6 @@ def status_of(phase: Phase, error_code: str) -> UpgradeStatus:
 
 
 @frozen(kw_only=True)
-class AuditRow:
-    """One change of phase: when, by whom and why. Rows are only ever added, and `sequence` only grows.
-
-    Rows about a pointer that followed the environment belong to no upgrade: both phases are None then. `evidence` of a
-    row that moved pointers has them under `moves`, each `{component_name, from_version, version, generation}`.
-    """
-
-    sequence: int
-    upgrade_id: str
-    phase_from: Phase | None
-    phase: Phase | None
-    at: datetime
-    who: str
-    why: str
-    evidence: Mapping[str, Any] = field(factory=dict)
-    fence: int = 0
-
-
-@frozen(kw_only=True)
 class PointerMove:
     """Point a component at another version: only if it is at `expected_version` now.
 
@@ -157,7 +146,7 @@ class Recovery:
 
 
 @runtime_checkable
-class Journal(Protocol):
+class Journal(DocumentJournal, Protocol):
     """A driver of `noodle_upgrade.journals`: made with a path, opened, leased, written, closed.
 
     Every method is synchronous and may be called from any thread. Reads never wait for a write that waits for the
@@ -375,5 +364,5 @@ def take_lease(journal: Journal) -> None:
     Raises `LeaseHeldError`.
     """
     if journal.refusal is None:
-        with contextlib.suppress(JournalFullError):
+        with contextlib.suppress(JournalFullError, JournalSchemaError):
             journal.acquire_lease(ttl=LEASE_SECONDS)

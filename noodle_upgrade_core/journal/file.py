@@ -27,7 +27,7 @@ from noodle_upgrade_core.errors import (
     JournalFullError,
     JournalSchemaError,
 )
-from noodle_upgrade_core.journal.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
+from noodle_upgrade_core.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA, SCHEMA_VERSION
 
 __all__ = ["SqliteFile"]
 
@@ -152,12 +152,7 @@ class SqliteFile:
                 f"{self.path} is a database of another program.", hint="Name another state directory."
             )
         if self.schema_version > SCHEMA_VERSION:
-            self.refusal = JournalSchemaError(
-                f"The journal has the schema {self.schema_version}, and this version knows up to {SCHEMA_VERSION}.",
-                hint="Use the newer version of noodle-upgrade-core that wrote it.",
-                safe="The journal is left alone, and the versions that it names serve on.",
-                details={"found": self.schema_version, "known": SCHEMA_VERSION},
-            )
+            self.refusal = _newer(self.schema_version)
 
     def _prepare(self, connection: sqlite3.Connection, *, was_dirty: bool) -> None:
         connection.execute("PRAGMA synchronous = EXTRA")
@@ -238,6 +233,19 @@ class SqliteFile:
             # it is tried again later; a disk that has failed stops the next write.
             with contextlib.suppress(JournalError):
                 self.checkpoint()
+
+    @staticmethod
+    def migrate(connection: sqlite3.Connection) -> None:
+        """Bring the tables of an older version up to date, in the transaction of who has just got the lease.
+
+        Not when the file is opened: whoever only looks must not change it under a program of the older version.
+        """
+        found = connection.execute("PRAGMA user_version").fetchone()[0]
+        if found > SCHEMA_VERSION:
+            raise _newer(found)
+        for version in range(found, SCHEMA_VERSION):
+            for statement in MIGRATIONS[version]:
+                connection.execute(statement)
 
     def checkpoint(self) -> None:
         """Bring the log into the file, as far as no reader needs it."""
@@ -336,6 +344,15 @@ class SqliteFile:
             hint="Put a backup in its place, or move it away to begin anew with what the environment provides.",
             safe="Nothing was changed; what runs now runs on.",
         )
+
+
+def _newer(found: int) -> JournalSchemaError:
+    return JournalSchemaError(
+        f"The journal has the schema {found}, and this version knows up to {SCHEMA_VERSION}.",
+        hint="Use the newer version of noodle-upgrade-core that wrote it.",
+        safe="The journal is left alone, and the versions that it names serve on.",
+        details={"found": found, "known": SCHEMA_VERSION},
+    )
 
 
 def _full() -> JournalFullError:

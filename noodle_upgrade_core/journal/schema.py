@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from noodle_upgrade_core.journal.contract import TRANSITIONS
 from noodle_upgrade_core.model import Phase
 
-__all__ = ["APPLICATION_ID", "SCHEMA", "SCHEMA_VERSION"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "SCHEMA", "SCHEMA_VERSION"]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = 0x4E6F6F64
 """Written into the file's header, so that another program's database is never taken for a journal."""
 
@@ -21,6 +22,54 @@ def _one_of(phases: Iterable[Phase]) -> str:
 
 
 _STEPS: Final = " ".join(f"WHEN '{one}' THEN {_one_of(sorted(after))}" for one, after in TRANSITIONS.items() if after)
+
+_LAST: Final = "FROM document_audit WHERE owner = NEW.owner AND key = NEW.key ORDER BY revision DESC LIMIT 1"
+
+# The rows about documents lie in `audit` like all others. Which are whose is said beside it, and not by a column or an
+# index of it: an upgrade, which waits for its own rows, must not pay for that.
+_DOCUMENTS: Final[tuple[str, ...]] = (
+    # `body` is last: what scans the table does not read over it.
+    """CREATE TABLE documents (
+        number INTEGER PRIMARY KEY,
+        owner TEXT NOT NULL CHECK (owner <> ''),
+        key TEXT NOT NULL CHECK (key <> ''),
+        revision INTEGER NOT NULL CHECK (revision >= 1),
+        ended INTEGER NOT NULL CHECK (ended IN (0, 1)),
+        created_at TEXT NOT NULL,
+        updated_at TEXT NOT NULL,
+        body TEXT NOT NULL,
+        UNIQUE (owner, key)
+    ) STRICT""",
+    """CREATE TABLE document_audit (
+        owner TEXT NOT NULL,
+        key TEXT NOT NULL,
+        revision INTEGER NOT NULL,
+        dropped INTEGER NOT NULL CHECK (dropped IN (0, 1)),
+        sequence INTEGER NOT NULL,
+        PRIMARY KEY (owner, key, revision)
+    ) STRICT, WITHOUT ROWID""",
+    # I14: revisions have no gap, and each has its audit row, which is there before the document is. That the row is
+    # there is asked here: a reference to `audit` would be looked after with every row of an upgrade too.
+    f"""CREATE TRIGGER document_chained BEFORE INSERT ON document_audit WHEN NEW.revision IS NOT
+        1 + coalesce((SELECT revision {_LAST}), 0) OR NEW.sequence IS NOT (SELECT max(sequence) FROM audit)
+        BEGIN SELECT RAISE(ABORT, 'I14: the audit of a document has a gap'); END""",  # noqa: S608 - constants
+    """CREATE TRIGGER document_audit_kept BEFORE UPDATE ON document_audit
+        BEGIN SELECT RAISE(ABORT, 'I14: the audit of a document is only added to'); END""",
+    """CREATE TRIGGER document_audit_whole BEFORE DELETE ON document_audit
+        BEGIN SELECT RAISE(ABORT, 'I14: the audit of a document is only added to'); END""",
+    f"""CREATE TRIGGER document_begun BEFORE INSERT ON documents WHEN NEW.revision IS NOT
+        (SELECT CASE dropped WHEN 0 THEN revision END {_LAST})
+        BEGIN SELECT RAISE(ABORT, 'I14: a revision without its audit row'); END""",
+    f"""CREATE TRIGGER document_changed BEFORE UPDATE ON documents WHEN NEW.revision IS NOT OLD.revision + 1 OR
+        NEW.revision IS NOT (SELECT CASE dropped WHEN 0 THEN revision END {_LAST})
+        BEGIN SELECT RAISE(ABORT, 'I14: a revision without its audit row'); END""",
+    f"""CREATE TRIGGER document_dropped BEFORE DELETE ON documents WHEN OLD.revision + 1 IS NOT
+        (SELECT CASE dropped WHEN 1 THEN revision END {_LAST.replace("NEW", "OLD")})
+        BEGIN SELECT RAISE(ABORT, 'I14: dropped without an audit row'); END""",
+)
+
+MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = MappingProxyType({1: (*_DOCUMENTS, "PRAGMA user_version = 2")})
+"""What leads from each schema to the next one."""
 
 SCHEMA: Final[tuple[str, ...]] = (
     # `plan` is last: what scans the table does not read over it.
@@ -139,6 +188,7 @@ SCHEMA: Final[tuple[str, ...]] = (
         BEGIN SELECT RAISE(ABORT, 'I11: the upgrade is still open'); END""",
     """CREATE TRIGGER point_whole BEFORE DELETE ON rollback_points
         BEGIN SELECT RAISE(ABORT, 'I11: rollback points expire, they are not deleted'); END""",
+    *_DOCUMENTS,
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )

@@ -24,8 +24,9 @@ from noodle_upgrade_core.errors import (
 from noodle_upgrade_core.hookspecs import ActiveVersion
 from noodle_upgrade_core.journal import pointers
 from noodle_upgrade_core.journal.contract import AuditRow, PointerMove, Recovery, UpgradeRecord
+from noodle_upgrade_core.journal.keeping import SqliteDocuments
 from noodle_upgrade_core.journal.rows import encode, lenient, nonces_of, pack, stamp, text
-from noodle_upgrade_core.journal.writes import SqliteWrites, insert_rows
+from noodle_upgrade_core.journal.writes import insert_rows
 from noodle_upgrade_core.model import Phase, RollbackPoint, UpgradePlan, UpgradeResult
 from noodle_upgrade_core.wire import to_wire
 
@@ -37,7 +38,7 @@ _ADVANCED = _BEFORE_INTENT | {Phase.STAGED, Phase.SOAKING}
 _FINISHED = frozenset({Phase.DONE, Phase.REJECTED, Phase.ABORTED, Phase.STUCK})
 
 
-class SqliteJournal(SqliteWrites):
+class SqliteJournal(SqliteDocuments):
     """Durable state in the file `path`; see `Journal` for what every method promises.
 
     `busy_seconds` is how long a write waits for another program that has the file locked. `soak_grace_seconds` is how

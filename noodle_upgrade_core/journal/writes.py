@@ -17,6 +17,7 @@ from attrs import evolve
 from noodle_upgrade_core.errors import (
     JournalError,
     JournalFullError,
+    JournalSchemaError,
     LeaseHeldError,
     LeaseLostError,
     UpgradeUnknownError,
@@ -26,6 +27,7 @@ from noodle_upgrade_core.journal.file import SqliteFile
 from noodle_upgrade_core.journal.leases import Holder, this_process
 from noodle_upgrade_core.journal.reads import Riding, SqliteReads
 from noodle_upgrade_core.journal.rows import AUDIT, audit_values, lenient, pack, stamp, text, unstamp
+from noodle_upgrade_core.journal.schema import SCHEMA_VERSION
 from noodle_upgrade_core.model import Phase, now
 
 __all__ = ["Effect", "SqliteWrites", "insert_rows"]
@@ -103,12 +105,13 @@ class SqliteWrites(SqliteReads):
     def acquire_lease(self, holder: str = "", *, ttl: float = 30.0) -> int:
         """Become the one controller and return the fencing number; raises `LeaseHeldError`.
 
-        Without room on the disk it raises `JournalFullError`, which is then the journal's `refusal`.
+        Without room on the disk it raises `JournalFullError`, which is then the journal's `refusal`; so does
+        `JournalSchemaError` when a newer version has taken the file over since it was opened.
         """
         try:
             return self._acquire(holder, ttl)
-        except JournalFullError as full:
-            self._opened().refuse(full)
+        except (JournalFullError, JournalSchemaError) as refusal:
+            self._opened().refuse(refusal)
             raise
 
     def _acquire(self, holder: str, ttl: float) -> int:
@@ -126,11 +129,13 @@ class SqliteWrites(SqliteReads):
                     hint="Stop that program, or name another state directory.",
                     details={"holder": held_by, "expires": expires},
                 )
+            file.migrate(connection)
             connection.execute(
                 "UPDATE lease SET number = number + 1, holder = ?, expires = ?",
                 (holder, stamp(at + timedelta(seconds=ttl))),
             )
             (last,) = connection.execute("SELECT coalesce(max(sequence), 0) FROM audit").fetchone()
+        file.schema_version = SCHEMA_VERSION
         self._number, self._holder, self._ttl = number + 1, holder, ttl
         self._next_row = last + 1
         self._live.clear()

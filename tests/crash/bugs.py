@@ -355,6 +355,68 @@ def _recovery_skips(patch: Patch) -> None:
     patch(SqliteJournal, "recover", some)
 
 
+# --- documents -----------------------------------------------------------------------------------------------------
+
+
+def _document_before_its_row(patch: Patch) -> None:
+    """The document is written, and its audit row in the transaction after that."""
+    _without(patch, "document_begun", "document_changed", "document_dropped")
+    audited, keep = SqliteJournal._audited, SqliteJournal.keep_document
+
+    def kept(self: Any, owner: str, key: str, body: Any, **said: Any) -> Any:
+        late: list[Any] = []
+
+        def later(self: Any, connection: Any, *about: Any, **more: Any) -> int:
+            late.append((about, more))
+            (last,) = connection.execute(
+                "SELECT coalesce(max(revision), 0) FROM document_audit WHERE owner = ? AND key = ?", about
+            ).fetchone()
+            return int(last) + 1
+
+        SqliteJournal._audited = later  # type: ignore[method-assign]
+        try:
+            document = keep(self, owner, key, body, **said)
+        finally:
+            SqliteJournal._audited = audited  # type: ignore[method-assign]
+        for about, more in late:
+            with self._transaction(sync=True) as connection:
+                audited(self, connection, *about, **more)
+        return document
+
+    patch(SqliteJournal, "keep_document", kept)
+
+
+def _row_before_its_document(patch: Patch) -> None:
+    """The audit row of a dropped document is written, and the document is taken away in the transaction after that."""
+    _without(patch, "document_dropped")
+    audited = SqliteJournal._audited
+
+    def drop(self: Any, owner: str, key: str, *, who: str, why: str, **_: Any) -> None:
+        with self._transaction(sync=True) as connection:
+            audited(self, connection, owner, key, dropped=True, at=self._clock(), who=who, why=why, evidence={})
+        with self._transaction(sync=True) as connection:
+            connection.execute("DELETE FROM documents WHERE owner = ? AND key = ?", (owner, key))
+
+    patch(SqliteJournal, "drop_document", drop)
+
+
+def _document_rides(patch: Patch) -> None:
+    """A document is acknowledged, and written with the next change of an upgrade."""
+    keep, apply = SqliteJournal.keep_document, SqliteJournal._apply
+    waiting: list[Callable[[], Any]] = []
+
+    def later(self: Any, *about: Any, **said: Any) -> None:
+        waiting.append(lambda: keep(self, *about, **said))
+
+    def first(self: Any, *about: Any, **said: Any) -> Any:
+        while waiting:
+            waiting.pop(0)()
+        return apply(self, *about, **said)
+
+    patch(SqliteJournal, "keep_document", later)
+    patch(SqliteJournal, "_apply", first)
+
+
 # --- the store -----------------------------------------------------------------------------------------------------
 
 
@@ -436,6 +498,9 @@ BUGS: tuple[Bug, ...] = (
     Bug("what recovery took back stays held", _recovery_keeps_components),
     Bug("restarts while soaking are not counted", _restarts_are_not_counted),
     Bug("recovery leaves a rollback half done", _recovery_skips),
+    Bug("a document is written before its audit row", _document_before_its_row),
+    Bug("a document is dropped after its audit row", _row_before_its_document),
+    Bug("a document is acknowledged before it is written", _document_rides),
     Bug("a tree is unpacked in its place", _tree_in_place),
     Bug("a blob is written in its place", _blob_in_place),
     Bug("the store collects what an open upgrade needs", _collects_too_much),

@@ -12,11 +12,12 @@ from noodle_upgrade_core.journal.sqlite import SqliteJournal
 from noodle_upgrade_core.model import Phase, Severity
 from noodle_upgrade_core.store import ContentStore
 
-from .scenarios import World, recover
+from .scenarios import DROPPED, OWNER, World, body_of, recover
 
 DEAD = "elsewhere:1:1"
 _NEW = frozenset({Phase.COMMITTED, Phase.SOAKING, Phase.DONE})
 _GOING = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK})
+_OF_DOCUMENTS = frozenset({"kept", "dropped"})
 _KNOWN = frozenset({"0.9", "1.0", "2.0"})
 _VISIBLE = frozenset({Phase.SHIFTING}) | _NEW | _GOING
 
@@ -70,12 +71,15 @@ def _violations(journal: SqliteJournal, store: ContentStore) -> list[str]:
 
 
 def _state(journal: SqliteJournal) -> object:
-    return (journal.active(), journal.history(1000), journal.audit(), journal.rollback_points(include_expired=True))
+    points = journal.rollback_points(include_expired=True)
+    return (journal.active(), journal.history(1000), journal.audit(), points, journal.documents())
 
 
 def _promises(journal: SqliteJournal, told: Sequence[str], *, recovered: bool, later: float = 0.0) -> list[str]:
-    found = []
+    found = _documents(journal, told)
     for word, upgrade_id in (line.split() for line in told):
+        if word in _OF_DOCUMENTS:
+            continue
         record = journal.record(upgrade_id)
         phase = None if record is None else record.phase
         going = f"going-back {upgrade_id}" in told
@@ -108,6 +112,24 @@ def _promises(journal: SqliteJournal, told: Sequence[str], *, recovered: bool, l
     ]
     at = {pointer.component_name: pointer.version for pointer in journal.active()}
     return found + [f"I3: {name} is at {version}" for name, version in at.items() if version not in _KNOWN]
+
+
+def _documents(journal: SqliteJournal, told: Sequence[str]) -> list[str]:
+    """Every document is whole, with a row for every revision, and at the one that was told or at the one after it."""
+    found = []
+    for key in ("d", "e"):
+        last = max(
+            (int(line.partition("@")[2]) for line in told if line.partition("@")[0].endswith(f" {key}")), default=0
+        )
+        one, rows = journal.document(OWNER, key), journal.document_audit(OWNER, key)
+        if len(rows) not in {last, last + 1}:
+            found.append(f"it was told that document {key} is at {last}, and the audit has {len(rows)} rows of it")
+        if [row.why for row in rows] != [f"{number}" for number in range(1, len(rows) + 1)]:
+            found.append(f"the audit of document {key} does not say why it changed")
+        due = None if (key, len(rows)) == ("d", DROPPED) or not rows else (len(rows), body_of(len(rows)))
+        if due != (None if one is None else (one.revision, one.body)):
+            found.append(f"document {key} is not what its {len(rows)} rows say: {one and one.revision}")
+    return found
 
 
 def _began(journal: SqliteJournal, upgrade_id: str) -> bool:

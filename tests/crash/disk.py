@@ -1,7 +1,7 @@
 """A disk that fails under journal and store: full, broken, half a write, a sync that cannot be believed.
 
-No operation is listed by hand: an upgrade, a rollback and a start are carried out once to count what they do with the
-disk, and then once for every operation, which fails only then or from then on.
+No operation is listed by hand: an upgrade, a rollback, a change of documents and a start are carried out once to
+count what they do with the disk, and then once for every operation, which fails only then or from then on.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from unittest import mock
 
 from attrs import define, field, frozen
 
-from noodle_upgrade_core import Phase, Upgrader
+from noodle_upgrade_core import Document, Phase, Upgrader
 from noodle_upgrade_core.errors import InternalError, RollbackFailedError, UpgradeError
 from noodle_upgrade_core.journal.file import SqliteFile
 from tests.unit.shelf import Shelf, ask, fill, gate_at, opened, until
 
+OWNER = "acme"
 OLD, NEW, NEXT = "1.0", "1.1", "2.0"
 UNKNOWN = "known after a restart"
 _SYNCS = ("COMMIT", "fsync", "PRAGMA wal_checkpoint")
@@ -192,6 +193,46 @@ async def _upgraded(folder: Path) -> None:
         (await upgrader.upgrade(ask(NEW))).raise_for_error()
 
 
+async def _kept(folder: Path) -> None:
+    async with opened(folder) as upgrader:
+        await upgrader.documents(OWNER).keep("one", _body(1), who="alice", why="begun")
+        await upgrader.documents(OWNER).keep("two", _body(1), who="alice", why="begun")
+
+
+def _body(number: int) -> dict[str, Any]:
+    return {"number": number, "filling": f"{number}" * 9_000}
+
+
+async def _keep(upgrader: Upgrader) -> Told:
+    """Change one document and drop the other; what was told of them is what must be there."""
+    documents, told = upgrader.documents(OWNER), Told()
+    with contextlib.suppress(UpgradeError):
+        told.one = await documents.keep("one", _body(2), who="alice", why="changed", expected=1)
+    with contextlib.suppress(UpgradeError):
+        await documents.drop("two", who="alice", why="over", expected=1)
+        told.dropped = True
+    return told
+
+
+@define
+class Told:
+    """What the owner of two documents was told: what became of the first one, and that the second one is gone."""
+
+    one: Document | None = None
+    dropped: bool = False
+
+    def differs(self, upgrader: Upgrader) -> list[str]:
+        """Return what is not as it was told; what was not told may be as it was, or as it was to be."""
+        documents = upgrader.documents(OWNER)
+        one, two = documents.get("one"), documents.get("two")
+        found = []
+        if one is None or one.body != _body(one.revision) or one.revision > 2 or (self.one or one) != one:
+            found.append(f"it was told that a document is {self.one}, and it is {one}")
+        if two is not None and (self.dropped or two.body != _body(1)):
+            found.append(f"it was told that a document was dropped: {self.dropped}, and it is {two}")
+        return found
+
+
 async def _killed(folder: Path, soak: float = 0.0) -> None:
     """Leave an upgrade that was killed while traffic moved, or while it soaked."""
     shelf = Shelf(lamp=OLD, book=OLD)
@@ -218,6 +259,7 @@ async def _roll_back(upgrader: Upgrader) -> Any:
 SCENARIOS = (
     Scenario("an upgrade", _seen, _upgrade),
     Scenario("a rollback", _upgraded, _roll_back),
+    Scenario("two documents", _kept, _keep),
     Scenario("a first start", lambda _: asyncio.sleep(0), None),
     Scenario("a start after a kill while traffic moved", _killed, None),
     Scenario("a start after a kill in a soak", lambda folder: _killed(folder, 3600.0), None),
@@ -296,6 +338,8 @@ async def _story(folder: Path, scenario: Scenario, disk: Disk, found: list[str])
 
 def _agrees(upgrader: Upgrader, told: Any) -> list[str]:
     """What the result says is what runs, and the journal does not say otherwise without an error."""
+    if isinstance(told, Told):
+        return told.differs(upgrader)
     runs = upgrader.shelf.versions["lamp"]
     found = []
     if isinstance(getattr(told, "error", None), InternalError):
@@ -324,6 +368,9 @@ async def _well_again(folder: Path, told: Any) -> list[str]:
 async def _restarted(folder: Path, told: Any) -> list[str]:
     found = []
     async with opened(folder, Shelf(lamp=OLD, book=OLD)) as upgrader:
+        if isinstance(told, Told):
+            found += told.differs(upgrader)
+            await upgrader.documents(OWNER).keep("one", _body(3), who="alice", why="life goes on")
         pointer = upgrader.journal.active_of("lamp")
         runs = upgrader.shelf.versions["lamp"]
         if pointer is None or pointer.version != runs:

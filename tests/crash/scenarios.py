@@ -36,7 +36,15 @@ from noodle_upgrade_core.store import ContentStore
 WHO = "the crash tests"
 LATE = 7200.0
 """Seconds after which a restart finds that every soak of these scenarios is over, and its grace too."""
+OWNER = "acme"
+DROPPED = 4
+"""The revision at which the scenario of documents drops one of them."""
 Faults = Callable[[str], None]
+
+
+def body_of(number: int) -> dict[str, Any]:
+    """Return what a document holds at a revision: several pages, so that half of it could be told."""
+    return {"number": number, "filling": f"{number}" * 9_000}
 
 
 def clock_after(later: float) -> Callable[[], datetime]:
@@ -186,6 +194,17 @@ class World:
         self.journal.finish(upgrade_id, Phase.DONE, who=WHO, why="it runs")
         self.tell(f"done {upgrade_id}")
 
+    def keep_document(self, key: str, number: int, *, ended: bool = False) -> None:
+        """Keep a document whose body says which revision it is, and how long it must be to be whole."""
+        body = body_of(number)
+        self.journal.keep_document(OWNER, key, body, who=WHO, why=f"{number}", expected=number - 1, ended=ended)
+        self.tell(f"kept {key}@{number}")
+
+    def drop_document(self, key: str, number: int) -> None:
+        """Drop a document that is at the revision before."""
+        self.journal.drop_document(OWNER, key, who=WHO, why=f"{number}", expected=number - 1)
+        self.tell(f"dropped {key}@{number}")
+
     def fill_the_disk(self) -> None:
         """Let the log not come into the file any more, beginning with the next transaction, after which it is due."""
         file: Any = self.journal._file
@@ -279,8 +298,26 @@ def full(world: World) -> None:
     world.finish("up-x")
 
 
+def documents(world: World) -> None:
+    """Two documents change while an upgrade rides, is committed and ends; one of them is dropped."""
+    plan = world.plan(["a"], "2.0")
+    world.journal.begin("up-x", plan, who=WHO)
+    world.keep_document("d", 1)
+    world.keep_document("d", 2)
+    for phase in (Phase.VALIDATED, Phase.APPROVED, Phase.STAGED):
+        world.journal.advance("up-x", phase, who=WHO, why="fine")
+    world.keep_document("e", 1)
+    world.journal.intend("up-x", (world.point("up-x", plan.steps[0]),), who=WHO, why="traffic moves")
+    world.tell("visible up-x")
+    world.keep_document("d", 3, ended=True)
+    world.commit("up-x", plan)
+    world.finish("up-x")
+    world.drop_document("d", DROPPED)
+    world.keep_document("e", 2)
+
+
 SCENARIOS: dict[str, Callable[[World], None]] = {
-    scenario.__name__: scenario for scenario in (one, a_set, soak, harm, late_harm, back, two, full)
+    scenario.__name__: scenario for scenario in (one, a_set, soak, harm, late_harm, back, two, full, documents)
 }
 
 

@@ -90,6 +90,7 @@ def _leaves_halves(monkeypatch):
 BUGS = [
     (_untyped_journal, "a first start", "sync"),
     (_believes_every_write, "an upgrade", "full"),
+    (_believes_every_write, "two documents", "full"),
     (_sync_again, "an upgrade", "sync"),
     (_leaves_halves, "an upgrade", "full"),
 ]

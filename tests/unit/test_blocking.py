@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from noodle_upgrade_core import BlockingUpgrader, ComponentDescriptor, Phase, Upgrader, hookimpl, load_settings
-from noodle_upgrade_core.errors import LeaseHeldError
+from noodle_upgrade_core.documents import BlockingDocuments, Documents
+from noodle_upgrade_core.errors import DocumentConflictError, LeaseHeldError
 
 sys.path.insert(0, str(Path(__file__).parent))
 from shelf import Shelf
@@ -17,6 +18,7 @@ from shelf import Shelf
 OPENS_AND_CLOSES = {"announce", "close", "keep_lease"}
 """What `open` does by itself, before and after its block."""
 OF_THE_TWIN = {"call", "loop", "upgrader"}
+TWINS_OF_ITS_OWN = {"documents": "BlockingDocuments"}
 
 
 @pytest.fixture
@@ -55,9 +57,33 @@ def test_the_twin_has_every_public_name_of_the_upgrader_with_the_same_parameters
             ours, theirs = getattr(BlockingUpgrader, name), getattr(Upgrader, name, None)
             if inspect.isfunction(theirs):
                 assert not inspect.iscoroutinefunction(ours), name
-                assert inspect.signature(ours) == inspect.signature(theirs), name
+                due = inspect.signature(theirs)
+                if name in TWINS_OF_ITS_OWN:
+                    due = due.replace(return_annotation=TWINS_OF_ITS_OWN[name])
+                assert inspect.signature(ours) == due, name
             else:
                 assert getattr(twin, name) is getattr(twin.upgrader, name), name
+
+
+def test_documents_have_a_twin_with_the_same_names_and_parameters():
+    names = {name for name in dir(Documents) if not name.startswith("_")}
+    assert {"keep", "get", "all", "audit", "drop"} == names == {n for n in dir(BlockingDocuments) if n[0] != "_"}
+    for name in names:
+        ours, theirs = getattr(BlockingDocuments, name), getattr(Documents, name)
+        assert not inspect.iscoroutinefunction(ours), name
+        assert inspect.signature(ours) == inspect.signature(theirs), name
+
+
+def test_documents_of_the_twin_are_those_of_the_upgrader(settings):
+    with BlockingUpgrader.open(settings, plugins={"shelf": Shelf(lamp="1.0")}) as twin:
+        documents = twin.documents("deployment")
+        kept = documents.keep("dep-1", {"state": "judging"}, who="alice", why="asked", expected=0)
+        assert documents.get("dep-1") == twin.upgrader.documents("deployment").get("dep-1") == kept
+        with pytest.raises(DocumentConflictError):
+            documents.keep("dep-1", {}, who="bob", why="asked", expected=0)
+        assert documents.all() == (kept,)
+        assert documents.drop("dep-1", who="alice", why="over", expected=1) == kept
+        assert [row.who for row in documents.audit("dep-1")] == ["alice", "alice"]
 
 
 def test_what_the_twin_answers_is_what_the_upgrader_answers(settings):

@@ -174,6 +174,16 @@ def test_a_rollback_in_which_a_generation_did_not_grow_is_found(journal, path, s
     assert codes(journal, store) == {"invariant.I5"}
 
 
+def test_an_upgrade_that_a_restart_found_staged_and_took_back_is_sound(journal, store, digest):
+    bring(journal, "up-1", make_plan("a", digest=digest), Phase.DONE)
+    bring(journal, "up-2", make_plan("a", before="2.0", after="3.0", digest=digest), Phase.STAGED)
+    journal.renew_lease()  # writes what rode, as it does every few seconds
+    journal.acquire_lease()
+    assert [one.became for one in journal.recover(WHO)] == [Phase.ROLLED_BACK]
+    assert journal.active_of("a").generation == 2
+    assert doctor.check(journal, store) == ()
+
+
 def test_a_stuck_upgrade_is_a_warning_that_says_what_to_do(journal, store, digest):
     bring(journal, "up-1", make_plan("a", digest=digest), Phase.STUCK)
     (finding,) = doctor.check(journal, store)

@@ -4,7 +4,7 @@ import pytest
 
 from noodle_upgrade_core.controls import Controls
 from noodle_upgrade_core.deciders import Approval, Unanimous
-from noodle_upgrade_core.errors import PluginBrokenError, UpgradeRejectedError
+from noodle_upgrade_core.errors import InvalidRequestError, PluginBrokenError, UpgradeRejectedError
 from noodle_upgrade_core.gates import People, decide, votes_of
 from noodle_upgrade_core.model import Ballot, UpgradeRequest, Vote
 from noodle_upgrade_core.phases import Reply
@@ -179,3 +179,23 @@ def test_an_approval_that_comes_while_the_decider_is_still_thinking_is_not_misse
         assert waited == [0]
 
     asyncio.run(asyncio.wait_for(story(), 3))
+
+
+def test_a_gate_of_named_people_counts_only_those_by_whatever_spelling():
+    async def story():
+        people = People(controls=Controls())
+        opening = asyncio.create_task(people.open(Gate("qa", approvals=2, of=("Alice", "bob"))))
+        await asyncio.sleep(0)
+        for who in ("mallory", "alice", "ALICE "):
+            people.approve(who)
+        await asyncio.sleep(0.01)
+        assert not opening.done()
+        people.approve("Bob")
+        return await asyncio.wait_for(opening, 5)
+
+    assert asyncio.run(story())
+
+
+def test_a_gate_that_nobody_could_open_cannot_be_made():
+    with pytest.raises(InvalidRequestError, match="nobody could open it"):
+        Gate("qa", approvals=2, of=("alice", "alice"))

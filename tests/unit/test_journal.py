@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from noodle_upgrade_core import doctor
 from noodle_upgrade_core.errors import (
+    DocumentConflictError,
     HarmDetectedError,
     InvalidRequestError,
     InvariantViolatedError,
@@ -217,7 +218,7 @@ def test_a_closed_journal_leaves_one_file(path):
 def test_the_default_driver_is_a_journal(path):
     with SqliteJournal(path) as journal:
         assert isinstance(journal, Journal)
-        assert journal.schema_version == 1
+        assert journal.schema_version == 2
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -1327,6 +1328,8 @@ class JournalMachine(RuleBasedStateMachine):
         self.generations = {}
         self.plans = {}
         self.count = 0
+        self.documents = {}
+        self.revisions = {}
 
     def teardown(self):
         if hasattr(self, "journal"):
@@ -1438,6 +1441,31 @@ class JournalMachine(RuleBasedStateMachine):
         for step in self.plans[upgrade_id].steps:
             self.versions[step.name] = int(step.from_version)
 
+    @rule(key=names, expected=st.none() | st.integers(0, 3), durable=st.booleans(), ended=st.booleans())
+    def keep(self, key, expected, durable, ended):
+        at = self.documents.get(key, (0,))[0]
+        body = {"number": self.revisions.get(key, 0) + 1}
+        try:
+            kept = self.journal.keep_document(
+                "acme", key, body, who=WHO, why="", expected=expected, durable=durable, ended=ended
+            )
+        except DocumentConflictError:
+            assert expected not in {None, at}
+        else:
+            assert expected in {None, at}
+            self.revisions[key] = kept.revision
+            self.documents[key] = (kept.revision, body, ended)
+
+    @rule(key=names)
+    def drop(self, key):
+        try:
+            dropped = self.journal.drop_document("acme", key, who=WHO, why="")
+        except DocumentConflictError:
+            assert key not in self.documents
+        else:
+            assert dropped.revision == self.documents.pop(key)[0]
+            self.revisions[key] += 1
+
     @rule(most=st.integers(0, 3))
     def expire(self, most):
         self.journal.expire_rollback_points(most)
@@ -1468,6 +1496,10 @@ class JournalMachine(RuleBasedStateMachine):
             assert pointer.version == str(self.versions[pointer.component_name])
             assert pointer.generation >= self.generations.get(pointer.component_name, 0)
             self.generations[pointer.component_name] = pointer.generation
+        there = {one.key: (one.revision, one.body, one.ended) for one in self.journal.documents("acme")}
+        assert there == self.documents
+        for key, revision in self.revisions.items():
+            assert len(self.journal.document_audit("acme", key)) == revision
 
 
 class TestAnyOrder(JournalMachine.TestCase):

@@ -70,6 +70,7 @@ class UpgraderMachine(RuleBasedStateMachine):
         self.held = {}  # which upgrade a component is held by
         self.kept = []  # plans that nobody has carried out yet, or that were carried out already
         self.used = set()  # the requests of upgrades that were committed
+        self.documents = {}  # of a plugin: {key: (revision, body)}
         self.do(self.open())
 
     def do(self, work):
@@ -328,6 +329,20 @@ class UpgraderMachine(RuleBasedStateMachine):
             self.roll_back(other)
             assert self.shelf.versions == {moved: "0.9", other: new}
 
+    @rule(key=st.sampled_from("de"), drop=st.booleans())
+    def change_a_document(self, key, drop):
+        async def story():
+            documents, (at, _) = self.upgrader.documents("acme"), self.documents.get(key, (0, None))
+            if drop and at:
+                await documents.drop(key, who="alice", why="over", expected=at)
+                del self.documents[key]
+            else:
+                kept = await documents.keep(key, {"before": at}, who="alice", why="on", expected=at)
+                assert kept.revision > at
+                self.documents[key] = (kept.revision, {"before": at})
+
+        self.do(story())
+
     def way_back(self, name):
         """Return which upgrade a rollback takes back, or the error that says why none."""
         holder = self.held.get(name)
@@ -406,6 +421,8 @@ class UpgraderMachine(RuleBasedStateMachine):
             self.grown[name] = pointer.generation
             assert pointer.version == self.versions[name]
             assert name in stuck or self.shelf.versions[name] == self.versions[name]
+        documents = self.upgrader.documents("acme").all()
+        assert {one.key: (one.revision, one.body) for one in documents} == self.documents
         components = {one.name: one.version for one in self.do(self.upgrader.discover_components())}
         assert components == self.shelf.versions
 

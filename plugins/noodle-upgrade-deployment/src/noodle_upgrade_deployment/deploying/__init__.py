@@ -1,0 +1,1 @@
+"""How a deployment is carried out: admitted, composed, followed, and written down."""

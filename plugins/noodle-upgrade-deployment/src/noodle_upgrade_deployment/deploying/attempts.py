@@ -1,0 +1,72 @@
+"""One attempt of a deployment: the upgrade that it asks for, and how a later process finds it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from attrs import evolve
+
+from noodle_upgrade_core.journal.contract import UpgradeRecord
+from noodle_upgrade_core.model import Phase, UpgradeRequest
+from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState, Stage
+from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
+
+__all__ = ["DEPLOYMENT", "ENVIRONMENT", "found_after", "requests_of", "upgrade_of"]
+
+DEPLOYMENT = "deployment.id"
+ENVIRONMENT = "deployment.environment"
+"""The parameters of a request that say whose upgrade it is, and under which policy."""
+
+
+def requests_of(
+    state: DeploymentUpgradeState, policy: DeploymentUpgradePolicy, *, time_limit: float
+) -> tuple[UpgradeRequest, ...]:
+    """Return what the attempt of this number asks for: each with an id that the journal commits at most once."""
+    parameters: dict[str, Any] = {DEPLOYMENT: state.deployment_id, ENVIRONMENT: state.environment}
+    if policy.bake:
+        parameters["soak"] = policy.bake
+    return tuple(
+        evolve(
+            request,
+            request_id=f"{state.deployment_id}.{state.attempt}.{number}",
+            strategy=policy.strategy,
+            parameters={**_others(request.parameters), **parameters},
+            timeout_seconds=request.time_limit(time_limit),
+            requested_by=state.requested_by,
+        )
+        for number, request in enumerate(state.requests)
+    )
+
+
+def _others(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that are for other plugins: those of strategy and judge are the policy's to give."""
+    return {name: value for name, value in parameters.items() if "." in name and not name.startswith("judge.")}
+
+
+def upgrade_of(state: DeploymentUpgradeState, records: Iterable[UpgradeRecord]) -> UpgradeRecord | None:
+    """Return the upgrade of the present attempt, by the ids of its requests: also when nobody could note its own."""
+    wanted = {f"{state.deployment_id}.{state.attempt}.{number}" for number in range(len(state.requests))}
+    return next((record for record in records if wanted & set(record.nonces)), None)
+
+
+def found_after(record: UpgradeRecord | None) -> tuple[Stage, str]:
+    """Return what a restart finds of a deployment whose process ended, by what the journal made of its upgrade.
+
+    `ABORTING` means that the old version serves and nothing is under way: to be resumed, or given up, as its policy
+    says. `BAKING` means that it goes on.
+    """
+    if record is None:
+        return Stage.ABORTING, "its upgrade had not begun when the program ended"
+    match record.phase:
+        case Phase.DONE:
+            return Stage.SUCCEEDED, "its upgrade had been committed when the program ended"
+        case Phase.COMMITTED | Phase.SOAKING:
+            return Stage.BAKING, "its upgrade had been committed, and is watched on"
+        case Phase.STUCK:
+            return Stage.ROLLBACK_FAILED, "going back had failed when the program ended"
+        case Phase.REJECTED:
+            return Stage.REJECTED, "its upgrade had been rejected when the program ended"
+        case _:
+            error = (record.error or {}).get("message", "")
+            return Stage.ABORTING, str(error) or "its upgrade was taken back when the program ended"

@@ -1,0 +1,324 @@
+"""Who may begin when, and what becomes of those that began: the one place that starts upgrades for deployments."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from attrs import evolve, frozen
+
+from noodle_upgrade_core.errors import JournalError, UpgradeBusyError, UpgradeError
+from noodle_upgrade_core.events import EventKind
+from noodle_upgrade_core.isolation import blame_ourselves
+from noodle_upgrade_core.model import UpgradeResult, now
+from noodle_upgrade_core.upgrade import Upgrader
+from noodle_upgrade_core.wire import to_wire
+from noodle_upgrade_deployment.deploying.admission import Obstacle, Surroundings, obstacles
+from noodle_upgrade_deployment.deploying.attempts import found_after, requests_of, upgrade_of
+from noodle_upgrade_deployment.deploying.following import Follower, end_of
+from noodle_upgrade_deployment.deploying.pursuit import DEADLINE, Pursuit
+from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState, Stage
+from noodle_upgrade_deployment.deploying.register import Register
+from noodle_upgrade_deployment.policies.choice import calendar_for, policy_for
+from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
+from noodle_upgrade_deployment.settings import DeploymentSettings
+
+__all__ = ["MOST_ATTEMPTS", "Dispatcher", "Survey"]
+
+logger = logging.getLogger("noodle_upgrade")
+
+Survey = Callable[[DeploymentUpgradeState, DeploymentUpgradePolicy], Awaitable[Surroundings]]
+"""Looks at what an admission has to know: the clock, the resources, the health, the other deployments."""
+
+MOST_ATTEMPTS = 3
+"""How often a deployment is begun: what ends its program each time is not tried for ever."""
+
+_ENDS: Mapping[Stage, str] = {
+    Stage.SUCCEEDED: EventKind.DEPLOYMENT_COMPLETED,
+    Stage.ROLLED_BACK: EventKind.DEPLOYMENT_ROLLED_BACK,
+    Stage.INCONCLUSIVE: EventKind.DEPLOYMENT_ROLLED_BACK,
+    Stage.SUPERSEDED: EventKind.DEPLOYMENT_ROLLED_BACK,
+}
+_WENT_BACK = frozenset({Stage.ROLLED_BACK, Stage.CANCELLED, Stage.INCONCLUSIVE})
+_RECORDS = 1000
+"""How far back the upgrade of an attempt is looked for after a crash."""
+_SHORTEST = 0.05
+
+
+@frozen(kw_only=True)
+class _Wanted:
+    """How a deployment is to end that somebody, or something, has called off."""
+
+    stage: Stage
+    who: str
+    why: str
+
+
+class Dispatcher:
+    """Starts what may begin, follows what has begun; belongs to the Upgrader's event loop.
+
+    It looks again whenever `wake` is called, when an obstacle is known to pass, and every `sync_interval` seconds.
+    `ended` is told of every deployment that has ended.
+    """
+
+    def __init__(
+        self,
+        upgrader: Upgrader,
+        *,
+        settings: DeploymentSettings,
+        register: Register,
+        survey: Survey,
+        ended: Callable[[DeploymentUpgradeState], Awaitable[Any]],
+        clock: Callable[[], datetime] = now,
+    ) -> None:
+        self._upgrader = upgrader
+        self._settings = settings
+        self._register = register
+        self._survey = survey
+        self._ended = ended
+        self._clock = clock
+        self._woken = asyncio.Event()
+        self._attending: asyncio.Task[None] | None = None
+        self._following: dict[str, asyncio.Task[None]] = {}
+        self._calling: set[asyncio.Future[Any]] = set()
+        self._wanted: dict[str, _Wanted] = {}
+        self._held: dict[str, frozenset[str]] = {}
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    async def begin(self) -> None:
+        """Find again what an earlier process left under way, and attend to what waits from now on."""
+        for state in self._register.active():
+            if not state.stage.waiting:
+                await self._find_again(state)
+        if self._attending is None:
+            self._attending = asyncio.create_task(self._attend(), name="noodle deployments")
+
+    async def close(self) -> None:
+        """Attend to nothing any more; what was begun is the Upgrader's, and found again by the next process."""
+        tasks = [task for task in (self._attending, *self._following.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._attending = None
+        self._following.clear()
+
+    def wake(self) -> None:
+        """Look at once: something has changed. From the loop's own thread."""
+        self._woken.set()
+
+    async def ended(self, deployment_id: str) -> DeploymentUpgradeState:
+        """Wait for a deployment's end, however long that takes."""
+        while not (state := self._register.get(deployment_id)).stage.ended:
+            await self._register.changed()
+        return state
+
+    # --- those that wait -----------------------------------------------------------------------------------------
+
+    async def _attend(self) -> None:
+        while True:
+            self._woken.clear()
+            due = self._settings.upgrade_integration.sync_interval
+            try:
+                due = min(due, await self._consider())
+            except UpgradeError as error:
+                self._tell("deployment_upgrade.failed", error.message, error.to_wire())
+            except Exception as error:
+                logger.exception("the deployments that wait could not be looked at")
+                self._tell("deployment_upgrade.failed", blame_ourselves(error).message, {})
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(_SHORTEST, due)):
+                    await self._woken.wait()
+
+    async def _consider(self) -> float:
+        """Start all that may begin, the most important first; returns after how many seconds to look again at most."""
+        due = float("inf")
+        queued = [state for state in self._register.active() if state.stage is Stage.QUEUED]
+        for state in sorted(queued, key=lambda one: (-one.priority, one.created_at)):
+            against, policy = await self.against(state)
+            if against:
+                await self._hold(state, against)
+                known = [one.until for one in against if one.until is not None]
+                due = min([due, *((until - self._clock()).total_seconds() for until in known)])
+            elif policy is not None:
+                await self._start(state, policy)
+        return due
+
+    async def against(
+        self, state: DeploymentUpgradeState
+    ) -> tuple[tuple[Obstacle, ...], DeploymentUpgradePolicy | None]:
+        """Return what stands against a start now, and the policy."""
+        try:
+            policy = policy_for(self._settings, state.environment)
+            calendar = calendar_for(self._settings, state.environment)
+        except UpgradeError as error:
+            # Nobody took the policy away for good, maybe: what waits goes on waiting.
+            return (Obstacle(code=error.code, message=error.message, hint=error.hint),), None
+        return obstacles(state, policy, calendar, await self._survey(state, policy)), policy
+
+    async def _hold(self, state: DeploymentUpgradeState, against: tuple[Obstacle, ...]) -> None:
+        why = " ".join(one.message for one in against)
+        listed = {"obstacles": [to_wire(one) for one in against]}
+        if not all(one.passes for one in against):
+            await self._end(state, Stage.REJECTED, who="policy", why=why, evidence=listed)
+            return
+        codes = frozenset(one.code for one in against)
+        if self._held.get(state.deployment_id) != codes:
+            # Figures change at every look; that is no news.
+            self._held[state.deployment_id] = codes
+            await self._register.move(state.deployment_id, Stage.QUEUED, who="policy", why=why, evidence=listed)
+
+    # --- those that begin ----------------------------------------------------------------------------------------
+
+    async def _start(self, state: DeploymentUpgradeState, policy: DeploymentUpgradePolicy) -> None:
+        """Write the attempt down, then begin it: who finds it written and nothing begun knows that nothing happened."""
+        self._held.pop(state.deployment_id, None)
+        state = await self._register.move(
+            state.deployment_id,
+            Stage.PREPARING,
+            who=state.requested_by,
+            why=f"nothing stands against it: attempt {state.attempt + 1}",
+            attempt=state.attempt + 1,
+            upgrade_id="",
+            step="",
+            weight=0.0,
+        )
+        limit = self._settings.upgrade_integration.upgrade_timeout
+        try:
+            plan = await self._upgrader.plan(requests_of(state, policy, time_limit=limit))
+            if state.deployment_id in self._wanted:
+                await self._called_off(state)
+                return
+            upgrade_id = await self._upgrader.start(plan, approved_by=state.approved_by)
+        except UpgradeBusyError as error:
+            await self._register.move(state.deployment_id, Stage.QUEUED, who="core", why=error.message)
+        except UpgradeError as error:
+            await self._end(state, Stage.REJECTED, who="core", why=error.message, evidence={"error": error.to_wire()})
+        else:
+            self._follow(state, upgrade_id, Follower(freezes=policy.reaction == "freeze"), policy)
+
+    async def _called_off(self, state: DeploymentUpgradeState) -> None:
+        """It was called off while it was planned: nothing has begun."""
+        wanted = self._wanted.pop(state.deployment_id)
+        stage = wanted.stage if wanted.stage is Stage.SUPERSEDED else Stage.CANCELLED
+        await self._end(state, stage, who=wanted.who, why=wanted.why)
+
+    def _follow(
+        self,
+        state: DeploymentUpgradeState,
+        upgrade_id: str,
+        follower: Follower,
+        policy: DeploymentUpgradePolicy | None,
+    ) -> None:
+        name = state.deployment_id
+
+        async def call_off(stage: Stage, why: str) -> None:
+            await self.call_off(name, stage, who=DEADLINE, why=why, wait=False)
+
+        pursuit = Pursuit(
+            self._upgrader,
+            register=self._register,
+            state=state,
+            upgrade_id=upgrade_id,
+            follower=follower,
+            policy=policy,
+            clock=self._clock,
+            call_off=call_off,
+        )
+        self._following[name] = asyncio.create_task(self._followed(name, pursuit), name=f"noodle {name}")
+
+    async def _followed(self, deployment_id: str, pursuit: Pursuit) -> None:
+        try:
+            result = await pursuit.run()
+            if result is None:
+                await self._find_again(self._register.get(deployment_id))
+            else:
+                await self._has_ended(deployment_id, result)
+        except JournalError as error:
+            # The upgrade itself is safe in the journal, or rides; a later process finds the deployment by it.
+            self._tell("deployment_upgrade.failed", error.message, error.to_wire())
+        finally:
+            if self._following.get(deployment_id) is asyncio.current_task():
+                del self._following[deployment_id]
+            self.wake()
+
+    # --- those that end ------------------------------------------------------------------------------------------
+
+    async def _has_ended(self, deployment_id: str, result: UpgradeResult) -> None:
+        stage, why = end_of(result)
+        who = "judge" if result.error is not None and result.error.code == "deploy.harm" else "core"
+        wanted = self._wanted.pop(deployment_id, None)
+        if wanted is not None and stage in _WENT_BACK:
+            stage = stage if stage is Stage.CANCELLED and wanted.stage is not Stage.SUPERSEDED else wanted.stage
+            who, why = wanted.who, wanted.why
+        state = self._register.get(deployment_id)
+        await self._end(state, stage, who=who, why=why, evidence={"result": to_wire(result)})
+
+    async def call_off(self, deployment_id: str, stage: Stage, *, who: str, why: str, wait: bool = True) -> None:
+        """End a deployment, wherever it is: what was moved goes back, what had not begun never begins.
+
+        `stage` is what it ends as if it had begun. With `wait` it returns when it has ended.
+        """
+        state = self._register.get(deployment_id)
+        if state.stage.ended:
+            return
+        if state.stage.waiting:
+            ends = stage if stage is Stage.SUPERSEDED else Stage.CANCELLED
+            await self._end(state, ends, who=who, why=why)
+            return
+        self._wanted.setdefault(deployment_id, _Wanted(stage=stage, who=who, why=why))
+        if state.upgrade_id:
+            calling = asyncio.ensure_future(self._cancel(state.upgrade_id, f"{who}: {why}"))
+            self._calling.add(calling)
+            calling.add_done_callback(self._calling.discard)
+        if wait:
+            await self.ended(deployment_id)
+
+    async def _cancel(self, upgrade_id: str, by: str) -> None:
+        with contextlib.suppress(UpgradeError):  # it has ended just now, which is written by whoever follows it
+            await self._upgrader.cancel_upgrade(upgrade_id, by=by)
+
+    async def _end(
+        self,
+        state: DeploymentUpgradeState,
+        stage: Stage,
+        *,
+        who: str,
+        why: str,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> None:
+        ended = await self._register.move(state.deployment_id, stage, who=who, why=why, evidence=evidence)
+        about = {"deployment_id": state.deployment_id, "environment": state.environment, "stage": stage.value}
+        kind = _ENDS.get(stage, EventKind.DEPLOYMENT_FAILED)
+        self._tell(kind, f"{state.deployment_id} ended as {stage}: {why}", about)
+        await self._ended(ended)
+
+    async def _find_again(self, state: DeploymentUpgradeState) -> None:
+        """Go on with one whose process ended, as the journal and the policy say: resumed or rolled back, never both."""
+        records = await asyncio.to_thread(self._upgrader.journal.history, _RECORDS)
+        record = upgrade_of(state, records)
+        stage, why = found_after(record)
+        policy = self._policy(state)
+        if stage is Stage.BAKING and record is not None:
+            baking = evolve(state, stage=Stage.BAKING)
+            self._follow(baking, record.upgrade_id, Follower(stage=Stage.BAKING), policy)
+        elif stage is not Stage.ABORTING:
+            await self._end(state, stage, who="recovery", why=why)
+        elif policy is not None and policy.restart == "resume" and state.attempt < MOST_ATTEMPTS:
+            await self._register.move(state.deployment_id, Stage.QUEUED, who="recovery", why=f"{why}: it is resumed")
+        else:
+            await self._end(state, Stage.ROLLED_BACK, who="recovery", why=why)
+
+    def _policy(self, state: DeploymentUpgradeState) -> DeploymentUpgradePolicy | None:
+        try:
+            return policy_for(self._settings, state.environment)
+        except UpgradeError:
+            return None
+
+    def _tell(self, kind: str, message: str, data: Mapping[str, Any]) -> None:
+        self._upgrader.events.emit(kind, message=message, data=data)
