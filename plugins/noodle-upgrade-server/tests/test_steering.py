@@ -12,7 +12,7 @@ import pytest
 from shop import Shop, good, refused, running, user
 
 from noodle_upgrade_core import hookimpl
-from noodle_upgrade_core.errors import InvalidRequestError
+from noodle_upgrade_core.errors import InvalidRequestError, UpgradeError
 from noodle_upgrade_core.hookspecs import Operation
 from noodle_upgrade_server import Limits
 
@@ -155,6 +155,28 @@ def test_what_an_operation_raises_is_the_answer(office):
     error = refused(office.post("operations/shop.fall"), 500)
     assert error["code"] == "plugin.broken"
     assert "the shelf fell down" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("shop.unknown", 404),
+        ("shop.order.conflict", 409),
+        ("shop.refused", 422),
+        ("shop.invalid", 400),
+        ("shop.burnt", 500),
+    ],
+)
+def test_the_status_of_a_plugins_own_error_is_by_the_last_word_of_its_code(tmp_path, code, status):
+    own = type("OwnError", (UpgradeError,), {"code": code})
+
+    class Closed(Office):
+        def count(self, arguments, by):
+            raise own("Not here.", hint="Go there.")
+
+    with running(tmp_path, Closed(lamp="1.0")) as shop:
+        error = refused(shop.post("operations/shop.count"), status)
+    assert (error["code"], error["message"], error["hint"]) == (code, "Not here.", "Go there.")
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,13 @@ _STATUS: Mapping[type[UpgradeError], int] = {
 }
 
 
+_BY_LAST_WORD: Mapping[str, int] = {"invalid": 400, "unknown": 404, "conflict": 409, "refused": 422}
+"""For errors of plugins' own, which no class here covers: the last word of their code."""
+
+
 def status_of(error: UpgradeError) -> int:
-    """Return the HTTP status for an error: 500 for what no class in the table covers."""
-    return next(_STATUS[base] for base in type(error).__mro__ if base in _STATUS)
+    """Return the HTTP status for an error: 500 for what neither the table nor the last word of its code covers."""
+    covered = next(base for base in type(error).__mro__ if base in _STATUS)
+    if covered is UpgradeError:
+        return _BY_LAST_WORD.get(error.code.rpartition(".")[2], _STATUS[UpgradeError])
+    return _STATUS[covered]
