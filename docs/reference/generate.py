@@ -128,7 +128,7 @@ FINDINGS = {
     "stack.no_…": "`noodle stack check`: no plugin of the stack implements the hook that is named.",
 }
 VALUES = {
-    "What a hook answers": ("Finding", "Severity", "Vote", "Ballot", "Recommendation", "Verdict", "Outcome", "Receipt"),
+    "What a hook answers": ("Finding", "Severity", "Vote", "Ballot", "Recommendation", "Verdict", "Outcome", "Receipt", "Operation"),
     "What a hook is given": (
         "UpgradePlan", "PlanStep", "UpgradeRequest", "ComponentDescriptor", "ComponentType", "Dependency",
         "ArtifactRef", "Event", "StagedSwap", "Measurement", "Arm",
