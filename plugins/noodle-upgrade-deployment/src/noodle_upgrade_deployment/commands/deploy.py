@@ -75,7 +75,7 @@ def _ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
 @click.option("--again", is_flag=True, help="Also a version that was taken back here before.")
 @click.option("--no-wait", is_flag=True, help="Return as soon as it is asked for.")
 @click.pass_context
-def start(ctx: click.Context, what: tuple[str, ...], **said: Any) -> int:
+def start(ctx: click.Context, /, what: tuple[str, ...], **said: Any) -> int:
     """Ask for a deployment, and follow it to its end; Ctrl-C leaves it, and it goes on.
 
     Several components are one deployment: committed whole or not at all.
@@ -123,7 +123,8 @@ def status(ctx: click.Context) -> int:
         program.show(_line(one))
     if not found["active_deployments"] and not found["pending_upgrades"]:
         program.show("Nothing is under way, and nothing waits.")
-    program.show(f"{found['policies_count']} policies; {found['recent_events_24h']} changes in the last 24 hours.")
+    policies = "1 policy" if found["policies_count"] == 1 else f"{found['policies_count']} policies"
+    program.show(f"{policies}; {found['recent_events_24h']} changes in the last 24 hours.")
     return _OK
 
 

@@ -42,10 +42,11 @@ class Errors:
 
 
 class Latency:
-    """Calls that took longer than nearly all calls of the old version did at the beginning.
+    """Calls that took at least twice as long as nearly all calls of the old version did at the beginning.
 
-    The limit is a bound of a bucket that at most `usual` of the old version's first calls exceeded; then it stays.
-    Calls before that are not judged.
+    At most `usual` of the old version's first calls exceeded some bound of a bucket; the limit is the bound after it,
+    and then it stays: where most calls take as long as a bound, it would else be passed by a version that is slower by
+    a hair. Calls before that are not judged.
     """
 
     name = "latency"
@@ -74,7 +75,8 @@ class Latency:
     def _most_are_faster(self, arm: Arm) -> int:
         faster = tuple(accumulate(arm.latency))
         # The last bucket has no bound: what falls into it is slow whatever the others are.
-        return min(bisect.bisect_left(faster, (1.0 - self._usual) * faster[-1]), len(LATENCY_BOUNDS) - 1)
+        usual = bisect.bisect_left(faster, (1.0 - self._usual) * faster[-1])
+        return min(usual + 1, len(LATENCY_BOUNDS) - 1)
 
     def _counts(self, seen: Measurement) -> Counts:
         slow = (self._bucket or 0) + 1
