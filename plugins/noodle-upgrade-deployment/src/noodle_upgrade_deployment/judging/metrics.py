@@ -50,7 +50,7 @@ class Latency:
     """
 
     name = "latency"
-    tolerable: float = 0.01
+    tolerable: float = 0.02
 
     def __init__(self, *, usual: float = 0.05, calls: int = 200) -> None:
         self._usual = usual
