@@ -27,11 +27,11 @@ class Call:
         self._function = function
         self._name = name
         self._busy: asyncio.Task[str] | None = None
-        self._thread: threading.Thread | None = None
+        self._inside = False
 
     async def problem(self, seconds: float) -> str:
         """Call it; returns what is wrong in words, "" for nothing; never raises for what the function does."""
-        if (self._thread is not None and self._thread.is_alive()) or (self._busy and not self._busy.done()):
+        if self._inside or (self._busy is not None and not self._busy.done()):
             return "has not come back from the time before"
         task = self._busy = asyncio.ensure_future(self._outcome())
         try:
@@ -77,11 +77,17 @@ class Call:
                 value = self._function()
             except BaseException as raised:  # noqa: BLE001 - it is told to whoever asked
                 error = raised
+            self._inside = False
             with contextlib.suppress(RuntimeError):  # the loop may be closed by now
                 loop.call_soon_threadsafe(tell, value, error)
 
-        self._thread = threading.Thread(target=work, name=self._name, daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=work, name=self._name, daemon=True)
+        self._inside = True
+        try:
+            thread.start()
+        except RuntimeError:
+            self._inside = False  # the system gives no more threads
+            raise
         value, error = await ended
         if error is not None:
             raise error

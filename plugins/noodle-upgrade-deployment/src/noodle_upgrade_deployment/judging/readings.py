@@ -93,19 +93,20 @@ class ReadingComparison:
         self._pairs = self._telling = 0
         self._means = _Means()
         self._evidence: dict[str, Any] | None = None
+        self._wanting: str | None = None
         self.harm = self.safe = False
 
     def turn(self, share: float) -> None:  # noqa: ARG002 - readings do not depend on it
         """The new version gets another share: what went well at a small one says nothing of a larger one."""
         self.safe = False
-        self._evidence = None
+        self._evidence = self._wanting = None
         for side in self._sides:
             side.turn()
 
     def take(self, at: float, pairs: Iterable[Pair]) -> None:  # noqa: ARG002 - as counts are taken
         """Take in readings, in the order in which they were made."""
         for pair in pairs:
-            self._evidence = None
+            self._evidence = self._wanting = None
             self._means.add(pair)
             if pair.old is not None:
                 self._judge(pair, pair.old)
@@ -169,7 +170,12 @@ class ReadingComparison:
         """Say how many readings it takes to be safe; "" when it is."""
         if self.safe:
             return ""
-        left = self.evidence()["readings_to_safe"]
+        if self._wanting is None:
+            self._wanting = self._in_need()
+        return self._wanting
+
+    def _in_need(self) -> str:
+        left = self.readings_to_safe()
         if left is None:
             return f"{self._metric.name}: its readings do not tell the versions apart, and no end is in sight"
         seconds = left * self._metric.every

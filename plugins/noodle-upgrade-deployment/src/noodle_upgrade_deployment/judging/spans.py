@@ -12,8 +12,9 @@ __all__ = ["Span"]
 _BOUNDS = tuple(2.0 ** (step / 8.0) for step in range(-32, 49))
 """The ratios that are asked about: from a sixteenth to 64, in eighths of a doubling."""
 _REMEMBERED = 256
-_FURTHEST = 60.0
-_HALVINGS = 40
+_FURTHEST = 40.0
+_MOST_STEPS = 60
+_EXACT = 1e-9
 
 
 class Span:
@@ -41,22 +42,30 @@ class Span:
 
     def ratio(self) -> float | None:
         """Return the ratio of new to old over the last readings; None while it could be anything."""
-        low, high = -_FURTHEST, _FURTHEST
-        if not self._recent or not self._leads(low) > 0.0 > self._leads(high):
+        if not self._recent or not self._leads(-_FURTHEST)[0] > 0.0 > self._leads(_FURTHEST)[0]:
             return None
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2.0
-            low, high = (middle, high) if self._leads(middle) > 0.0 else (low, middle)
-        return float(2.0**low)
+        low, high, middle = -_FURTHEST, _FURTHEST, 0.0
+        for _ in range(_MOST_STEPS):
+            ahead, steepness = self._leads(middle)
+            low, high = (middle, high) if ahead > 0.0 else (low, middle)
+            # Newton's step, or half of what is left where that leads astray.
+            step = 2.0 * ahead / steepness if steepness > 0.0 else math.inf
+            further = middle + step if low < middle + step < high else (low + high) / 2.0
+            if abs(further - middle) < _EXACT:
+                break
+            middle = further
+        return math.exp(middle)
 
     def limits(self) -> tuple[float, float]:
         """Return the lower and the upper limit: 0 and infinity while nothing is known."""
         self._reckon()
         return self._low, self._high
 
-    def _leads(self, exponent: float) -> float:
-        bound = 2.0**exponent
-        return sum(lead(new, old, bound) for old, new in self._recent)
+    def _leads(self, log_bound: float) -> tuple[float, float]:
+        """Return the sum of the leads at a bound, and by how much it falls with the bound's logarithm, twice."""
+        bound = math.exp(log_bound)
+        leads = [lead(new, old, bound) for old, new in self._recent]
+        return sum(leads), sum(1.0 - one * one for one in leads)
 
     def _reckon(self) -> None:
         waiting, self._waiting = self._waiting, []

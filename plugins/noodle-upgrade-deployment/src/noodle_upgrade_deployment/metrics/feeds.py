@@ -73,11 +73,13 @@ class Feed:
         reader = self._reader
         if reader is None:
             reader = _Reader(self._handed, (old_version, new_version), self._clock)
+            reader.both = both
             name = f"noodle metric {self.metric.name}"
             threading.Thread(target=reader.run, name=name, daemon=True).start()
             weakref.finalize(self, reader.stop.set)
             self._reader = reader
-        reader.both = both
+        else:
+            reader.both = both
 
     def take(self) -> Supplied:
         """Return what was read since the last time; never waits."""
