@@ -316,7 +316,7 @@ def test_looking_more_often_changes_nothing(pairs):
 
 
 def test_a_margin_that_is_not_above_what_is_allowed_is_refused():
-    with pytest.raises(InvalidRequestError, match="allowed \\(2\\) must be below margin \\(1.5\\)"):
+    with pytest.raises(InvalidRequestError, match=r"allowed \(2\) must be below margin \(1\.5\)"):
         Course(handed(allowed=2.0))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -49,10 +49,8 @@ def served() -> Iterator[Server]:
             made.asked.append(
                 (parts.path, {key: one[0] for key, one in parse_qs(parts.query).items()}, dict(self.headers))
             )
-            try:
+            with suppress(OSError):  # whoever asked has gone
                 made.answer(self)
-            except OSError:
-                pass  # whoever asked has gone
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -200,7 +200,7 @@ def test_a_password_in_the_address_is_refused_and_not_shown():
 
 
 def test_a_query_without_a_version_is_refused():
-    with pytest.raises(InvalidRequestError, match="must have {version}"):
+    with pytest.raises(InvalidRequestError, match=r"must have \{version\}"):
         Prometheus(query="up", url="http://host")
 
 
