@@ -63,6 +63,7 @@ DRIVERS = {
     "judges": "`drivers.judge`: a class with `observe(seen)` that returns an `Observation`, see [steps](steps.md).",
     "sources": "`sources.order`: where versions come from; a class with `versions(component)` and `fetch(component, version)`.",
     "journals": "`drivers.journal`: where durable state is kept; the core's `sqlite` shows what it must do.",
+    "metrics": "`judge.metrics`: readings for a judge; a class with `read(version)` that returns a number, plain or `async`.",
     "engines": "`--mechanism`: how a plugin that swaps does it; engines belong to that plugin.",
     "servers": "what `noodle run` opens as the control API.",
     "commands": "a click command: `noodle` gets it as a command of its own, and imports it only when it is called.",
