@@ -29,8 +29,9 @@ class Levels:
     """How sure one must be, and of what.
 
     `alpha` is the chance that a version which is at most `allowed` times as bad as the old one is ever called harmful;
-    none is while no more than `tolerable` of its events are bad. `beta` is the chance, at each share, that one which is at least `margin` times as bad, and bad in `tolerable` or
-    more of its events, is called safe. A `tolerable` of 0 means that no number of bad events is too small to matter.
+    none is while no more than `tolerable` of its events are bad. `beta` is the chance, at each share, that one which is
+    at least `margin` times as bad, and bad in `tolerable` or more of its events, is called safe. A `tolerable` of 0
+    means that no number of bad events is too small to matter.
     """
 
     alpha: float = 0.01

@@ -145,7 +145,7 @@ class DeploymentUpgradePolicy:
     parameters: Mapping[str, Any] = setting(factory=dict, help="Parameters of the strategy.")
     judge: str = setting("", help=f"The judge; empty: {JUDGE}.")
     judge_parameters: Mapping[str, Any] = setting(factory=dict, help="Parameters of the judge.")
-    metrics: Mapping[str, Mapping[str, Any]] = setting(factory=dict, help="What is judged besides calls, by name.")
+    metrics: Mapping[str, Any] = setting(factory=dict, help="What is judged besides calls, by name; or false.")
     health_checks: Mapping[str, Mapping[str, Any]] = setting(factory=dict, help="How health is asked for, by name.")
     freezes: tuple[Freeze, ...] = setting((), help="Spans of time in which nothing moves.")
     gates: tuple[PolicyGate, ...] = setting((), help="Where a deployment waits for people.")
