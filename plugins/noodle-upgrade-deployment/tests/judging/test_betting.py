@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from arrivals import Traffic, at_share, seen
+from arrivals import Traffic, arm, at_share, seen
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -308,7 +308,7 @@ def test_it_is_installed_as_a_judge_and_refuses_what_makes_no_sense():
 
 
 def test_a_version_that_is_slower_by_less_than_twice_is_not_slow_wherever_the_bounds_of_buckets_lie():
-    judge, bound = Betting(metrics=("latency",)), bucket_of(0.001)
+    judge, bound = Betting(metrics=("latency",)), bucket_of(0.01)
     judge.observe(BEGIN)
 
     def latency(calls, above):
@@ -336,3 +336,14 @@ def test_a_worse_version_does_no_harm_as_long_as_hardly_any_of_its_calls_are_bad
             if said.harm:
                 break
         assert said.harm == harm, share
+
+
+def test_calls_of_less_than_a_millisecond_are_never_slow():
+    judge = Betting(metrics=("latency",))
+    judge.observe(BEGIN)
+    for second in range(1, 300):
+        calls = 20 * second
+        quick, cold = (arm(name, calls, seconds=seconds) for name, seconds in (("1", 2e-5), ("2", 8e-4)))
+        said = judge.observe(at_share(BEGIN, Measurement(at=second, weight=0.5, old=quick, new=cold)))
+        assert not said.harm
+    assert said.evidence["latency"]["new"] == 0.0

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from noodle_upgrade_core.errors import InvalidRequestError
 from noodle_upgrade_core.settings import suggestion
-from noodle_upgrade_core.staged import LATENCY_BOUNDS, Arm, Measurement
+from noodle_upgrade_core.staged import LATENCY_BOUNDS, Arm, Measurement, bucket_of
 from noodle_upgrade_deployment.judging.counts import NOTHING, Counts
 from noodle_upgrade_deployment.judging.readings import Readings
 from noodle_upgrade_deployment.metrics import metric as elsewhere
@@ -53,14 +53,16 @@ class Latency:
 
     At most `usual` of the old version's first calls exceeded some bound of a bucket; the limit is the bound after it,
     and then it stays: where most calls take as long as a bound, it would else be passed by a version that is slower by
-    a hair. Calls before that are not judged.
+    a hair. It is `least` seconds at least: a version with few calls finds the caches cold, and what that costs is less
+    than anybody notices. Calls before it is known are not judged.
     """
 
     name = "latency"
     tolerable: float = 0.02
 
-    def __init__(self, *, usual: float = 0.05, calls: int = 200) -> None:
+    def __init__(self, *, usual: float = 0.05, calls: int = 200, least: float = 0.001) -> None:
         self._usual = usual
+        self._least = bucket_of(least)
         self._calls = calls
         self._bucket: int | None = None
         self._before = NOTHING
@@ -83,7 +85,7 @@ class Latency:
         faster = tuple(accumulate(arm.latency))
         # The last bucket has no bound: what falls into it is slow whatever the others are.
         usual = bisect.bisect_left(faster, (1.0 - self._usual) * faster[-1])
-        return min(usual + 1, len(LATENCY_BOUNDS) - 1)
+        return min(max(usual + 1, self._least), len(LATENCY_BOUNDS) - 1)
 
     def _counts(self, seen: Measurement) -> Counts:
         slow = (self._bucket or 0) + 1
