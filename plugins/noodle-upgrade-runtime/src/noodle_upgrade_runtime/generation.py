@@ -144,7 +144,9 @@ class GenerationPrepared:
     def gate(self, within: float) -> Gate:
         """Return a gate that keeps new calls from the handles with state for as long as that moves."""
         handles = [turn.handle for turn in self._turns if turn.has_state]
-        return Gate([handle for handle in handles if handle is not None], within=within)
+        held = [handle for handle in handles if handle is not None]
+        # One that has chosen its version, and is not in its code yet, is on no stack there.
+        return Gate(held, within=within, entered=self._lanes.inside)
 
     def hand_over(self) -> None:
         """Carry the state of every old object that serves to its new one; the old ones keep theirs.
@@ -315,6 +317,7 @@ class GenerationPrepared:
         return self._let_go(self._spaces)
 
     def _let_go(self, spaces: Iterable[Space | None]) -> Drain | None:
+        self.end_shadow()
         # Components that were upgraded as a set share a space; it goes when the last of them has moved on.
         used = {id(link_of(one).bound.space) for name in self._handles.components() for one in self._handles.of(name)}
         going = list({id(space): space for space in spaces if space is not None and id(space) not in used}.values())

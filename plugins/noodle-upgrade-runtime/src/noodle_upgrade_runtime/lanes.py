@@ -35,6 +35,7 @@ class Lanes:
     def __init__(self, pave: Paving) -> None:
         self._pave = pave
         self._laid: dict[int, _Laid] = {}
+        self._left: list[Lane] = []
 
     def __bool__(self) -> bool:
         return bool(self._laid)
@@ -42,6 +43,11 @@ class Lanes:
     def of(self, turn: Turn) -> Lane:
         """Return the lane of a handle that has one."""
         return self._laid[id(turn)].lane
+
+    def inside(self) -> int:
+        """Return how many calls are inside: such that are watched, also of lanes that are gone."""
+        self._left = [lane for lane in self._left if lane.inside]
+        return sum(lane.inside for lane in (*self._left, *(laid.lane for laid in self._laid.values())))
 
     def lay(self, turns: Iterable[Turn]) -> None:
         """Lay lanes for handles that have none yet."""
@@ -67,7 +73,7 @@ class Lanes:
                 plain = turn.old.surface.methods
                 operations += flip(handle, laid.methods, plain, before=turn.link.bound, after=turn.old)
         Script(operations).apply()
-        self._laid = {}
+        self.forget()
 
     def retiring(self) -> list[Operation]:
         """Return what has late calls take the way that is current then; it is not taken back with the rest."""
@@ -75,5 +81,6 @@ class Lanes:
         return [Operation(call, call, "lane") for call in retire]
 
     def forget(self) -> None:
-        """Keep nothing of the lanes: the handles hold other methods by now."""
+        """Keep nothing of the lanes but who is still on them: the handles hold other methods by now."""
+        self._left += [laid.lane for laid in self._laid.values()]
         self._laid = {}

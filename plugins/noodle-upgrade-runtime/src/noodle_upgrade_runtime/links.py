@@ -54,8 +54,8 @@ class Copying:
             return cls(every=True, compare=compare)
         if asked is False:
             return cls(compare=compare)
-        names = () if isinstance(asked, str) or not isinstance(asked, Iterable) else tuple(asked)
-        if isinstance(asked, str) or not all(isinstance(name, str) for name in names):
+        names = tuple(asked) if isinstance(asked, Iterable) and not isinstance(asked, str) else None
+        if names is None or not all(isinstance(name, str) for name in names):
             raise InvalidRequestError(
                 f"shadow takes names of methods, and got {asked!r}.",
                 hint=f"Did you mean shadow=({asked!r},)?" if isinstance(asked, str) else 'Give ("render",), or "all".',
