@@ -306,6 +306,21 @@ def test_a_call_from_before_traffic_moved_is_waited_for_whosever_it_is(fable):
 
 
 @pytest.mark.parametrize("kind", ["coroutine", "generator"])
+def test_a_suspended_call_from_before_traffic_moved_is_waited_for_whosever_it_is(fable, kind):
+    workers = members_of(fable, COUNTER, 2)
+    swap = fable.stage("1.0", "2.0", within=0.2)
+    call = workers[0].add_later() if kind == "coroutine" else workers[0].count()
+    step = (lambda: call.send(None)) if kind == "coroutine" else (lambda: next(call))
+    step()
+    with pytest.raises(DrainTimeoutError, match="suspended call"):
+        swap.shift_members(names_of(0, 1))
+    with pytest.raises(StopIteration):
+        step()
+    swap.shift_members(names_of(0, 1))
+    assert [one.total for one in workers] == [1, 0]
+
+
+@pytest.mark.parametrize("kind", ["coroutine", "generator"])
 def test_a_suspended_call_of_one_member_holds_up_that_one_only(fable, kind):
     workers = members_of(fable, COUNTER, 2)
     swap = fable.stage("1.0", "2.0", within=0.2)
@@ -480,6 +495,42 @@ def test_stateful_members_keep_every_call_of_eight_threads_while_they_move_two_h
     swap.revert()
     assert [one.total for one in workers] == due
     assert min(due) > 100
+
+
+def test_stateful_members_keep_every_call_while_they_are_committed_and_gone_back_from(fable):
+    workers = members_of(fable, COUNTER, 3)
+    stop, wrong, calls = threading.Event(), [], [[0] * 3 for _ in range(4)]
+
+    def work(n):
+        number = 0
+        while not stop.is_set():
+            one = (n + number) % 3
+            try:
+                workers[one].add((n, number))
+            except BaseException as error:
+                wrong.append(error)
+                raise
+            calls[n][one] += 1
+            number += 1
+            if number % 7 == 0:
+                time.sleep(0.001)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(10):
+            swap = fable.stage("1.0", "2.0", within=20.0)
+            swap.shift_members(names_of(number % 3))
+            swap.commit()
+            swap.revert()
+            swap.release()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+    assert [one.total for one in workers] == [sum(made[n] for made in calls) for n in range(3)]
 
 
 def test_async_members_keep_every_call_also_of_tasks_that_are_cancelled(fable):

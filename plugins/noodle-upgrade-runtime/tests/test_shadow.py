@@ -5,6 +5,7 @@ import contextvars
 import gc
 import math
 import sys
+import textwrap
 import threading
 import time
 import weakref
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noodle_upgrade_core.errors import DrainTimeoutError, InvalidRequestError, MigrationError, StageError
-from noodle_upgrade_core.staged import COUNTS, MEMBERS, SHADOW, WEIGHTS
+from noodle_upgrade_core.staged import COUNTS, MEMBERS, SHADOW, WEIGHTS, bucket_of
 from noodle_upgrade_runtime.handles import Handles, handle
 from noodle_upgrade_runtime.outcomes import Answered, Raised, difference
 from noodle_upgrade_runtime.shadow import MOST_WAITING
@@ -251,20 +252,31 @@ class Service(Service):
 """
 
 
-def test_a_copy_sees_nothing_of_the_callers_context(fable):
-    variable = contextvars.ContextVar("variable", default="none")
-    fable.run("1.0")
-    for version in ("1.0", "2.0"):
-        fable.write(
-            version, "holder = []\nclass Service:\n    def who(self, variable): variable.set('shadow'); return 1\n"
-        )
-    service = fable.handle(shadow=True)
-    swap = fable.stage("1.0", "2.0")
+def test_each_copy_runs_in_a_context_of_its_own(fable):
+    bump = """
+    import contextvars
+    number = contextvars.ContextVar("number", default=0)
+    class Service:
+        def bump(self):
+            number.set(number.get() + 1)
+            return number.get()
+        async def bump_later(self): return self.bump()
+    """
+    service, swap = served(fable, old=textwrap.dedent(bump))
     swap.shadow(1.0)
-    variable.set("caller")
-    assert contextvars.copy_context().run(service.who, variable) == 1
-    settled(swap, 1)
-    assert variable.get() == "caller"
+    for _ in range(3):
+        assert contextvars.Context().run(service.bump) == 1
+        assert contextvars.Context().run(asyncio.run, service.bump_later()) == 1
+    seen = settled(swap, 6)
+    assert (seen.shadow.ran, seen.shadow.different) == (6, 0)
+
+
+def test_what_it_takes_to_compare_is_none_of_the_versions_time(fable):
+    service, swap = served(fable, compare=lambda old, new: time.sleep(0.1) is None)
+    swap.shadow(1.0)
+    service.render("a")
+    seen = settled(swap, 1)
+    assert sum(seen.new.latency[: bucket_of(0.05)]) == 1
 
 
 # --- hostile versions ----------------------------------------------------------------------------------------------
