@@ -337,7 +337,9 @@ def test_a_suspended_call_of_one_member_holds_up_that_one_only(fable, kind):
     assert [one.total for one in workers] == [1, 0]
 
 
-@pytest.mark.parametrize("moves", [["members"], ["members", "commit"], ["members", "commit", "revert"], ["revert"]])
+@pytest.mark.parametrize(
+    "moves", [["members"], ["members", "commit"], ["members", "commit", "revert"], ["revert"], ["commit", "next"]]
+)
 def test_a_call_that_was_made_before_a_move_and_begins_after_it_is_not_lost(fable, moves):
     workers = members_of(fable, COUNTER, 2)
     swap = fable.stage("1.0", "2.0")
@@ -345,7 +347,13 @@ def test_a_call_that_was_made_before_a_move_and_begins_after_it_is_not_lost(fabl
     calls = [workers[0].add_later(), workers[1].add_later()]
     generators = [workers[0].count(), workers[1].count()]
     for move in moves:
-        swap.shift_members(names_of(0)) if move == "members" else getattr(swap, move)()
+        if move == "next":
+            fable.write("3.0", COUNTER)
+            fable.stage("2.0", "3.0").commit()
+        elif move == "members":
+            swap.shift_members(names_of(0))
+        else:
+            getattr(swap, move)()
     for one in calls:
         asyncio.run(one)
     for one in generators:

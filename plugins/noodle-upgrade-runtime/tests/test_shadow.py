@@ -502,6 +502,7 @@ def test_when_a_shadow_ends_its_objects_are_garbage_and_its_counts_are_not_mixed
     for _ in range(10):
         service.render("a")
     assert settled(swap, 10).new.errors == 10
+    kept = service.render
     match end:
         case "shadow":
             swap.shadow(0.0)
@@ -518,7 +519,7 @@ def test_when_a_shadow_ends_its_objects_are_garbage_and_its_counts_are_not_mixed
     assert seen is None or (seen.shadow, seen.new.calls, seen.new.errors, seen.old.calls) == (None, 0, 0, 0)
     if end in ("shadow", "revert"):
         assert vars(service) == before
-    assert other is not None
+    assert None not in (kept, other)
 
 
 def test_a_share_can_change_while_a_shadow_runs_and_its_counts_go_on(fable):
@@ -544,6 +545,19 @@ def test_a_shadow_takes_traffic_back_first_and_comes_too_late_after_the_commit(f
     swap.commit()
     with pytest.raises(InvalidRequestError, match="too late"):
         swap.shadow(0.5)
+
+
+def test_a_shadow_takes_members_back_first_with_their_state(fable):
+    service, _ = served(fable, old=COUNTER)
+    other = fable.handle()
+    swap = fable.stage("1.0", "2.0")
+    SWAPS.append(swap)
+    swap.shift_members(["fable:Service#1"])
+    service.add(5)
+    other.add(7)
+    swap.shadow(1.0)
+    assert (service.add(), other.add(), swap.running()) == (6, 8, {"fable": "1.0"})
+    assert (settled(swap, 1).shadow.ran, swap.measure().shadow.different) == (1, 0)
 
 
 def test_a_version_that_cannot_be_made_for_a_shadow_leaves_everything_as_it_was(fable):

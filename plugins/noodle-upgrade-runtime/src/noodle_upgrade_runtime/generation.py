@@ -266,7 +266,6 @@ class GenerationPrepared:
 
         Raises `StageError` when it cannot be made, and has then left nothing behind.
         """
-        self._unroute()
         self._take_in_latecomers()
         # What the shadow is counted by is its own: real traffic begins at nought, with another router.
         self._router = None

@@ -10,7 +10,6 @@ whose answer is read bit by bit: generators belong to who reads them.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import inspect
 from collections.abc import Callable
@@ -100,8 +99,6 @@ class Tap:
             self._put(taken, Answered(held[0]))
 
     def _fail(self, taken: _Taken, error: Exception) -> None:
-        if isinstance(error, asyncio.CancelledError):
-            return
         self._put(taken, Raised.by(error))
 
     def _put(self, taken: _Taken, outcome: Outcome) -> None:
