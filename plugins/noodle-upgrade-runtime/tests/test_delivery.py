@@ -186,7 +186,7 @@ def test_a_version_that_answers_otherwise_is_found_out_by_copies_and_serves_nobo
             assert (answers, wrong) == ({"hi Ann"}, [])
             assert [worker.hits for worker in workers] == hits
             assert {worker.hit() for worker in workers} == {"1.0"}
-            assert not [thread for thread in threading.enumerate() if thread.name.startswith("noodle shadow of")]
+            assert not [thread for thread in threading.enumerate() if thread.name.startswith("noodle shadow of tally")]
             assert private_names() == private
 
     asyncio.run(main())

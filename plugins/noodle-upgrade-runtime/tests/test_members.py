@@ -484,8 +484,7 @@ def test_stateful_members_keep_every_call_of_eight_threads_while_they_move_two_h
                 raise
             calls[n][one] += 1
             number += 1
-            if number % 7 == 0:
-                time.sleep(0.0005)
+            time.sleep(0.001)
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
     for thread in threads:
