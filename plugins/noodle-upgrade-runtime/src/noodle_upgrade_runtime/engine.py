@@ -52,7 +52,7 @@ class Prepared(Protocol):
 
     One with the capability `members` has `members()`, the attribute `share` of those that serve the new version, and
     `crossing(names)`, the step after which just these do. One with `shadow` has `begin_shadow(share)`, which makes
-    a double, `keep_shadow(double)` when copies are taken, `end_shadow()`, and the attribute `double`: the one that runs.
+    a double, `keep_shadow(double)` when copies are taken, `end_shadow()`, and the attribute `double`, which runs.
     """
 
     mechanism: str
