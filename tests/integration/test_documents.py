@@ -184,6 +184,7 @@ CONTEXTS = {
     "plugins/noodle-upgrade-runtime/README.md": [
         ("", "assert renderer.render('# hi') == '<h1>hi</h1>\\n'"),
         ("", "assert MIGRATIONS['1.0', '1.1']({'total': 1}) == {'total': 1, 'calls': 0}"),
+        ("", "assert len({renderer.render('# hi') for renderer in renderers}) == 1"),
     ],
     "plugins/noodle-upgrade-server/README.md": [(PROGRAM, ""), (PROGRAM, "")],
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import itertools
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from types import CoroutineType, GeneratorType
 from typing import Any
@@ -18,7 +19,7 @@ from attrs import frozen
 from noodle_upgrade_core.staged import Arm
 from noodle_upgrade_core.traffic import ArmCounter, call_error
 
-__all__ = ["Key", "Router", "Table", "relayed", "routed_methods"]
+__all__ = ["Key", "Lane", "RoutedCall", "Router", "Table", "added", "relayed", "routed_methods", "spread"]
 
 Key = Callable[..., Any]
 """Called with a call's own arguments; returns what the call belongs to (a user, a tenant): such calls stay together."""
@@ -29,10 +30,61 @@ _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / φ: successive multiples spread as evenl
 
 @frozen
 class Table:
-    """Where calls go: a call whose point (0 … 2**64) lies under `threshold` goes to the new version."""
+    """Where calls go: a call whose point (0 … 2**64) lies under `threshold` goes to the new version.
+
+    With `members` those of these handles go there, whatever their points, and no others.
+    """
 
     weight: float
     threshold: int
+    members: frozenset[str] | None = None
+
+
+def spread(number: int, share: float) -> bool:
+    """Return whether the call of this number is one of a share: after any number of calls that is met within a few."""
+    return (number * _GOLDEN) % _SPAN < round(share * _SPAN)
+
+
+class Lane:
+    """One handle's way to either version: the name of its member, and how many of its calls are inside.
+
+    `methods` returns what the handle calls now. A call may come late: a coroutine that was made while traffic moved and
+    is awaited when that is over. Where the lane is `retired` it goes on with those. `watched` says that calls are to be
+    counted while they are inside, because state may move when none is.
+    """
+
+    __slots__ = ("_count", "_inside", "_methods", "_watched", "member", "retired")
+
+    def __init__(
+        self, member: str = "", *, methods: Callable[[], Mapping[str, Callable[..., Any]]] = dict, watched: bool = False
+    ) -> None:
+        self.member = member
+        self.retired = False
+        self._methods = methods
+        self._watched = watched
+        self._count = threading.Lock()
+        self._inside = 0
+
+    @property
+    def inside(self) -> int:
+        """How many calls have entered and not left, of either version; 0 where they are not watched."""
+        return self._inside
+
+    def enter(self) -> None:
+        """A call enters: before it chooses its version, so that none is missed in between."""
+        if self._watched:
+            with self._count:
+                self._inside += 1
+
+    def leave(self) -> None:
+        """It has ended."""
+        if self._watched:
+            with self._count:
+                self._inside -= 1
+
+    def current(self, name: str) -> Callable[..., Any] | None:
+        """Return the method that the handle calls now."""
+        return self._methods().get(name)
 
 
 class Router:
@@ -48,12 +100,15 @@ class Router:
         """Send this share of calls to the new version from now on; 0 and 1 are exact."""
         self.table = Table(weight, round(weight * _SPAN))
 
-    def arm(self, key: Key | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+    def arm(self, key: Key | None, args: tuple[Any, ...], kwargs: Mapping[str, Any], member: str = "") -> int:
         """Return 0 for the old version, 1 for the new.
 
         With a key the same key gets the same answer at the same weight, and a growing weight never moves it back.
         """
-        threshold = self.table.threshold
+        table = self.table
+        if table.members is not None:
+            return int(member in table.members)
+        threshold = table.threshold
         if threshold == 0:
             return 0
         if threshold == _SPAN:
@@ -73,11 +128,16 @@ class Router:
 
 
 def routed_methods(
-    old: Mapping[str, Callable[..., Any]], new: Mapping[str, Callable[..., Any]], router: Router, key: Key | None
+    old: Mapping[str, Callable[..., Any]],
+    new: Mapping[str, Callable[..., Any]],
+    router: Router,
+    key: Key | None,
+    lane: Lane | None = None,
 ) -> dict[str, Callable[..., Any]]:
     """Return a method for every name that either version has, each of which chooses a version for every call."""
+    way = Lane() if lane is None else lane
     return {
-        name: _routed(_Route(name=name, pair=(old.get(name), new.get(name)), router=router, key=key))
+        name: _routed(_Route(name=name, pair=(old.get(name), new.get(name)), router=router, key=key, lane=way))
         for name in {**old, **new}
     }
 
@@ -90,6 +150,7 @@ class _Route:
     pair: tuple[Callable[..., Any] | None, Callable[..., Any] | None]
     router: Router
     key: Key | None
+    lane: Lane
 
 
 def _routed(route: _Route) -> Callable[..., Any]:
@@ -107,27 +168,39 @@ def _routed(route: _Route) -> Callable[..., Any]:
     return made
 
 
-class _Call:
+class RoutedCall:
     """One call, from the choice of its version to its end, whenever that is; `result` is what the method returned."""
 
-    __slots__ = ("_counter", "_started", "result")
+    __slots__ = ("_counter", "_lane", "_started", "result")
 
     def __init__(self, route: _Route, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        arm = route.router.arm(route.key, args, kwargs)
-        self._counter = route.router.counters[arm]
-        self._started = self._counter.enter()
-        method = route.pair[arm]
+        self._counter: ArmCounter | None = None
+        self._lane = lane = route.lane
+        lane.enter()
         try:
+            if lane.retired:
+                method = lane.current(route.name)
+            else:
+                arm = route.router.arm(route.key, args, kwargs, lane.member)
+                self._counter = counter = route.router.counters[arm]
+                self._started = counter.enter()
+                method = route.pair[arm]
             self.result = _lacking(route.name) if method is None else method(*args, **kwargs)
         except BaseException as error:
             self.failed(error)
             raise
 
     def ended(self) -> None:
-        self._counter.leave(self._started)
+        """It went well."""
+        if self._counter is not None:
+            self._counter.leave(self._started)
+        self._lane.leave()
 
     def failed(self, error: BaseException) -> None:
-        self._counter.leave(self._started, call_error(error))
+        """It ended with an error, or was given up."""
+        if self._counter is not None:
+            self._counter.leave(self._started, call_error(error))
+        self._lane.leave()
 
 
 def _lacking(name: str) -> Any:
@@ -136,7 +209,7 @@ def _lacking(name: str) -> Any:
 
 def _plain(route: _Route) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        one = _Call(route, args, kwargs)
+        one = RoutedCall(route, args, kwargs)
         # A plain function may hand out what is still to run: the call ends when that has ended.
         kind = type(one.result)
         if kind is CoroutineType:
@@ -151,24 +224,24 @@ def _plain(route: _Route) -> Callable[..., Any]:
 
 def _coroutine(route: _Route) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> Any:
-        return await _follow(_Call(route, args, kwargs))
+        return await _follow(RoutedCall(route, args, kwargs))
 
     return call
 
 
 def _generator(route: _Route) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        return (yield from _follow_generator(_Call(route, args, kwargs)))
+        return (yield from _follow_generator(RoutedCall(route, args, kwargs)))
 
     return call
 
 
 def _async_generator(route: _Route) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        begun: list[_Call] = []
+        begun: list[RoutedCall] = []
 
         async def begin() -> AsyncGenerator[Any, Any]:
-            begun.append(_Call(route, args, kwargs))
+            begun.append(RoutedCall(route, args, kwargs))
             running: AsyncGenerator[Any, Any] = begun[0].result
             return running
 
@@ -210,7 +283,7 @@ async def relayed(
         raise
 
 
-async def _follow(one: _Call) -> Any:
+async def _follow(one: RoutedCall) -> Any:
     try:
         result = await one.result
     except BaseException as error:
@@ -220,7 +293,7 @@ async def _follow(one: _Call) -> Any:
     return result
 
 
-def _follow_generator(one: _Call) -> Generator[Any, Any, Any]:
+def _follow_generator(one: RoutedCall) -> Generator[Any, Any, Any]:
     try:
         result = yield from one.result
     except BaseException as error:
@@ -228,3 +301,16 @@ def _follow_generator(one: _Call) -> Generator[Any, Any, Any]:
         raise
     one.ended()
     return result
+
+
+def added(one: Arm, other: Arm) -> Arm:
+    """Return the counts of two parts of one version together."""
+    return Arm(
+        version=one.version,
+        calls=one.calls + other.calls,
+        errors=one.errors + other.errors,
+        in_flight=one.in_flight + other.in_flight,
+        stalled=max(one.stalled, other.stalled),
+        latency=tuple(a + b for a, b in zip(one.latency, other.latency, strict=True)),
+        last_error=one.last_error or other.last_error,
+    )
