@@ -64,6 +64,13 @@ def test_nobody_is_ever_ruined_so_that_a_late_change_can_be_noticed(past):
     assert after[-1] > SURE
 
 
+def test_a_version_that_gets_worse_late_is_found_nearly_as_soon_as_one_that_is_so_from_the_beginning():
+    """After sixty pairs that went to and fro the bold gambler has nothing left but what was lent to him."""
+    after = capital([*[0.9, -0.9] * 30, *[0.9] * 25])
+    assert after[59] < 0.0
+    assert after[-1] > SURE
+
+
 def test_seven_readings_of_a_hundred_against_one_and_three_alike_are_harm_in_each_order():
     """Kayenta's vector, where Mann and Whitney's test lets the version pass."""
     ahead = lead(100.0, 1.0)

@@ -186,7 +186,8 @@ def test_safe_is_for_one_share_and_harm_for_all():
         course.go((5.0, 5.0))
     assert course.said.safe
     course.turn()
-    assert not course.go((5.0, 5.0)).safe
+    for _ in range(3):
+        assert not course.go((5.0, 5.0)).safe
     for _ in range(40):
         course.go((5.0, 5.0))
     assert course.said.safe
@@ -200,6 +201,7 @@ def test_readings_from_before_a_shift_count_for_the_share_at_which_they_were_mad
         course.supplies[0].put(5.0, 5.0)
     course.turn()
     assert not course.pass_by().safe
+    assert not course.go((5.0, 5.0)).safe
 
 
 def test_the_new_version_alone_is_not_compared_but_must_be_readable():
@@ -210,6 +212,12 @@ def test_the_new_version_alone_is_not_compared_but_must_be_readable():
     assert course.said.evidence["depth"]["new"] == 70.0
     course.supplies[0].fail("it is gone")
     assert not course.pass_by().safe
+
+
+def test_who_waits_for_calls_of_the_new_version_alone_does_not_wait_for_readings():
+    course = Course(handed(), weight=1.0, calls=10**6)
+    said = course.go((None, 70.0))
+    assert (said.safe, said.starved) == (False, False)
 
 
 # --- what cannot be read ---------------------------------------------------------------------------------------------

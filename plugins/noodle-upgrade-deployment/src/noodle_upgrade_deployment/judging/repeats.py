@@ -4,6 +4,10 @@ Readings that follow one another closely, in either version by itself, prove the
 to be long in one of them a moment ago is so still. What both versions share does not matter, for it is not in the lead,
 and a new version that is worse makes a step in the lead, but none in the old version's readings. So it is repetition
 only when both repeat themselves: the leads, and the old version's readings.
+
+That softens the trouble, and does not end it. Of 10,000 good versions that were read 360 times, at 1 %, 2.8 % were
+called harmful where the correlation of a version's reading with its next is 0.3, 4.8 % at 0.6 and 11.6 % at 0.9;
+without blocks 7 %, 32 % and 82 %. Where readings do not repeat one another blocks cost nothing.
 """
 
 from __future__ import annotations
