@@ -347,3 +347,16 @@ def test_calls_of_less_than_a_millisecond_are_never_slow():
         said = judge.observe(at_share(BEGIN, Measurement(at=second, weight=0.5, old=quick, new=cold)))
         assert not said.harm
     assert said.evidence["latency"]["new"] == 0.0
+
+
+def test_members_may_get_other_shares_of_the_calls_than_they_are_of_the_members():
+    def judged(routed):
+        judge = Betting(metrics=("errors",))
+        judge.observe(BEGIN)
+        for second in range(1, 200):
+            now = seen(second, (90 * second,), (10 * second,), weight=0.5, routed=routed)
+            said = judge.observe(at_share(evolve(BEGIN, routed=routed), now))
+        return said
+
+    assert "where 50.0% was asked for" in judged(True).reasons[0]
+    assert not any("asked for" in reason for reason in judged(False).reasons)

@@ -16,8 +16,9 @@ from typing import Any
 
 from attrs import frozen
 
+from noodle_upgrade_core.counters import ArmCounter
 from noodle_upgrade_core.staged import Arm
-from noodle_upgrade_core.traffic import ArmCounter, call_error
+from noodle_upgrade_core.traffic import call_error
 
 __all__ = ["Key", "Lane", "RoutedCall", "Router", "Table", "added", "relayed", "routed_methods", "spread"]
 
@@ -26,18 +27,22 @@ Key = Callable[..., Any]
 
 _SPAN = 2**64
 _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / φ: successive multiples spread as evenly as can be
+_SMALL = 2**30
+_SMALL_GOLDEN = 0x278DDE6D  # 2**30 / φ, odd: numbers of this size cost half as much to reckon with
 
 
 @frozen
 class Table:
     """Where calls go: a call whose point (0 … 2**64) lies under `threshold` goes to the new version.
 
-    With `members` those of these handles go there, whatever their points, and no others.
+    With `members` those of these handles go there, whatever their points, and no others. `small` is the threshold for
+    calls without a key, whose points are smaller.
     """
 
     weight: float
     threshold: int
     members: frozenset[str] | None = None
+    small: int = 0
 
 
 def spread(number: int, share: float) -> bool:
@@ -53,7 +58,7 @@ class Lane:
     counted while they are inside, because state may move when none is.
     """
 
-    __slots__ = ("_count", "_inside", "_methods", "_watched", "member", "retired")
+    __slots__ = ("_count", "_inside", "_methods", "member", "retired", "watched")
 
     def __init__(
         self, member: str = "", *, methods: Callable[[], Mapping[str, Callable[..., Any]]] = dict, watched: bool = False
@@ -61,7 +66,7 @@ class Lane:
         self.member = member
         self.retired = False
         self._methods = methods
-        self._watched = watched
+        self.watched = watched
         self._count = threading.Lock()
         self._inside = 0
 
@@ -72,13 +77,13 @@ class Lane:
 
     def enter(self) -> None:
         """A call enters: before it chooses its version, so that none is missed in between."""
-        if self._watched:
+        if self.watched:
             with self._count:
                 self._inside += 1
 
     def leave(self) -> None:
         """It has ended."""
-        if self._watched:
+        if self.watched:
             with self._count:
                 self._inside -= 1
 
@@ -94,28 +99,25 @@ class Router:
         self.counters = (ArmCounter(old_version), ArmCounter(new_version))
         self.table = Table(0.0, 0)
         self._salt = hashlib.blake2b(salt.encode(), digest_size=16).digest()
-        self._numbers = itertools.count(1)
+        self.number = itertools.count(1).__next__
 
     def route(self, weight: float) -> None:
         """Send this share of calls to the new version from now on; 0 and 1 are exact."""
-        self.table = Table(weight, round(weight * _SPAN))
+        self.table = Table(weight, round(weight * _SPAN), small=round(weight * _SMALL))
 
-    def arm(self, key: Key | None, args: tuple[Any, ...], kwargs: Mapping[str, Any], member: str = "") -> int:
-        """Return 0 for the old version, 1 for the new.
+    def arm(self, key: Key | None, args: tuple[Any, ...], kwargs: Mapping[str, Any], member: str = "") -> bool:
+        """Return whether a call goes to the new version.
 
         With a key the same key gets the same answer at the same weight, and a growing weight never moves it back.
         """
         table = self.table
         if table.members is not None:
-            return int(member in table.members)
-        threshold = table.threshold
-        if threshold == 0:
-            return 0
-        if threshold == _SPAN:
-            return 1
+            return member in table.members
         if key is None:
-            return int((next(self._numbers) * _GOLDEN) % _SPAN < threshold)
-        return int(self.point(key(*args, **kwargs)) < threshold)
+            return self.number() * _SMALL_GOLDEN % _SMALL < table.small
+        threshold = table.threshold
+        # At none and at all of the traffic nobody need be asked whose call it is.
+        return threshold > 0 and (threshold == _SPAN or self.point(key(*args, **kwargs)) < threshold)
 
     def point(self, value: Any) -> int:
         """Return the place of a key between 0 and 2**64: the same in every process and on every machine."""
@@ -169,26 +171,18 @@ def _routed(route: _Route) -> Callable[..., Any]:
 
 
 class RoutedCall:
-    """One call, from the choice of its version to its end, whenever that is; `result` is what the method returned."""
+    """One call that lasts: from the choice of its version to its end, whenever that is.
+
+    `result` is what the method returned, which is still to run.
+    """
 
     __slots__ = ("_counter", "_lane", "_started", "result")
 
-    def __init__(self, route: _Route, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._counter: ArmCounter | None = None
-        self._lane = lane = route.lane
-        lane.enter()
-        try:
-            if lane.retired:
-                method = lane.current(route.name)
-            else:
-                arm = route.router.arm(route.key, args, kwargs, lane.member)
-                self._counter = counter = route.router.counters[arm]
-                self._started = counter.enter()
-                method = route.pair[arm]
-            self.result = _lacking(route.name) if method is None else method(*args, **kwargs)
-        except BaseException as error:
-            self.failed(error)
-            raise
+    def __init__(self, lane: Lane, counter: ArmCounter | None, started: int, result: Any) -> None:
+        self._lane = lane
+        self._counter = counter
+        self._started = started
+        self.result = result
 
     def ended(self) -> None:
         """It went well."""
@@ -203,13 +197,65 @@ class RoutedCall:
         self._lane.leave()
 
 
+def _begun(route: _Route, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RoutedCall:
+    """Choose a version for a call, and begin it there."""
+    lane, counter, started = route.lane, None, 0
+    lane.enter()
+    try:
+        if lane.retired:
+            method = lane.current(route.name)
+        else:
+            arm = route.router.arm(route.key, args, kwargs, lane.member)
+            counter = route.router.counters[arm]
+            started = counter.enter()
+            method = route.pair[arm]
+        result = _lacking(route.name) if method is None else method(*args, **kwargs)
+    except BaseException as error:
+        RoutedCall(lane, counter, started, None).failed(error)
+        raise
+    return RoutedCall(lane, counter, started, result)
+
+
 def _lacking(name: str) -> Any:
     raise AttributeError(f"the version that this call was sent to has no {name!r}")
 
 
 def _plain(route: _Route) -> Callable[..., Any]:
+    if route.lane.watched or None in route.pair:
+        return _plain_watched(route)
+    router, key, lane, member = route.router, route.key, route.lane, route.lane.member
+    choose, number, counters, pair = router.arm, router.number, router.counters, route.pair
+
     def call(*args: Any, **kwargs: Any) -> Any:
-        one = RoutedCall(route, args, kwargs)
+        # What most calls take while a deployment runs: every line of it is paid for by each of them.
+        if lane.retired:
+            return watched(*args, **kwargs)
+        table = router.table
+        if key is None and table.members is None:
+            arm = number() * _SMALL_GOLDEN % _SMALL < table.small
+        else:
+            arm = choose(key, args, kwargs, member)
+        counter = counters[arm]
+        started = counter.enter()
+        try:
+            result = pair[arm](*args, **kwargs)  # type: ignore[misc]
+        except BaseException as error:
+            counter.leave(started, call_error(error))
+            raise
+        kind = type(result)
+        if kind is CoroutineType or kind is GeneratorType:
+            lasting = RoutedCall(lane, counter, started, result)
+            return _follow(lasting) if kind is CoroutineType else _follow_generator(lasting)
+        counter.leave(started)
+        return result
+
+    watched = _plain_watched(route)
+    return call
+
+
+def _plain_watched(route: _Route) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        one = _begun(route, args, kwargs)
         # A plain function may hand out what is still to run: the call ends when that has ended.
         kind = type(one.result)
         if kind is CoroutineType:
@@ -224,14 +270,14 @@ def _plain(route: _Route) -> Callable[..., Any]:
 
 def _coroutine(route: _Route) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> Any:
-        return await _follow(RoutedCall(route, args, kwargs))
+        return await _follow(_begun(route, args, kwargs))
 
     return call
 
 
 def _generator(route: _Route) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        return (yield from _follow_generator(RoutedCall(route, args, kwargs)))
+        return (yield from _follow_generator(_begun(route, args, kwargs)))
 
     return call
 
@@ -241,7 +287,7 @@ def _async_generator(route: _Route) -> Callable[..., Any]:
         begun: list[RoutedCall] = []
 
         async def begin() -> AsyncGenerator[Any, Any]:
-            begun.append(RoutedCall(route, args, kwargs))
+            begun.append(_begun(route, args, kwargs))
             running: AsyncGenerator[Any, Any] = begun[0].result
             return running
 

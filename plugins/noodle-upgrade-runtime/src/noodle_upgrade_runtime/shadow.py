@@ -19,8 +19,8 @@ from typing import Any
 
 from attrs import define, frozen
 
+from noodle_upgrade_core.counters import ArmCounter
 from noodle_upgrade_core.staged import Arm, Shadow
-from noodle_upgrade_core.traffic import ArmCounter
 from noodle_upgrade_runtime.links import Compare
 from noodle_upgrade_runtime.outcomes import Answered, Outcome, Raised, difference
 from noodle_upgrade_runtime.routing import spread
@@ -138,7 +138,7 @@ class Shadowing:
             outcome: Outcome = Answered(self._outcome(copy, runner))
         except BaseException as error:  # noqa: BLE001 - whatever a copy raises is how it ended
             outcome = Raised.by(error)
-        lasted = time.perf_counter() - started
+        lasted = time.perf_counter_ns() - started
         found = difference(copy.outcome, outcome, copy.compare)
         if self._ended:
             return
@@ -148,7 +148,7 @@ class Shadowing:
                 self._counts.different += 1
                 self._counts.last_difference = f"{copy.name} {found}"
         # What it took to compare is none of the version's time.
-        self._counter.leave(time.perf_counter() - lasted, found and f"{copy.name} {found}")
+        self._counter.leave(time.perf_counter_ns() - lasted, found and f"{copy.name} {found}")
 
     def _outcome(self, copy: Copy, runner: asyncio.Runner) -> Any:
         method = self._methods.get(copy.owner, {}).get(copy.name)

@@ -74,6 +74,7 @@ class RuntimeSwap:
         self.pause_seconds = 0.0
         """How long calls were held back for the last commit, once nobody was inside any more."""
         self._weight = 0.0
+        self._by_members = False
         self._released = False
         self._lock = threading.Lock()
         self._started = time.monotonic()
@@ -118,7 +119,7 @@ class RuntimeSwap:
                 self._apply()
             else:
                 self._take_back()
-            self._weight = weight
+            self._weight, self._by_members = weight, False
 
     def commit(self) -> None:
         """Leave the new version in place and end all routing and counting."""
@@ -153,7 +154,7 @@ class RuntimeSwap:
             part = self._able(MEMBERS)
             self._check_open("its members")
             self._cross(tuple(names))
-            self._weight = part.share
+            self._weight, self._by_members = part.share, True
 
     def shadow(self, share: float) -> None:
         """Run copies of this share of the calls on the new version besides; 0 ends it.
@@ -348,12 +349,12 @@ class RuntimeSwap:
         if SHADOW in self._capabilities and self.parts and (double := self._able(SHADOW).double) is not None:
             old, new, shadow = double.seen()
             weight = shadow.share / (1.0 + shadow.share)
-            return Measurement(at=at, weight=weight, old=old, new=new, shadow=shadow)
+            return Measurement(at=at, weight=weight, old=old, new=new, shadow=shadow, routed=False)
         pairs = [arms for part in self.parts if (arms := part.arms()) is not None]
         if not pairs:
             return None
         old, new = (reduce(added, (pair[side] for pair in pairs)) for side in (0, 1))
-        return Measurement(at=at, weight=self._weight, old=old, new=new)
+        return Measurement(at=at, weight=self._weight, old=old, new=new, routed=not self._by_members)
 
     def running(self) -> dict[str, str]:
         """Return the version that each component really runs, by asking its part."""
