@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from threading import get_ident
+from typing import NamedTuple
 
 from noodle_upgrade_core.staged import LATENCY_BOUNDS, Arm
 
@@ -16,6 +17,7 @@ __all__ = ["ArmCounter"]
 
 _BUCKETS = len(LATENCY_BOUNDS) + 1
 _LAST = _BUCKETS - 1
+_TRIES = 10
 _now = time.perf_counter_ns
 
 
@@ -74,25 +76,19 @@ class ArmCounter:
             cell.last_error = (now, error)
 
     def snapshot(self) -> Arm:
-        """Return the counts so far; calls are those that ended.
-
-        What is read later has happened later: there are never more errors than calls, nor more calls than have begun.
-        """
+        """Return the counts so far; calls are those that ended, and never fewer than errors."""
         with self._lock:
             cells = tuple(self._cells.values())
-        errors = sum([cell.errors for cell in cells])
-        latency = tuple(map(sum, zip(*[cell.buckets for cell in cells], strict=True))) if cells else (0,) * _BUCKETS
-        answered = sum([cell.answered for cell in cells])
-        entered = sum([cell.entered for cell in cells])
-        calls = sum(latency)
+        looked = [_looked_at(cell) for cell in cells]
+        latency = tuple(map(sum, zip(*[look.buckets for look in looked], strict=True))) if looked else (0,) * _BUCKETS
         return Arm(
             version=self.version,
-            calls=calls,
-            errors=errors,
-            in_flight=max(0, entered - calls),
-            stalled=_stalled(cells) if entered > answered else 0.0,
+            calls=sum(latency),
+            errors=sum([look.errors for look in looked]),
+            in_flight=max(0, sum([look.entered for look in looked]) - sum(latency)),
+            stalled=_stalled(looked),
             latency=latency,
-            last_error=max((cell.last_error for cell in cells), default=(0, ""))[1],
+            last_error=max((look.last_error for look in looked), default=(0, ""))[1],
         )
 
     def _new_cell(self) -> _Cell:
@@ -100,7 +96,32 @@ class ArmCounter:
             return self._cells.setdefault(get_ident(), _Cell())
 
 
-def _stalled(cells: tuple[_Cell, ...]) -> float:
+class _Look(NamedTuple):
+    """A cell as it was at one moment, as far as that could be had."""
+
+    entered: int
+    answered: int
+    errors: int
+    buckets: list[int]
+    since: int
+    moved: int
+    last_error: tuple[int, str]
+
+
+def _looked_at(cell: _Cell) -> _Look:
+    """Read a cell while nothing is written to it, or as well as that can be done beside a thread that never rests."""
+    for _ in range(_TRIES):
+        # What is read first has happened first: there are never more errors than calls.
+        look = _Look(cell.entered, cell.answered, cell.errors, cell.buckets[:], cell.since, cell.moved, cell.last_error)
+        if cell.entered == look.entered and cell.answered == look.answered:
+            break
+    return look
+
+
+def _stalled(looked: list[_Look]) -> float:
     """Return for how many seconds calls have been waiting without any getting an answer."""
-    waiting = min((cell.since for cell in cells if cell.entered > cell.answered), default=_now())
-    return max(0, _now() - max(waiting, *(cell.moved for cell in cells))) / 1e9
+    if sum([look.entered for look in looked]) <= sum([look.answered for look in looked]):
+        return 0.0
+    now = _now()
+    waiting = min((look.since for look in looked if look.entered > look.answered), default=now)
+    return max(0, now - max(waiting, *[look.moved for look in looked])) / 1e9
