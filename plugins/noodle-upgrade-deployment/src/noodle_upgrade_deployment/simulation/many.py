@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from random import Random
@@ -13,7 +14,7 @@ from noodle_upgrade_core import JudgeDriver, Strategy
 from noodle_upgrade_core.errors import InvalidRequestError
 from noodle_upgrade_deployment.simulation.rollouts import Course, Scenario, simulate
 
-__all__ = ["Samples", "simulate_many"]
+__all__ = ["SAMPLES", "Samples", "simulate_many"]
 
 _CHUNKS_EACH = 16
 
@@ -26,6 +27,10 @@ class Samples:
     notes: int = 100
 
 
+SAMPLES = Samples()
+"""A handful."""
+
+
 def simulate_many(
     make_strategy: Callable[[], Strategy],
     make_judge: Callable[[], JudgeDriver],
@@ -34,7 +39,7 @@ def simulate_many(
     runs: int,
     seed: int = 1,
     processes: int | None = None,
-    samples: Samples = Samples(),
+    samples: Samples = SAMPLES,
     progress: Callable[[int], object] | None = None,
 ) -> tuple[Course, ...]:
     """Simulate many rollouts; the same seed gives the same courses, however many processes there are.
@@ -77,6 +82,13 @@ class _Job:
 
 
 def _shared(job: _Job, chunks: Sequence[range], workers: int) -> Iterator[Sequence[Course]]:
+    try:
+        pickle.dumps(job)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise InvalidRequestError(
+            f"What makes the strategy or the judge cannot be sent to another process: {error}",
+            hint="Make it a class or a function of a module, or use one process.",
+        ) from error
     pool = ProcessPoolExecutor(workers)
     try:
         yield from pool.map(job.carry_out, chunks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Iterable
 from random import Random
 from typing import Protocol
 
@@ -35,6 +36,10 @@ class Disturbance:
         return self.begin + self.seconds
 
 
+def _listed(given: Iterable[Disturbance]) -> tuple[Disturbance, ...]:
+    return tuple(given)
+
+
 @frozen(kw_only=True)
 class TrafficModel:
     """Callers of two versions.
@@ -55,7 +60,7 @@ class TrafficModel:
     slow: float = field(default=0.0, validator=checks.between(0.0, 1.0))
     slower: float = field(default=1.0, validator=checks.between(0.0, 1e6))
     drift: float = field(default=1.0, validator=checks.between(0.0, 1e3, inclusive=False))
-    disturbances: tuple[Disturbance, ...] = field(default=(), converter=tuple)
+    disturbances: tuple[Disturbance, ...] = field(default=(), converter=_listed)
 
     def times(self, at: float) -> float:
         """Return how many times as bad both versions are at a moment."""
