@@ -1,5 +1,5 @@
 import sys
 from pathlib import Path
 
-for folder in ("judging", "strategies"):
+for folder in ("judging", "simulation", "strategies"):
     sys.path.insert(0, str(Path(__file__).parent / folder))

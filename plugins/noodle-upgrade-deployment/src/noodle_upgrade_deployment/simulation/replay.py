@@ -65,6 +65,11 @@ class ReplayModel:
             "q", [i for i, (old, new, one, other) in enumerate(rows) if old or new or one >= slow or other >= slow]
         )
 
+    @property
+    def rate(self) -> float:
+        """How many calls a second there are in all, on average."""
+        return len(self.recording) / self.recording.span
+
     def calls(self, rng: Random) -> Replay:
         """Begin a course of them."""
         return Replay(self, rng)

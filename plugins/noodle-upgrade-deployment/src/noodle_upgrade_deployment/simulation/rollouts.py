@@ -29,12 +29,17 @@ __all__ = ["CallsModel", "Course", "MadeUp", "Scenario", "simulate"]
 
 _DAY = 86_400.0
 _MOST_USERS = 1_000_000
+_LOOK_SECONDS, _CALLS_A_LOOK = 1.0, 10.0
 
 End = Literal["promoted", "harm", "gave up", "aborted", "out of time", "broken"]
 
 
 class CallsModel(Protocol):
     """What calls come from: a model of traffic, or a recording."""
+
+    @property
+    def rate(self) -> float:
+        """How many calls a second there are in all, on average."""
 
     def calls(self, rng: Random) -> Calls:
         """Begin a course of them."""
@@ -45,6 +50,11 @@ class MadeUp:
     """Calls made up after a model."""
 
     model: TrafficModel = field(factory=TrafficModel)
+
+    @property
+    def rate(self) -> float:
+        """How many calls a second there are in all."""
+        return self.model.rate
 
     def calls(self, rng: Random) -> Calls:
         """Begin a course of them."""
@@ -114,7 +124,7 @@ class _Play:
         self._scenario = scenario
         self._controls = Controls()
         self._calls = scenario.calls.calls(rng)
-        self._clock = CommandedClock(self._calls, scenario.commands)
+        self._clock = CommandedClock(self._calls, step=_step(judge, scenario), commands=scenario.commands)
         self._witness = _Witness(judge, Record(kept))
         shares = Record(kept)
         self._staged: SimulatedSwap | Fleet
@@ -175,6 +185,17 @@ class _Play:
         """Open a gate as people do: after a while, unless it has gone by then."""
         await self._clock.sleep(min(self._scenario.gate, gate.expires), self._controls)
         return self._scenario.gate < gate.expires and not self._controls.aborted
+
+
+def _step(judge: JudgeDriver, scenario: Scenario) -> float:
+    """Return for how long at most a judge may be left alone.
+
+    One that says when it will have something new to say thinks of bad calls only: calls that go well tell it something
+    too, but a few of them at a time will do. One that does not say so is asked as often as in real time.
+    """
+    if not hasattr(judge, "next_look"):
+        return scenario.interval
+    return max(_LOOK_SECONDS, _CALLS_A_LOOK / scenario.calls.rate)
 
 
 class _Witness:

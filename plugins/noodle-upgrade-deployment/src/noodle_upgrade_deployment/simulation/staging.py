@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import bisect
 from random import Random
+from typing import Any
 
 from attrs import field, frozen
 
 from noodle_upgrade_core import ComponentDescriptor, Measurement, UpgradePlan, UpgradeRequest, checks
 from noodle_upgrade_core.controls import Controls
+from noodle_upgrade_core.errors import InvalidRequestError
 from noodle_upgrade_core.model import ArtifactRef, PlanStep, Verdict
 from noodle_upgrade_core.rollout import VirtualClock
+from noodle_upgrade_core.settings import suggestion
 from noodle_upgrade_core.staged import COUNTS, SHADOW, WEIGHTS
 from noodle_upgrade_deployment.simulation.records import Record
 from noodle_upgrade_deployment.simulation.traffic import Calls
@@ -18,6 +21,7 @@ from noodle_upgrade_deployment.simulation.traffic import Calls
 __all__ = ["BY_SHARES", "NEW", "OLD", "Command", "CommandedClock", "Router", "SimulatedSwap", "plan_for"]
 
 OLD, NEW = "1.0.0", "2.0.0"
+_SAID = ("abort", "pause", "resume", "promote")
 BY_SHARES = frozenset({WEIGHTS, COUNTS, SHADOW})
 """What a swap can do whose calls are routed; one over a fleet has members besides."""
 
@@ -107,8 +111,15 @@ class Command:
     """What somebody says, and when, in seconds since the rollout began: see `Controls`."""
 
     at: float = field(validator=checks.seconds)
-    said: str
+    said: str = field()
     why: str = "simulated"
+
+    @said.validator
+    def _known(self, _: Any, said: str) -> None:
+        if said not in _SAID:
+            raise InvalidRequestError(
+                f"nobody can say {said!r}; there are: {', '.join(_SAID)}.", hint=suggestion(said, _SAID)
+            )
 
     def give(self, controls: Controls) -> None:
         """Give it."""
@@ -124,11 +135,15 @@ class Command:
 
 
 class CommandedClock(VirtualClock):
-    """Virtual time in which calls go on while somebody sleeps, and in which people give commands meanwhile."""
+    """Virtual time in which calls go on while somebody sleeps, and in which people give commands meanwhile.
 
-    def __init__(self, calls: Calls, commands: tuple[Command, ...] = ()) -> None:
+    `step` is the longest time between two looks of a judge, in seconds.
+    """
+
+    def __init__(self, calls: Calls, *, step: float, commands: tuple[Command, ...] = ()) -> None:
         super().__init__(next_event=self._until_next)
         self._calls = calls
+        self._step = step
         self._commands = sorted(commands, reverse=True)
         self.on_sleep = self._pass
 
@@ -140,7 +155,7 @@ class CommandedClock(VirtualClock):
             self._commands.pop().give(controls)
 
     def _until_next(self) -> float | None:
-        return self._calls.next_event - self.now()
+        return min(self._step, self._calls.next_event - self.now())
 
     def _pass(self, _seconds: float) -> None:
         self._calls.advance(self.now())

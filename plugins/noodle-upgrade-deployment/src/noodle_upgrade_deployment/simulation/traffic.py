@@ -16,6 +16,8 @@ from noodle_upgrade_core.staged import LATENCY_BOUNDS, Shadow, bucket_of
 __all__ = ["Calls", "Copied", "Disturbance", "Traffic", "TrafficModel"]
 
 _HOUR, _YEAR = 3600.0, 3600.0 * 24.0 * 365.0
+_MOST_TIMES = 1e9
+_LOG_MOST_TIMES = math.log(_MOST_TIMES)
 _USUAL_SECONDS, _SLOW_SECONDS = 0.01, 1.0
 _USUAL, _SLOW = bucket_of(_USUAL_SECONDS), bucket_of(_SLOW_SECONDS)
 _BEFORE, _BETWEEN = (0,) * _USUAL, (0,) * (_SLOW - _USUAL - 1)
@@ -65,7 +67,8 @@ class TrafficModel:
     def times(self, at: float) -> float:
         """Return how many times as bad both versions are at a moment."""
         here = math.prod(one.times for one in self.disturbances if one.begin <= at < one.end)
-        return float(here * self.drift ** (at / _HOUR))
+        # Beyond that nothing is left that could be bad, and the numbers would end.
+        return min(_MOST_TIMES, here * math.exp(min(_LOG_MOST_TIMES, math.log(self.drift) * at / _HOUR)))
 
     def worst(self, at: float) -> tuple[float, float]:
         """Return how bad both versions may become from a moment on, and until when that is known: an hour at most."""
