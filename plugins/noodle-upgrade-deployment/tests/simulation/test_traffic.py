@@ -102,9 +102,7 @@ def test_drift_that_goes_to_nothing_ends():
 
 @pytest.mark.parametrize("slow", [5e-324, 1e-300, 1e-9])
 def test_drift_that_grows_beyond_all_numbers_ends(slow):
-    model = TrafficModel(
-        rate=5.0, bad=0.0, slow=slow, drift=999.0, disturbances=[Disturbance(begin=0.0, seconds=60.0)]
-    )
+    model = TrafficModel(rate=5.0, bad=0.0, slow=slow, drift=999.0, disturbances=[Disturbance(begin=0.0, seconds=60.0)])
     assert over(model, 0.5, 60.0).next_event > 60.0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from random import Random
 
 from attrs import asdict, field, frozen
@@ -201,11 +201,14 @@ class Fleet:
             given_up=state.given_up,
         )
 
-    async def _move(self, numbers: Sequence[int], on_new: bytes | bytearray) -> None:
+    async def _move(self, numbers: range, on_new: bytes | bytearray) -> None:
         """Have those of these replicas serve the new version whose byte says so, and the others the old one."""
-        version = self._state.version
+        served = self._state.version[numbers.start : numbers.stop : numbers.step]
+        if served == on_new:
+            self._route()
+            return
         for to in (_ON_OLD, _ON_NEW):
-            moving = [n for n, wanted in zip(numbers, on_new, strict=True) if wanted == to != version[n]]
+            moving = [n for n, is_on, wanted in zip(numbers, served, on_new, strict=True) if is_on != wanted == to]
             change = Change(self._state, self._starts, to, iter(moving))
             await change.carry_out(self._pass, self._may_begin, self._route)
             if change.given_up > self.model.tolerated * len(moving):

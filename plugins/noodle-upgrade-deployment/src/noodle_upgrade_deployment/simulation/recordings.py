@@ -42,6 +42,7 @@ _LONGEST_KEY = 256
 _LONGEST_CALL = 86_400.0
 _MOST_NAMED = 20
 _FAILED, _STATUS = 500, range(100, 1000)
+_SHORTEST_SPAN = 1.0
 _LONGEST_SPAN = 366 * 86_400.0
 _FIELDS = ("at", "seconds", "error", "status", "version", "key")
 _NEEDED = ("at", "seconds")
@@ -304,7 +305,10 @@ def _check(at: array[float], version: str, versions: list[str]) -> None:
             hint="Say which one is to be replaced.",
         )
     span = max(at) - min(at) if at else 0.0
-    if not span:
-        raise RecordingError("There are no two calls at different moments.", hint="Record for a while.")
+    if span < _SHORTEST_SPAN:
+        raise RecordingError(
+            f"The {len(at)} calls span less than {_SHORTEST_SPAN:g} s: they tell of no rate.",
+            hint="Record for a while.",
+        )
     if span > _LONGEST_SPAN:
         raise RecordingError("The calls span more than a year.", hint="Are all moments on the same clock?")

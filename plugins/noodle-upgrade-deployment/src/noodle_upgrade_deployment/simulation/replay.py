@@ -43,27 +43,22 @@ class ReplayModel:
     events: array[int] = field(init=False, repr=False)
     """The numbers of the calls that a judge must see: failed or slow ones, of either version."""
 
-    @new_bad.default
-    def _fail(self) -> bytes:
-        return _failed(self.recording, self.worse)
-
-    @old_buckets.default
-    def _old(self) -> bytes:
-        return bytes(bucket_of(seconds) for seconds in self.recording.seconds)
-
-    @new_buckets.default
-    def _new(self) -> bytes:
-        if self.slower == 1.0:
-            return self.old_buckets
-        return bytes(bucket_of(seconds * self.slower) for seconds in self.recording.seconds)
-
-    @events.default
-    def _seen(self) -> array[int]:
-        slow = _slow_from(self.old_buckets)
-        rows = zip(self.recording.bad, self.new_bad, self.old_buckets, self.new_buckets, strict=True)
-        return array(
-            "q", [i for i, (old, new, one, other) in enumerate(rows) if old or new or one >= slow or other >= slow]
-        )
+    def __attrs_post_init__(self) -> None:
+        # Not as defaults: these come before the checks, and what fails these can take for ever.
+        recording = self.recording
+        old = new = bytes(map(bucket_of, recording.seconds))
+        if self.slower != 1.0:
+            new = bytes(bucket_of(seconds * self.slower) for seconds in recording.seconds)
+        new_bad, slow = _failed(recording, self.worse), _slow_from(old)
+        rows = zip(recording.bad, new_bad, old, new, strict=True)
+        events = [i for i, (bad, worse, one, other) in enumerate(rows) if bad or worse or one >= slow or other >= slow]
+        for name, value in (
+            ("new_bad", new_bad),
+            ("old_buckets", old),
+            ("new_buckets", new),
+            ("events", array("q", events)),
+        ):
+            object.__setattr__(self, name, value)
 
     @property
     def rate(self) -> float:
@@ -90,7 +85,8 @@ def _failed(recording: Recording, worse: float) -> bytes:
     for clump in _clumps(recording):
         copies = int(worse - 1.0) + (rng.random() < (worse - 1.0) % 1.0)
         for _ in range(copies):
-            _copy(recording.at, bad, clump, rng.uniform(-_NEAR_SECONDS, _NEAR_SECONDS))
+            if not _copied(recording.at, bad, clump, rng.uniform(-_NEAR_SECONDS, _NEAR_SECONDS)):
+                return bytes(bad)
     return bytes(bad)
 
 
@@ -107,16 +103,15 @@ def _clumps(recording: Recording) -> list[list[int]]:
     return [clump for clump in clumps if clump]
 
 
-def _copy(times: Sequence[float], bad: bytearray, clump: Sequence[int], later: float) -> None:
-    """Let as many calls fail some time later, or earlier: the next ones that did not, in a ring."""
+def _copied(times: Sequence[float], bad: bytearray, clump: Sequence[int], later: float) -> bool:
+    """Let as many calls fail some time later, or earlier: the next ones that did not, in a ring; false if all do."""
     span = times[-1]
     for number in clump:
-        start = bisect.bisect_left(times, (times[number] + later) % span)
-        place = bad.find(0, start)
-        place = bad.find(0) if place < 0 else place
-        if place < 0:
-            return
+        place = bad.find(0, bisect.bisect_left(times, (times[number] + later) % span))
+        if place < 0 and (place := bad.find(0)) < 0:
+            return False
         bad[place] = 1
+    return True
 
 
 class Replay:
