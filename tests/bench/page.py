@@ -53,7 +53,6 @@ WHAT = {
     "judge_update": "One look of the judge",
     "simulate_million": "A rollout over a million replicas, simulated, with the judge",
     "false_rollout": "Whole rollouts in which a good version is taken back",
-    "rollout_course": "One whole rollout, simulated, with the judge",
 }
 _BARS = (
     ("upgrade_vs_jurigged", "value", "Noodle Upgrade", "blue"),

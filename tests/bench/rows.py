@@ -141,10 +141,7 @@ GROUPS: tuple[Group, ...] = (
     ),
     Group(
         measure="simulating:whole_rollouts",
-        rows=(
-            Row(name="false_rollout", unit="%", target=1.0, of="value"),
-            Row(name="rollout_course", unit="ms", target=100.0, of="value"),
-        ),
+        rows=(Row(name="false_rollout", unit="%", target=1.0, of="value"),),
     ),
 )
 

@@ -36,7 +36,7 @@ fleets = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(fleets, st.sampled_from([7.0, 25.0, 100.0]), st.booleans(), st.integers(1, 20), st.integers(0, 9))
 def test_no_more_replicas_change_or_are_missing_than_may(fleet, percentage, by_members, batch, seed):
     strategy = ByMembers(batch) if by_members else Gradual(percentage=percentage, bake=5.0)
@@ -101,6 +101,7 @@ def test_a_version_that_cannot_start_is_taken_back_and_every_replica_serves_agai
     course = run(Gradual(percentage=25.0), Calm(), FleetModel(replicas=40, fails=1.0, surge=surge, unavailable=0.1))
     assert course.end == "broken"
     assert "10 of 10 replicas could not begin" in course.reasons[0]
+    assert course.fleet.failed == 3 * 10
     assert (course.fleet.changed, course.fleet.given_up, course.bad_calls, course.share) == (0, 10, 0, 0.0)
     assert course.fleet.capacity == capacity
     assert course.shares[-1][1] == 0.0

@@ -165,6 +165,7 @@ def test_a_rollout_that_never_ends_is_out_of_time():
 
 def test_what_ends_with_less_than_all_calls_has_not_promoted():
     assert run(Steps(Shift(0.4)), Calm()).end == "gave up"
+    assert run(Steps(Shift(0.4), Judge()), Calm()).end == "gave up"
 
 
 def test_what_is_asynchronous_is_refused():
