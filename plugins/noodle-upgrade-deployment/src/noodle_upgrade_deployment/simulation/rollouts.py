@@ -66,8 +66,8 @@ class Scenario:
     """What a rollout is simulated over.
 
     `calls` come to `fleet`, or to a router where there is none: one with so many `users` (see `Router`), which recorded
-    calls with keys have of their own. `interval` is how often the judge looks at most, and `deadline` the time limit of the whole, both in seconds. Gates are opened
-    after `gate` seconds. `commands` are what people say meanwhile.
+    calls with keys have of their own. `interval` is how often the judge looks at most, and `deadline` the time limit of
+    the whole, both in seconds. Gates are opened after `gate` seconds. `commands` are what people say meanwhile.
     """
 
     calls: CallsModel = field(factory=MadeUp)
