@@ -8,7 +8,9 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from noodle_upgrade_core.errors import UpgradeError
 from noodle_upgrade_core.model import UpgradePlan
+from noodle_upgrade_core.staged import COUNTS, MEMBERS, SHADOW, WEIGHTS, Member
 from noodle_upgrade_core.steps import Gate, Judge, Observation, Probe, Revert, Shift, Step, Wait
 from noodle_upgrade_core.testing.auditing import watched
 from noodle_upgrade_core.testing.failures import ConformanceError, insist
@@ -18,6 +20,8 @@ __all__ = ["RULES", "check_strategy"]
 
 MOST_STEPS = 1_000
 MOST_WORLDS = 20
+MOST_REFUSALS = 3
+MEMBERS_THERE = (Member(name="a", domain="x"), Member(name="b", domain="x"), Member(name="c", domain="y"))
 LONGEST_SECONDS = 86_400.0
 LEAST_SECONDS_A_STEP = 0.1
 """While nothing is known a rollout may go on for as long as its request allows; it must let time pass meanwhile."""
@@ -60,7 +64,8 @@ def check_strategy(
     """Check all rules at once; raises `ConformanceError` for the first that is broken.
 
     `strategy` is the class, made anew with `parameters` for every world. Without `plan` it is tried on a plan with
-    weights and on one that is all or nothing.
+    weights, on one that is all or nothing, and on one with members and a shadow besides; a typed error at the first
+    step refuses a plan that lacks what it needs, but not all of them.
     """
     for rule in RULES.values():
         rule(lambda: strategy(**(parameters or {})), plan)
@@ -71,7 +76,7 @@ def check_strategy(
 
 def rollout_is_a_generator(make: Make, plan: UpgradePlan | None) -> None:
     """`rollout(plan)` gives a generator, anew each time."""
-    for one in _plans(plan):
+    for one in _plans(make, plan):
         strategy = make()
         first, second = _begun(strategy, one), _begun(strategy, one)
         insist(first is not second, "rollout(plan) gave the same generator twice.", "Make it anew in each call.")
@@ -142,7 +147,7 @@ def heeds_a_closed_gate(make: Make, plan: UpgradePlan | None) -> None:
 
 def is_deterministic(make: Make, plan: UpgradePlan | None) -> None:
     """The same world gives the same steps."""
-    for one in _plans(plan):
+    for one in _plans(make, plan):
         for world in _worlds(_observations(make, one)):
             first, second = _run(make, one, world), _run(make, one, world)
             insist(
@@ -154,14 +159,14 @@ def is_deterministic(make: Make, plan: UpgradePlan | None) -> None:
 
 def does_no_io_and_reads_no_clock(make: Make, plan: UpgradePlan | None) -> None:
     """It opens nothing, starts nothing, sleeps nowhere, and asks no clock."""
-    for one in _plans(plan):
+    for one in _plans(make, plan):
         for world in _worlds(_observations(make, one)):
             _run(make, one, world, watch=True)
 
 
 def can_be_stopped_anywhere(make: Make, plan: UpgradePlan | None) -> None:
     """Closing it after any step ends it at once, without another step."""
-    for one in _plans(plan):
+    for one in _plans(make, plan):
         course = _run(make, one, World(name="all is well"))
         for count in range(1, min(len(course.steps), MOST_WORLDS) + 1):
             _run(make, one, World(name="all is well"), most=count)
@@ -187,12 +192,37 @@ RULES: Mapping[str, Callable[[Make, UpgradePlan | None], None]] = {
 # --- trying it ---------------------------------------------------------------------------------------------------
 
 
-def _plans(plan: UpgradePlan | None) -> Iterator[UpgradePlan]:
+def _plans(make: Make, plan: UpgradePlan | None) -> Iterator[UpgradePlan]:
+    """Yield the plans that the strategy does not refuse by a typed error before its first step."""
     if plan is not None:
         yield plan
         return
-    yield sample_plan()
-    yield sample_plan(steps=(sample_step(verdict=sample_verdict(capabilities=frozenset())),))
+    refusals = []
+    for capabilities in (frozenset({WEIGHTS, COUNTS}), frozenset(), frozenset({WEIGHTS, COUNTS, MEMBERS, SHADOW})):
+        one = sample_plan(steps=(sample_step(verdict=sample_verdict(capabilities=capabilities)),))
+        refused = _refusal(make, one)
+        if refused is None:
+            yield one
+        else:
+            refusals.append(f"{', '.join(sorted(capabilities)) or 'none'}: {refused.message}")
+    insist(
+        len(refusals) < MOST_REFUSALS,
+        f"it refuses whatever a swap can do: {'; '.join(refusals)}",
+        "Refuse only plans that lack what it needs.",
+    )
+
+
+def _refusal(make: Make, plan: UpgradePlan) -> UpgradeError | None:
+    rollout = _begun(make(), plan)
+    try:
+        next(rollout, None)
+    except UpgradeError as refused:
+        return refused
+    except Exception:  # noqa: BLE001 - the rules say so themselves, in the world in which it happens
+        return None
+    finally:
+        _close(rollout, 1)
+    return None
 
 
 def _observations(make: Make, plan: UpgradePlan) -> int:
@@ -211,7 +241,7 @@ def _worlds(observations: int) -> Iterator[World]:
 
 
 def _courses(make: Make, plan: UpgradePlan | None) -> Iterator[Course]:
-    for one in _plans(plan):
+    for one in _plans(make, plan):
         for world in _worlds(_observations(make, one)):
             yield _run(make, one, world)
 
@@ -237,6 +267,7 @@ def _run(make: Make, plan: UpgradePlan, world: World, *, watch: bool = False, mo
     rollout = _begun(make(), plan)
     seen: Observation | None = None
     judged = 0
+    members = MEMBERS_THERE if all(MEMBERS in one.verdict.capabilities for one in plan.steps) else ()
     steps: list[Step] = []
     try:
         while len(steps) < most and course.seconds <= LONGEST_SECONDS:
@@ -249,7 +280,7 @@ def _run(make: Make, plan: UpgradePlan, world: World, *, watch: bool = False, mo
                 course = evolve(course, ended=True)
                 break
             judged += isinstance(step, Judge | Probe)
-            seen = _observe(step, world, judged, course)
+            seen = evolve(_observe(step, world, judged, course), members=members)
             course = evolve(course, seconds=seen.elapsed, weight=seen.weight)
             if seen.harm and course.harmed_after is None:
                 course = evolve(course, harmed_after=len(steps))

@@ -785,3 +785,30 @@ def test_samples_can_be_changed_in_every_field():
     request = sample_request(priority=9)
     assert evolve(request, priority=5).priority == 5
     assert request.priority == 9
+
+
+class Picky:
+    """A strategy that needs what not every swap can do."""
+
+    def __init__(self, needs="weights"):
+        self.needs = needs
+
+    def rollout(self, plan):
+        if any(self.needs not in step.verdict.capabilities for step in plan.steps):
+            raise InvalidRequestError(f"it needs {self.needs}")
+        yield Shift(0.5)
+        seen = yield Judge()
+        if not seen.harm:
+            yield Shift(1.0)
+        else:
+            yield Revert(seen.reasons)
+
+
+def test_a_strategy_may_refuse_a_plan_that_lacks_what_it_needs():
+    check_strategy(Picky)
+    check_strategy(Picky, {"needs": "members"})
+
+
+def test_a_strategy_that_refuses_every_plan_is_no_strategy():
+    with pytest.raises(ConformanceError, match="refuses whatever a swap can do"):
+        check_strategy(Picky, {"needs": "wings"})

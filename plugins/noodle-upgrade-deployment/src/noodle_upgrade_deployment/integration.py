@@ -7,7 +7,7 @@ state = await deployments.request_deployment_aware_upgrade("dep-7", request, env
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -16,14 +16,20 @@ from attrs import evolve
 from packaging.utils import canonicalize_name
 
 from noodle_upgrade_core.errors import InvalidRequestError, SettingsError, UpgradeDisabledError
-from noodle_upgrade_core.model import UpgradeRequest, now
-from noodle_upgrade_core.settings import suggestion
+from noodle_upgrade_core.model import Finding, UpgradePlan, UpgradeRequest, now
 from noodle_upgrade_core.upgrade import Upgrader
-from noodle_upgrade_core.wire import to_wire
 from noodle_upgrade_deployment.deploying.admission import overlapping
+from noodle_upgrade_deployment.deploying.asking import (
+    asks_the_same,
+    checked_id,
+    checked_requests,
+    checked_trigger,
+    switched_off,
+)
 from noodle_upgrade_deployment.deploying.attempts import DEPLOYMENT
+from noodle_upgrade_deployment.deploying.carrying import environment_of
 from noodle_upgrade_deployment.deploying.dispatching import Dispatcher
-from noodle_upgrade_deployment.deploying.errors import DeploymentConflictError, DeploymentRefusedError
+from noodle_upgrade_deployment.deploying.errors import DeploymentConflictError
 from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeEvent, DeploymentUpgradeState, Stage
 from noodle_upgrade_deployment.deploying.register import Register
 from noodle_upgrade_deployment.deploying.surroundings import Surveyor
@@ -39,7 +45,6 @@ OWNER = "deployment"
 """Whose documents deployments are in the journal."""
 
 _DAY = timedelta(days=1)
-_MOST_ID = 120
 
 
 class DeploymentRuntimeUpgradeIntegration:
@@ -149,12 +154,12 @@ class DeploymentRuntimeUpgradeIntegration:
         environment = environment or self.settings.environment
         policy = policy_for(self.settings, environment)
         state = DeploymentUpgradeState(
-            deployment_id=_checked_id(deployment_id),
+            deployment_id=checked_id(deployment_id),
             environment=environment,
-            requests=_checked_requests(requests),
+            requests=checked_requests(requests),
             mode=policy.deployment_mode.value,
             strategy=policy.strategy,
-            trigger=self._checked_trigger(trigger, policy),
+            trigger=checked_trigger(trigger, self.settings, policy),
             trigger_of=trigger_of,
             requested_by=requests[0].requested_by,
             approved_by=approved_by or (f"the policy of {environment}" if trigger != "manual" else ""),
@@ -164,7 +169,7 @@ class DeploymentRuntimeUpgradeIntegration:
         known = self._register.find(deployment_id)
         if known is None:
             known = await self._add(state, policy)
-        elif not _asks_the_same(known, state):
+        elif not asks_the_same(known, state):
             raise DeploymentConflictError(
                 f"The id {deployment_id!r} is that of another deployment: {', '.join(known.components)}.",
                 hint="Choose another id; the same id with the same request is the same deployment.",
@@ -206,8 +211,32 @@ class DeploymentRuntimeUpgradeIntegration:
         if state.stage is not Stage.PENDING:
             raise InvalidRequestError(f"{deployment_id} waits for no trigger: it is {state.stage}.")
         if not self.settings.triggers.manual:
-            raise _switched_off(DeploymentUpgradeTrigger.MANUAL)
+            raise switched_off(DeploymentUpgradeTrigger.MANUAL)
         return await self._let_begin(state, by, f"triggered by {by}")
+
+    async def findings(self, plan: UpgradePlan, stage: str, parameters: Mapping[str, Any]) -> tuple[Finding, ...]:
+        """Return what stands against an upgrade that a policy governs: at `before` its start, at `after` its health.
+
+        A deployment was admitted before its upgrade was asked for; an upgrade that was asked for otherwise is held to
+        the same policy here, and cannot wait: what would pass by itself stops it.
+        """
+        environment = environment_of(self.settings, parameters)
+        if not environment:
+            return ()
+        policy = policy_for(self.settings, environment)
+        if stage == "after":
+            return await self._surveyor.ill(policy)
+        if DEPLOYMENT in parameters:
+            return ()
+        asked = DeploymentUpgradeState(
+            deployment_id=plan.plan_id,
+            environment=environment,
+            requests=tuple(plan.requests),
+            mode=policy.deployment_mode.value,
+            strategy=policy.strategy,
+        )
+        against, _ = await self._dispatcher.against(asked)
+        return tuple(one.finding(plan.component_names[0]) for one in against)
 
     # --- commands to one under way -------------------------------------------------------------------------------
 
@@ -273,8 +302,8 @@ class DeploymentRuntimeUpgradeIntegration:
         return {
             "enabled": self.settings.upgrade_integration.enabled,
             "environment": self.settings.environment,
-            "active_deployments": [shown(state) for state in active if not state.stage.waiting],
-            "pending_upgrades": [shown(state) for state in active if state.stage.waiting],
+            "active_deployments": [state.shown() for state in active if not state.stage.waiting],
+            "pending_upgrades": [state.shown() for state in active if state.stage.waiting],
             "active_states": {stage: stages.count(stage) for stage in sorted(set(stages))},
             "recent_events_24h": recent,
             "policies_count": len(self.settings.policies),
@@ -323,24 +352,6 @@ class DeploymentRuntimeUpgradeIntegration:
                     wait=False,
                 )
 
-    def _checked_trigger(self, trigger: str, policy: DeploymentUpgradePolicy) -> str:
-        try:
-            known = DeploymentUpgradeTrigger(trigger)
-        except ValueError:
-            names = [one.value for one in DeploymentUpgradeTrigger]
-            raise InvalidRequestError(
-                f"There is no trigger {trigger!r}.",
-                hint=suggestion(trigger, names) or f"There are: {', '.join(names)}.",
-            ) from None
-        if known not in self.settings.triggers.allowed:
-            raise _switched_off(known)
-        if known is not DeploymentUpgradeTrigger.MANUAL and not policy.auto_trigger:
-            raise DeploymentRefusedError(
-                f"The policy of {policy.deployment_environment} lets only people begin deployments.",
-                hint="Set auto_trigger, or leave the trigger out.",
-            )
-        return known.value
-
     def _check_enabled(self) -> None:
         if not self.settings.upgrade_integration.enabled:
             raise UpgradeDisabledError(
@@ -356,60 +367,6 @@ class DeploymentRuntimeUpgradeIntegration:
             message=message,
             data={"deployment_id": state.deployment_id, "environment": state.environment},
         )
-
-
-def shown(state: DeploymentUpgradeState) -> dict[str, Any]:
-    """Return a deployment as people look at it: JSON values."""
-    return {
-        "deployment_id": state.deployment_id,
-        "environment": state.environment,
-        "components": {request.component_name: request.target_version for request in state.requests},
-        "mode": state.mode,
-        "strategy": state.strategy,
-        "stage": state.stage.value,
-        "status": state.stage.status.value,
-        "trigger": state.trigger,
-        "upgrade_id": state.upgrade_id,
-        "attempt": state.attempt,
-        "step": state.step,
-        "weight": state.weight,
-        "why": state.why,
-        "requested_by": state.requested_by,
-        "created_at": to_wire(state.created_at),
-        "updated_at": to_wire(state.updated_at),
-    }
-
-
-def _checked_id(deployment_id: str) -> str:
-    if not deployment_id.strip() or not deployment_id.isprintable() or len(deployment_id) > _MOST_ID:
-        raise InvalidRequestError(f"The id of a deployment must be 1 to {_MOST_ID} printable characters.")
-    return deployment_id
-
-
-def _checked_requests(requests: tuple[UpgradeRequest, ...]) -> tuple[UpgradeRequest, ...]:
-    if not requests:
-        raise InvalidRequestError("A deployment needs at least one request.")
-    if named := [request for request in requests if DEPLOYMENT in request.parameters]:
-        raise InvalidRequestError(f"{DEPLOYMENT} of {named[0].component_name} is given by the deployment itself.")
-    return requests
-
-
-def _asks_the_same(known: DeploymentUpgradeState, state: DeploymentUpgradeState) -> bool:
-    def wanted(one: DeploymentUpgradeState) -> Any:
-        return (
-            one.environment,
-            one.trigger,
-            one.trigger_of,
-            [(r.component_name, r.target_version) for r in one.requests],
-        )
-
-    return bool(wanted(known) == wanted(state))
-
-
-def _switched_off(trigger: DeploymentUpgradeTrigger) -> DeploymentRefusedError:
-    return DeploymentRefusedError(
-        f"The trigger {trigger.value!r} is switched off.", hint=f"Set deployment.triggers.{trigger.value}."
-    )
 
 
 def _settings_of(upgrader: Upgrader) -> DeploymentSettings:

@@ -12,7 +12,7 @@ from noodle_upgrade_core.errors import UpgradeDisabledError
 from noodle_upgrade_core.model import UpgradeRequest
 from noodle_upgrade_core.wire import from_wire, to_wire
 from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState
-from noodle_upgrade_deployment.integration import DeploymentRuntimeUpgradeIntegration, shown
+from noodle_upgrade_deployment.integration import DeploymentRuntimeUpgradeIntegration
 
 __all__ = ["operations_of"]
 
@@ -115,51 +115,50 @@ class _Asked:
     async def several(self, integration: DeploymentRuntimeUpgradeIntegration, asked: _Several, _: str) -> Any:
         """Return the newest deployments."""
         found = [one for one in integration.states() if asked.environment in ("", one.environment)]
-        return {"deployments": [shown(one) for one in found[::-1][: max(0, asked.limit)]]}
+        return {"deployments": [one.shown() for one in found[::-1][: max(0, asked.limit)]]}
 
     async def show(self, integration: DeploymentRuntimeUpgradeIntegration, asked: _One, _: str) -> Any:
         """Return one deployment and its events."""
         state = integration.state(asked.deployment_id)
-        return {**shown(state), "events": to_wire(integration.events(asked.deployment_id))}
+        return {**state.shown(), "events": to_wire(integration.events(asked.deployment_id))}
 
     async def start(self, integration: DeploymentRuntimeUpgradeIntegration, asked: _Start, by: str) -> Any:
         """Ask for a deployment, and do not wait for its end: whoever asked may look."""
         again = {"again": True} if asked.again else {}
         # The connection says who asks; what the request says of it is not believed.
         requests = [evolve(one, requested_by=by, metadata={**one.metadata, **again}) for one in asked.requests]
-        return shown(
-            await integration.request_deployment_aware_upgrade(
-                asked.deployment_id,
-                requests,
-                environment=asked.environment,
-                trigger=asked.trigger,
-                trigger_of=asked.trigger_of,
-                approved_by=by if asked.approve else "",
-                wait=False,
-            )
+        state = await integration.request_deployment_aware_upgrade(
+            asked.deployment_id,
+            requests,
+            environment=asked.environment,
+            trigger=asked.trigger,
+            trigger_of=asked.trigger_of,
+            approved_by=by if asked.approve else "",
+            wait=False,
         )
+        return state.shown()
 
     async def trigger(self, integration: DeploymentRuntimeUpgradeIntegration, asked: _One, by: str) -> Any:
         """See `fire`."""
-        return shown(await integration.fire(asked.deployment_id, by=by))
+        return (await integration.fire(asked.deployment_id, by=by)).shown()
 
     async def promote(self, integration: DeploymentRuntimeUpgradeIntegration, asked: _Promote, by: str) -> Any:
         """See `promote`."""
-        return shown(await integration.promote(asked.deployment_id, by=by, full=asked.full))
+        return (await integration.promote(asked.deployment_id, by=by, full=asked.full)).shown()
 
     async def pause(self, integration: DeploymentRuntimeUpgradeIntegration, asked: _One, by: str) -> Any:
         """See `pause`."""
-        return shown(await integration.pause(asked.deployment_id, by=by))
+        return (await integration.pause(asked.deployment_id, by=by)).shown()
 
     async def resume(self, integration: DeploymentRuntimeUpgradeIntegration, asked: _One, by: str) -> Any:
         """See `resume`."""
-        return shown(await integration.resume(asked.deployment_id, by=by))
+        return (await integration.resume(asked.deployment_id, by=by)).shown()
 
     async def approve(self, integration: DeploymentRuntimeUpgradeIntegration, asked: _One, by: str) -> Any:
         """See `approve`."""
-        return shown(await integration.approve(asked.deployment_id, by=by))
+        return (await integration.approve(asked.deployment_id, by=by)).shown()
 
     async def abort(self, integration: DeploymentRuntimeUpgradeIntegration, asked: _Abort, by: str) -> Any:
         """See `abort`."""
         state: DeploymentUpgradeState = await integration.abort(asked.deployment_id, by=by, why=asked.why)
-        return shown(state)
+        return state.shown()

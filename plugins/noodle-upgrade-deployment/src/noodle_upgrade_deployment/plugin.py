@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import ClassVar
 
-from noodle_upgrade_core import Host, Operation, Outcome, UpgradeContext, UpgradePlan, Upgrader, hookimpl
+from noodle_upgrade_core import Finding, Host, Operation, Outcome, UpgradeContext, UpgradePlan, Upgrader, hookimpl
+from noodle_upgrade_core.hookspecs import Stage
 from noodle_upgrade_core.model import now
 from noodle_upgrade_deployment.deploying.carrying import carried_out
 from noodle_upgrade_deployment.integration import DeploymentRuntimeUpgradeIntegration
@@ -38,6 +39,13 @@ class DeploymentPlugin:
             self._loop = asyncio.get_running_loop()
             self.integration = DeploymentRuntimeUpgradeIntegration(upgrader, settings=self._settings, clock=self._clock)
             await self.integration.initialize()
+
+    @hookimpl
+    async def validate(self, plan: UpgradePlan, stage: Stage, context: UpgradeContext) -> Iterable[Finding]:
+        """Hold an upgrade to the policy of its environment, and the new version to being well."""
+        if self.integration is None:
+            return ()
+        return await self.integration.findings(plan, stage, context.parameters)
 
     @hookimpl
     async def deploy(self, plan: UpgradePlan, context: UpgradeContext) -> Outcome | None:

@@ -305,6 +305,32 @@ def test_a_second_deployment_of_a_component_waits_is_rejected_or_supersedes_as_t
     run(story())
 
 
+def test_an_upgrade_that_was_asked_for_otherwise_is_held_to_the_policy_that_it_names(folder):
+    async def story():
+        policy = {**QUICK, "timing_constraints": {"maintenance_windows": ["13:00-14:00"]}}
+        wall = Wall()
+        async with deploying(folder, settings(prod=policy), clock=wall) as deployments:
+            named = {"deployment.environment": "prod"}
+            result = await deployments.upgrader.upgrade(ask(parameters=named))
+            assert result.error.code == "validation.failed"
+            assert "maintenance windows" in result.error.message
+            wall.at += timedelta(hours=1)
+            assert (await deployments.upgrader.upgrade(ask(parameters=named))).success
+
+    run(story())
+
+
+def test_a_program_that_is_an_environment_holds_every_upgrade_to_its_policy(folder):
+    async def story():
+        made = {**settings(prod={**QUICK, "known_bad": {"lamp": ["1.1"]}}), "deployment.environment": "prod"}
+        async with deploying(folder, made) as deployments:
+            result = await deployments.upgrader.upgrade(ask())
+            assert result.error.code == "validation.failed"
+            assert (await deployments.upgrader.upgrade(ask("2.0"))).success
+
+    run(story())
+
+
 # --- commands --------------------------------------------------------------------------------------------------------
 
 

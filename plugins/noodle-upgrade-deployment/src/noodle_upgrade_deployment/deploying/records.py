@@ -10,6 +10,7 @@ from typing import Any
 from attrs import field, frozen
 
 from noodle_upgrade_core.model import UpgradeRequest, UpgradeStatus, now
+from noodle_upgrade_core.wire import to_wire
 
 __all__ = ["DeploymentUpgradeEvent", "DeploymentUpgradeState", "Stage"]
 
@@ -125,6 +126,27 @@ class DeploymentUpgradeState:
     def priority(self) -> int:
         """The highest of its requests'."""
         return max(request.priority for request in self.requests)
+
+    def shown(self) -> dict[str, Any]:
+        """Return a deployment as people look at it: JSON values."""
+        return {
+            "deployment_id": self.deployment_id,
+            "environment": self.environment,
+            "components": {request.component_name: request.target_version for request in self.requests},
+            "mode": self.mode,
+            "strategy": self.strategy,
+            "stage": self.stage.value,
+            "status": self.stage.status.value,
+            "trigger": self.trigger,
+            "upgrade_id": self.upgrade_id,
+            "attempt": self.attempt,
+            "step": self.step,
+            "weight": self.weight,
+            "why": self.why,
+            "requested_by": self.requested_by,
+            "created_at": to_wire(self.created_at),
+            "updated_at": to_wire(self.updated_at),
+        }
 
 
 @frozen(kw_only=True)

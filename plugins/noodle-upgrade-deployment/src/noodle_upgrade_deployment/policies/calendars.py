@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
-from zoneinfo import ZoneInfo
+from datetime import datetime, tzinfo
 
 from attrs import frozen
 
@@ -28,7 +27,7 @@ class Calendar:
     timezone: str = "UTC"
 
     @property
-    def zone(self) -> ZoneInfo:
+    def zone(self) -> tzinfo:
         """The time zone that people are told times in."""
         return zone_of(self.timezone)
 

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import frozen
 
 from noodle_upgrade_core.drivers import Drivers
-from noodle_upgrade_core.errors import PluginBrokenError
+from noodle_upgrade_core.errors import PluginBrokenError, UpgradeError
 from noodle_upgrade_core.isolation import attempt, blame, overdue
+from noodle_upgrade_core.staged import COUNTS, SHADOW, WEIGHTS
 from noodle_upgrade_core.steps import Judge, Observation, Shift, Step, Strategy, Wait
 from noodle_upgrade_core.strategies import rollout_of
-from noodle_upgrade_core.testing.samples import sample_plan
+from noodle_upgrade_core.testing.samples import sample_plan, sample_step, sample_verdict
 
-__all__ = ["Course", "course_of"]
+__all__ = ["Course", "StepsUnknownError", "course_of", "followed"]
 
 _MOST_STEPS = 10_000
 _LIMIT = 5.0
 
 
+class StepsUnknownError(UpgradeError):
+    """A strategy has no steps for a component that has no members, say: `details["said"]` is its reason."""
+
+    code: ClassVar[str] = "deployment.steps_unknown"
+
+
 @frozen
 class Course:
-    """The steps of a rollout in which every step goes well, on a swap that knows shares."""
+    """The steps of a rollout in which every step goes well, on a swap that knows shares and shadows, and no members."""
 
     steps: tuple[Step, ...] = ()
 
@@ -51,20 +58,34 @@ def course_of(drivers: Drivers, name: str, parameters: Mapping[str, Any]) -> Cou
     """Return the course of an installed strategy.
 
     Raises `DriverUnknownError` with the list of those installed, `InvalidRequestError` for a parameter that it does not
-    take, and `PluginBrokenError` for one that raises, that does not end, or that hangs.
+    take, and what `followed` raises.
     """
-    strategy: Strategy = drivers.make("strategies", name, **parameters)
+    return followed(drivers.make("strategies", name, **parameters), name)
+
+
+def followed(strategy: Strategy, name: str) -> Course:
+    """Return the course of a strategy that is made already; `name` is what errors call it.
+
+    Raises `StepsUnknownError` for one that goes by what the component can, and `PluginBrokenError` for one that raises,
+    that does not end, or that hangs.
+    """
     doing = f"the steps of its strategy {name!r}"
     tried = attempt(lambda: _tried(strategy), limit=_LIMIT, name=f"noodle strategy {name}")
     if tried.hung:
         raise overdue(plugin=name, doing=doing, limit=_LIMIT)
+    if isinstance(tried.error, UpgradeError) and not isinstance(tried.error, PluginBrokenError):
+        raise StepsUnknownError(
+            f"the steps of the strategy {name!r} depend on the component that is upgraded.",
+            details={"strategy": name, "said": tried.error.message},
+        ) from tried.error
     if tried.error is not None:
         raise blame(tried.error, plugin=name, doing=doing, who=f"The strategy {name!r}")
     return Course(tried.value)
 
 
 def _tried(strategy: Strategy) -> tuple[Step, ...]:
-    rollout = rollout_of(strategy, sample_plan())
+    verdict = sample_verdict(capabilities=frozenset({WEIGHTS, COUNTS, SHADOW}))
+    rollout = rollout_of(strategy, sample_plan(steps=(sample_step(verdict=verdict),)))
     steps: list[Step] = []
     weight = 0.0
     step = next(rollout, None)

@@ -15,7 +15,7 @@ from noodle_upgrade_core.errors import UpgradeError
 from noodle_upgrade_core.steps import Gate, Judge, Probe, Shift, Step, Wait
 from noodle_upgrade_deployment.policies.calendars import Calendar
 from noodle_upgrade_deployment.policies.choice import calendar_for, policy_for, policy_name_for
-from noodle_upgrade_deployment.policies.courses import Course, course_of
+from noodle_upgrade_deployment.policies.courses import Course, StepsUnknownError, course_of
 from noodle_upgrade_deployment.policies.durations import duration
 from noodle_upgrade_deployment.policies.pictures import week
 from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
@@ -195,6 +195,8 @@ def _mode(policy: DeploymentUpgradePolicy) -> Iterator[str]:
 def _steps(policy: DeploymentUpgradePolicy, drivers: Drivers) -> Iterator[str]:
     try:
         course = course_of(drivers, policy.strategy, policy.strategy_parameters)
+    except StepsUnknownError as error:
+        yield f"{error.message[:1].upper()}{error.message[1:]}"
     except UpgradeError as error:
         yield f"These steps cannot be told: {error.message.rstrip('.')}."
     else:

@@ -6,17 +6,16 @@ are read by the wall clock of the policy's time zone; where that shows a time tw
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from zoneinfo import ZoneInfo
+from datetime import date, datetime, tzinfo
 
 from attrs import frozen
 
 from noodle_upgrade_core.settings import Problem, setting, settings_error, shown
-from noodle_upgrade_deployment.policies.zones import begin_of, end_of, passes, zone_of
+from noodle_upgrade_deployment.policies.zones import begin_of, end_of, in_utc, passes, zone_of
 
 __all__ = ["Freeze", "Frozen"]
 
-_YEARS = range(1970, 9000)
+_YEARS = range(1970, 8000)
 
 
 @frozen(kw_only=True)
@@ -41,9 +40,12 @@ class Freeze:
     reason: str = setting("", help="Why, for people.")
 
     def __attrs_post_init__(self) -> None:
-        self.span(zone_of("UTC"))
+        start, end = _parsed(self.start, "start"), _parsed(self.end, "end")
+        # With one offset only, which of them is first depends on the zone that the other is read in.
+        if _has_offset(start) is _has_offset(end):
+            self.span(zone_of("UTC"))
 
-    def span(self, zone: ZoneInfo) -> Frozen:
+    def span(self, zone: tzinfo) -> Frozen:
         """Return the moments that it means by the wall clock of a zone."""
         start, end = _moment(self.start, "start", zone), _moment(self.end, "end", zone)
         if end[1] <= start[0]:
@@ -52,26 +54,28 @@ class Freeze:
         return Frozen(start=start[0], end=end[1], reason=self.reason)
 
 
-def _moment(text: str, key: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
+def _moment(text: str, key: str, zone: tzinfo) -> tuple[datetime, datetime]:
     """Return when what a text names begins and is over, at the earliest and the latest that it can mean."""
-    found = _read(text)
-    if found is None or found.year not in _YEARS:
-        hint = "Write 2026-12-24, or 2026-12-24T18:00, or 2026-12-24T18:00+01:00."
-        raise settings_error(
-            [Problem(key=key, problem=f"must be an ISO date or date-time, not {shown(text)}", hint=hint)]
-        )
+    found = _parsed(text, key)
     if not isinstance(found, datetime):
         return begin_of(found, zone), end_of(found, zone)
-    if found.tzinfo is None:
+    if not _has_offset(found):
         return passes(found, zone)
-    utc = found.astimezone(zone_of("UTC"))
+    utc = in_utc(found)
     return utc, utc
 
 
-def _read(text: str) -> date | datetime | None:
+def _parsed(text: str, key: str) -> date | datetime:
     for kind in (date, datetime):
         try:
-            return kind.fromisoformat(text)
+            found = kind.fromisoformat(text)
         except ValueError:
             continue
-    return None
+        if found.year in _YEARS:
+            return found
+    hint = "Write 2026-12-24, or 2026-12-24T18:00, or 2026-12-24T18:00+01:00."
+    raise settings_error([Problem(key=key, problem=f"must be an ISO date or date-time, not {shown(text)}", hint=hint)])
+
+
+def _has_offset(found: date | datetime) -> bool:
+    return isinstance(found, datetime) and found.tzinfo is not None

@@ -17,11 +17,11 @@ from noodle_upgrade_core.settings import suggestion
 from noodle_upgrade_core.steps import Gate, Shift
 from noodle_upgrade_deployment.policies.calendars import Calendar
 from noodle_upgrade_deployment.policies.choice import calendar_for
-from noodle_upgrade_deployment.policies.courses import Course, course_of
+from noodle_upgrade_deployment.policies.courses import Course, StepsUnknownError, course_of
 from noodle_upgrade_deployment.policies.durations import duration
 from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
 from noodle_upgrade_deployment.policies.stages import unjudged
-from noodle_upgrade_deployment.policies.vocabulary import UpgradeDeploymentMode
+from noodle_upgrade_deployment.policies.vocabulary import DeploymentUpgradeTrigger, UpgradeDeploymentMode
 from noodle_upgrade_deployment.settings import DEFAULT, DeploymentSettings
 
 __all__ = ["lint"]
@@ -74,6 +74,9 @@ class _Linter:
         yield from self._without_effect()
         try:
             course = course_of(self.drivers, self.policy.strategy, self.policy.strategy_parameters)
+        except StepsUnknownError as error:
+            yield self._info(error.code, "upgrade_strategy", error.message, error.hint)
+            return
         except UpgradeError as error:
             yield self._refused("upgrade_strategy", error)
             return
@@ -198,8 +201,8 @@ class _Linter:
         if (policy.surge, policy.unavailable) != _USUAL_MEMBERS and "rolling" not in kinds:
             message = "surge and unavailable have no effect: neither mode nor strategy is rolling."
             yield self._warning("policy.no_effect", "surge", message, "")
-        if policy.auto_trigger and not self.settings.triggers.allowed:
-            message = "auto_trigger has no effect: every trigger is switched off."
+        if policy.auto_trigger and not self.settings.triggers.allowed - {DeploymentUpgradeTrigger.MANUAL}:
+            message = "auto_trigger has no effect: every trigger besides manual is switched off."
             yield self._warning("policy.no_effect", "auto_trigger", message, "")
 
     # --- findings ------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from noodle_upgrade_core.steps import Gate, Judge, Observation, Probe, Revert, R
 __all__ = ["Staged", "read_steps", "unjudged"]
 
 _PERCENT = 100.0
+_LONGEST = 80
 _LEAST_SECONDS = 1.0
 
 
@@ -46,9 +47,9 @@ def _read(table: Any, place: str) -> Step:
     if isinstance(table, Step):
         return table
     if not isinstance(table, Mapping) or len(table) != 1:
-        keys = f"the keys {', '.join(map(str, table))}" if isinstance(table, Mapping) else shown(table)
+        keys = f"one of {', '.join(map(str, table)) or 'none'}" if isinstance(table, Mapping) else shown(table)
         raise InvalidRequestError(
-            f"{place} must be a table of one key, not {keys or 'an empty one'}.",
+            f"{place} must be a table of one key, not {keys[:_LONGEST]}.",
             hint=f"Write one table for each step. The steps are {', '.join(_READERS)}.",
         )
     ((kind, value),) = table.items()
@@ -145,17 +146,21 @@ def _check_shares(steps: tuple[Step, ...]) -> None:
     for (_, before), (number, share) in itertools.pairwise(shares):
         if share < before:
             raise InvalidRequestError(
-                f"steps[{number}] goes down from {before:.4g} to {share:.4g} of the traffic.",
+                f"steps[{number}] goes down from {_percent(before)} to {_percent(share)} of the traffic.",
                 hint="Shares only grow: what does harm is taken back without a step for it.",
             )
     last = shares[-1][1] if shares else 0.0
     if last < 1.0:
         raise InvalidRequestError(
-            f"the steps end at {last * _PERCENT:.4g} percent of the traffic.", hint="The last share must be 100."
+            f"the steps end at {_percent(last)} of the traffic.", hint="The last share must be 100."
         )
     for number, step in enumerate(steps):
         if isinstance(step, Revert):
             raise InvalidRequestError(f"steps[{number}] always reverts.", hint="Harm is taken back without a step.")
+
+
+def _percent(share: float) -> str:
+    return f"{share * _PERCENT:.4g} percent"
 
 
 def unjudged(steps: Iterable[Step]) -> Iterator[tuple[float, float]]:

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import datetime, time, timedelta
+from datetime import datetime, time, timedelta, tzinfo
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from attrs import field, frozen
 
@@ -85,7 +84,7 @@ class Window:
         return span if self.days == DAYS else f"{span} on {', '.join(self.days)}"
 
     @property
-    def zone(self) -> ZoneInfo:
+    def zone(self) -> tzinfo:
         """The time zone."""
         return zone_of(self.timezone)
 

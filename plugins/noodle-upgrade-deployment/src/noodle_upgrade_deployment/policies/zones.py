@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from noodle_upgrade_core.errors import InvalidRequestError, SettingsError
@@ -19,10 +19,17 @@ _SECOND = timedelta(seconds=1)
 # Clocks are not set twice within so short a time.
 _PROBE = timedelta(hours=3)
 _LONGEST_NAME = 64
+# At either end of the calendar there is no room to look for what comes before or after.
+_YEARS = range(1900, 9000)
 
 
-def zone_of(name: str) -> ZoneInfo:
-    """Return a time zone by its IANA name; raises `SettingsError` for one that this system does not know."""
+def zone_of(name: str) -> tzinfo:
+    """Return a time zone by its IANA name; raises `SettingsError` for one that this system does not know.
+
+    UTC is known everywhere, also where there are no zone files.
+    """
+    if name == "UTC":
+        return UTC
     try:
         if not 0 < len(name) <= _LONGEST_NAME:
             raise ValueError(name)  # noqa: TRY301 - refused like any other that is no name
@@ -43,16 +50,18 @@ def _unknown(name: str) -> SettingsError:
 
 
 def in_utc(at: datetime) -> datetime:
-    """Return an aware moment in UTC; raises `InvalidRequestError` for one without an offset.
+    """Return an aware moment in UTC; raises `InvalidRequestError` for one without an offset, or outside 1900 to 8999.
 
     Moments of one zone are compared by their wall time, which is wrong where a clock is set back: here all are in UTC.
     """
     if at.tzinfo is None or at.utcoffset() is None:
         raise InvalidRequestError(f"A moment must have a time zone, got {at!r}.", hint="Use datetime.now(UTC).")
+    if at.year not in _YEARS:
+        raise InvalidRequestError(f"A moment must lie between 1900 and 8999, got {at!s}.", hint="Check the year.")
     return at.astimezone(UTC)
 
 
-def passes(wall: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
+def passes(wall: datetime, zone: tzinfo) -> tuple[datetime, datetime]:
     """Return the earliest and the latest instant, in UTC, that a wall time without an offset can mean.
 
     They differ where the clock is set back and shows it twice, and where it is set forward and never shows it.
@@ -61,23 +70,23 @@ def passes(wall: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
     return found[0], found[1]
 
 
-def instants_of(wall: datetime, zone: ZoneInfo) -> tuple[datetime, ...]:
+def instants_of(wall: datetime, zone: tzinfo) -> tuple[datetime, ...]:
     """Return the instants, in UTC, at which the wall clock shows this: one, two where it is set back, none in a gap."""
     found = dict.fromkeys(passes(wall, zone))
     return tuple(one for one in found if one.astimezone(zone).replace(tzinfo=None, fold=0) == wall)
 
 
-def begin_of(day: date, zone: ZoneInfo) -> datetime:
+def begin_of(day: date, zone: tzinfo) -> datetime:
     """Return the earliest instant, in UTC, that the midnight before a day can mean."""
     return passes(datetime.combine(day, time()), zone)[0]
 
 
-def end_of(day: date, zone: ZoneInfo) -> datetime:
+def end_of(day: date, zone: tzinfo) -> datetime:
     """Return the latest instant, in UTC, that the midnight after a day can mean."""
     return passes(datetime.combine(day + _DAY, time()), zone)[1]
 
 
-def turns(zone: ZoneInfo, times: Iterable[time], after: datetime) -> Iterator[datetime]:
+def turns(zone: tzinfo, times: Iterable[time], after: datetime) -> Iterator[datetime]:
     """Yield in order the instants, in UTC, at which the wall clock shows one of these times or is set.
 
     They are later than `after`, and within `HORIZON` of it.
@@ -95,7 +104,7 @@ def turns(zone: ZoneInfo, times: Iterable[time], after: datetime) -> Iterator[da
         begin = end
 
 
-def _set_between(zone: ZoneInfo, begin: datetime, end: datetime) -> Iterator[datetime]:
+def _set_between(zone: tzinfo, begin: datetime, end: datetime) -> Iterator[datetime]:
     """Yield the instants after `begin` and up to `end` at which the clock is set forward or back."""
     left = begin
     while left < end:
@@ -105,7 +114,7 @@ def _set_between(zone: ZoneInfo, begin: datetime, end: datetime) -> Iterator[dat
         left = right
 
 
-def _first_with_another(zone: ZoneInfo, left: datetime, right: datetime) -> datetime:
+def _first_with_another(zone: tzinfo, left: datetime, right: datetime) -> datetime:
     low, high = left.replace(microsecond=0), right
     before = _offset(zone, low)
     while high - low > _SECOND:
@@ -118,5 +127,5 @@ def _first_with_another(zone: ZoneInfo, left: datetime, right: datetime) -> date
     return high.replace(microsecond=0)
 
 
-def _offset(zone: ZoneInfo, at: datetime) -> timedelta | None:
+def _offset(zone: tzinfo, at: datetime) -> timedelta | None:
     return at.astimezone(zone).utcoffset()

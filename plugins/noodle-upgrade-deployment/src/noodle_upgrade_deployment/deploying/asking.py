@@ -1,0 +1,76 @@
+"""What may be asked of deployments, and whether two ask for the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from noodle_upgrade_core.errors import InvalidRequestError
+from noodle_upgrade_core.model import UpgradeRequest
+from noodle_upgrade_core.settings import suggestion
+from noodle_upgrade_deployment.deploying.attempts import DEPLOYMENT
+from noodle_upgrade_deployment.deploying.errors import DeploymentRefusedError
+from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState
+from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
+from noodle_upgrade_deployment.policies.vocabulary import DeploymentUpgradeTrigger
+from noodle_upgrade_deployment.settings import DeploymentSettings
+
+__all__ = ["asks_the_same", "checked_id", "checked_requests", "checked_trigger", "switched_off"]
+
+_MOST_ID = 120
+
+
+def checked_id(deployment_id: str) -> str:
+    """Return the id of a deployment that can be one; raises `InvalidRequestError`."""
+    if not deployment_id.strip() or not deployment_id.isprintable() or len(deployment_id) > _MOST_ID:
+        raise InvalidRequestError(f"The id of a deployment must be 1 to {_MOST_ID} printable characters.")
+    return deployment_id
+
+
+def checked_requests(requests: tuple[UpgradeRequest, ...]) -> tuple[UpgradeRequest, ...]:
+    """Return requests that can be one deployment; raises `InvalidRequestError`."""
+    if not requests:
+        raise InvalidRequestError("A deployment needs at least one request.")
+    if named := [request for request in requests if DEPLOYMENT in request.parameters]:
+        raise InvalidRequestError(f"{DEPLOYMENT} of {named[0].component_name} is given by the deployment itself.")
+    return requests
+
+
+def asks_the_same(known: DeploymentUpgradeState, state: DeploymentUpgradeState) -> bool:
+    """Whether two ask for the same versions in the same environment, at the same trigger."""
+
+    def wanted(one: DeploymentUpgradeState) -> Any:
+        return (
+            one.environment,
+            one.trigger,
+            one.trigger_of,
+            [(r.component_name, r.target_version) for r in one.requests],
+        )
+
+    return bool(wanted(known) == wanted(state))
+
+
+def switched_off(trigger: DeploymentUpgradeTrigger) -> DeploymentRefusedError:
+    """Return the refusal of a trigger that is switched off."""
+    return DeploymentRefusedError(
+        f"The trigger {trigger.value!r} is switched off.", hint=f"Set deployment.triggers.{trigger.value}."
+    )
+
+
+def checked_trigger(trigger: str, settings: DeploymentSettings, policy: DeploymentUpgradePolicy) -> str:
+    """Return a trigger that may begin deployments here; raises `DeploymentRefusedError`, `InvalidRequestError`."""
+    try:
+        known = DeploymentUpgradeTrigger(trigger)
+    except ValueError:
+        names = [one.value for one in DeploymentUpgradeTrigger]
+        raise InvalidRequestError(
+            f"There is no trigger {trigger!r}.",
+            hint=suggestion(trigger, names) or f"There are: {', '.join(names)}.",
+        ) from None
+    if known not in settings.triggers.allowed:
+        raise switched_off(known)
+    if known is not DeploymentUpgradeTrigger.MANUAL and not policy.auto_trigger:
+        raise DeploymentRefusedError(
+            f"The policy of {policy.deployment_environment} lets only people begin deployments.",
+            hint="Set auto_trigger, or leave the trigger out.",
+        )
+    return known.value
