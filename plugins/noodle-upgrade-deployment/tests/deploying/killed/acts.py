@@ -69,7 +69,9 @@ def judging(told: Sequence[str]) -> Act:
             facts = facts_of(stand.upgrader.journal)
             running = {one.name: one.version for one in await stand.upgrader.components()}
             wrong = [*at_any_time(facts, Promises.of(lines)), *settled(facts, running)]
-            wrong += [f"the doctor finds: {one.message}" for one in await stand.upgrader.doctor() if _matters(one.severity)]
+            wrong += [
+                f"the doctor finds: {one.message}" for one in await stand.upgrader.doctor() if _matters(one.severity)
+            ]
             before = snapshot(stand.upgrader.journal)
         async with opened(folder, killer, heard) as stand:
             if snapshot(stand.upgrader.journal) != before:

@@ -44,5 +44,5 @@ def disorder(events: Sequence[DeploymentUpgradeEvent]) -> Iterator[str]:
     for before, after in pairwise(events):
         stage = Stage(before.stage)
         found = after.who == "recovery" and not stage.waiting and not stage.ended
-        if after.stage not in (FOUND if found else NEXT[stage]):
+        if after.stage not in (NEXT[stage] | FOUND if found else NEXT[stage]):
             yield f"{before.deployment_id} became {after.stage} after {stage}, by {after.who}: {after.why}"

@@ -145,3 +145,6 @@ STORIES: Mapping[str, Story] = {
         two_at_once,
     )
 }
+
+BY_THE_CLOCK = frozenset({"aborted_while_it_bakes"})
+"""Stories whose end depends on how long a restart takes: an abort may come after the version was watched for its time."""

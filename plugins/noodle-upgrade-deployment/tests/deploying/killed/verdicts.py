@@ -38,8 +38,9 @@ class Attempt:
 
     @property
     def cut_off(self) -> bool:
-        """Whether it ended because its process did."""
-        return self.rows[-1].who.startswith("recovery of process")
+        """Whether it ended because its process did, and for no reason of its own."""
+        by_itself = any(row.phase is Phase.ROLLING_BACK for row in self.rows)
+        return self.rows[-1].who.startswith("recovery of process") and not by_itself
 
 
 @frozen(kw_only=True)
