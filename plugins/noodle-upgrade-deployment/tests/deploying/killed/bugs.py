@@ -17,6 +17,8 @@ from noodle_upgrade_deployment.deploying.register import Register
 from noodle_upgrade_deployment.integration import DeploymentRuntimeUpgradeIntegration
 
 Patch = Callable[[object, str, Any], None]
+_SAID = frozenset({"who", "why", "evidence", "only", "durable"})
+"""What `Register.move` is told besides what changes."""
 
 
 @frozen
@@ -56,16 +58,19 @@ def _moving(patch: Patch, change: Callable[..., Any]) -> None:
 
 
 def _written_late(patch: Patch) -> None:
-    """The attempt is only remembered, and written with the next change, when its upgrade has begun already."""
+    """The attempt is only remembered, and written when its traffic has moved."""
     waiting: dict[str, Any] = {}
 
     async def change(move: Any, self: Any, name: str, stage: Any, changes: Any) -> Any:
         if stage is Stage.PREPARING and "attempt" in changes:
-            waiting[name] = changes
-            changes = {key: value for key, value in changes.items() if key not in {"who", "why", "only"}}
-            return evolve(self.get(name), stage=stage, **changes)
+            waiting[name] = dict(changes)
+        if name in waiting and stage in {Stage.PREPARING, Stage.WARMING, None}:
+            said = {key: value for key, value in changes.items() if key not in _SAID}
+            waiting[name] |= said
+            return evolve(self.get(name), stage=stage or Stage.PREPARING, **said)
         if name in waiting:
             await move(self, name, Stage.PREPARING, **waiting.pop(name))
+            await move(self, name, Stage.WARMING, who="core", why="late")
         return await move(self, name, stage, **changes)
 
     _moving(patch, change)

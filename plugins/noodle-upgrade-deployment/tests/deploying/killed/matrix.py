@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import random
@@ -21,7 +22,7 @@ from shop import fill
 from noodle_upgrade_core.journal.sqlite import SqliteJournal
 
 from .acts import Act, judging, only_open, open_and_die, playing, settle
-from .bugs import Bug, planted
+from .bugs import BUGS, Bug, planted
 from .stand import Killer, log_of
 from .stories import BY_THE_CLOCK, STORIES
 from .verdicts import Promises, at_any_time, facts_of
@@ -32,6 +33,10 @@ _RECOVERY = 60
 """About how many points a start has, with what it goes on with; a kill beyond its end does not happen."""
 _OPENING = 12
 """About how many of them it has until it is open."""
+
+
+class ViolatedError(AssertionError):
+    """Something is wrong without any kill."""
 
 
 @frozen
@@ -78,7 +83,7 @@ class Matrix:
         status, told = self._child(folder, playing(story))
         found = self._failed(status, told) or [*self._look(folder, told), *self._judge(folder, told)]
         if found:
-            raise RuntimeError(f"{story} fails without any kill: {found[0]}")
+            raise ViolatedError(f"{story} fails without any kill: {found[0]}")
         return int(told[-1].removeprefix("passed "))
 
     def run(self, case: Case) -> list[str]:
@@ -248,6 +253,34 @@ def hunt(bug: Bug, *, most: int, seed: int = 0) -> str:
                     return f"after {matrix.kills} kills: {found[0]}"
                 if matrix.kills >= most:
                     return ""
-        except RuntimeError as error:
+        except ViolatedError as error:
             return f"without a kill: {error}"
     return ""
+
+
+def main(kills: int, *, seed: int, bug_kills: int, report: Path) -> int:
+    """Run a campaign and hunt every planted bug; write the report and return the exit code."""
+
+    def progress(line: str) -> None:
+        sys.stderr.write(f"\r{line:<79}")
+        sys.stderr.flush()
+
+    done, violations = campaign(kills, seed=seed, progress=progress)
+    caught: dict[str, str] = {}
+    for number, bug in enumerate(BUGS, 1):
+        progress(f"planted bug {number}/{len(BUGS)}: {bug.name}")
+        if words := hunt(bug, most=bug_kills, seed=seed):
+            caught[bug.name] = words
+    progress("")
+    sys.stderr.write("\r")
+    missed = [bug.name for bug in BUGS if bug.name not in caught]
+    summary = {"kills": done, "violations": len(violations), "planted": len(BUGS), "caught": len(caught)}
+    details = {"seed": seed, "missed": missed, "found": violations[:50], "caught_by": caught}
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(json.dumps({**summary, **details}, indent=2) + "\n", encoding="utf-8")
+    print(" ".join(f"{key}={value}" for key, value in summary.items()))  # noqa: T201 - the result of a command
+    for line in violations[:20]:
+        print(f"  violated: {line}")  # noqa: T201
+    for name in missed:
+        print(f"  not caught: {name}")  # noqa: T201
+    return 1 if violations or missed else 0
