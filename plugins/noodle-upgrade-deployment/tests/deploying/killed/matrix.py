@@ -24,7 +24,7 @@ from noodle_upgrade_core.journal.sqlite import SqliteJournal
 from .acts import Act, judging, only_open, open_and_die, playing, settle
 from .bugs import BUGS, Bug, planted
 from .stand import Killer, log_of
-from .stories import BY_THE_CLOCK, STORIES
+from .stories import BY_THE_CLOCK, ENDS, STORIES
 from .verdicts import Promises, at_any_time, facts_of
 
 FAILED = 3
@@ -82,6 +82,9 @@ class Matrix:
         folder = self._fresh()
         status, told = self._child(folder, playing(story))
         found = self._failed(status, told) or [*self._look(folder, told), *self._judge(folder, told)]
+        ends = _ends(folder)
+        if set(ends) != set(ENDS[story]) or any(stage not in ENDS[story][name] for name, stage in ends.items()):
+            found.append(f"it comes to {ends}")
         if found:
             raise ViolatedError(f"{story} fails without any kill: {found[0]}")
         return int(told[-1].removeprefix("passed "))

@@ -148,3 +148,25 @@ STORIES: Mapping[str, Story] = {
 
 BY_THE_CLOCK = frozenset({"aborted_while_it_bakes"})
 """Stories whose end depends on how long a restart takes: an abort may come after the version was watched for its time."""
+
+ENDS: Mapping[str, Mapping[str, frozenset[str]]] = {
+    name: {deployment: frozenset(stages.split("|")) for deployment, stages in ends.items()}
+    for name, ends in {
+        "once": {"a": "succeeded"},
+        "queued": {"a": "succeeded", "b": "succeeded"},
+        "canary": {"a": "succeeded"},
+        "cautious": {"a": "succeeded"},
+        "blue": {"a": "succeeded"},
+        "baking": {"a": "succeeded"},
+        "several": {"a": "succeeded", "b": "succeeded"},
+        "harmful": {"a": "rolled_back", "b": "succeeded"},
+        "superseded": {"a": "superseded", "b": "succeeded"},
+        "gated": {"a": "succeeded"},
+        "aborted": {"a": "rolled_back", "b": "cancelled"},
+        "aborted_at_once": {"a": "cancelled|rolled_back"},
+        "aborted_while_it_bakes": {"a": "rolled_back"},
+        "triggered": {"a": "succeeded", "b": "succeeded"},
+        "two_at_once": {"a": "succeeded", "b": "succeeded"},
+    }.items()
+}
+"""What every story comes to when nobody kills it: one that never gets anywhere would break no promise."""
