@@ -1,6 +1,7 @@
 """Deployments that are called off at moments that are hard to hit, and what a restart makes of them."""
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
@@ -8,6 +9,7 @@ from shop import Shop, ask, fill, opened, run, until
 from test_integration import QUICK, deploying, settings, slow
 
 from noodle_upgrade_core import hookimpl
+from noodle_upgrade_core.errors import JournalFullError
 from noodle_upgrade_core.journal.contract import AuditRow, UpgradeRecord
 from noodle_upgrade_core.model import Phase, now
 from noodle_upgrade_deployment.deploying.attempts import found_after
@@ -210,6 +212,30 @@ def test_that_it_was_called_off_outlives_the_program(folder):
         async with deploying(folder, settings(prod=slow())) as deployments:
             state = deployments.state("dep-1")
             assert (state.stage, state.attempt, state.why) == (Stage.ROLLED_BACK, 1, "not today")
+
+    run(story())
+
+
+async def until_full(deployments):
+    """Let the journal grow no more, and fill what room its pages have left."""
+    file = deployments.upgrader.journal._file
+    (pages,) = file._writer.execute("PRAGMA page_count").fetchone()
+    file._writer.execute(f"PRAGMA max_page_count = {pages}")
+    with contextlib.suppress(JournalFullError):
+        for number in range(1000):
+            await deployments.pause("dep-1", by=f"somebody {number}")
+
+
+def test_an_abort_takes_the_traffic_back_also_when_the_disk_is_full_and_says_that_it_is(folder):
+    async def story():
+        async with deploying(folder, settings(prod=slow()), Shop(rate=0.0)) as deployments:
+            await deployments.request_deployment_aware_upgrade("dep-1", ask(), environment="prod")
+            await until(lambda: deployments.state("dep-1").weight == 0.1)
+            await until_full(deployments)
+            with pytest.raises(JournalFullError):
+                await deployments.abort("dep-1", by="alice")
+            await until(lambda: deployments.upgrader.shop.swaps[-1].log[-1] == "revert")
+            assert deployments.upgrader.shop.versions["lamp"] == "1.0"
 
     run(story())
 

@@ -230,8 +230,8 @@ class Dispatcher:
         )
         self._begun[name] = upgrade_id
         self._following[name] = asyncio.create_task(self._followed(name, pursuit), name=f"noodle {name}")
-        if self._register.get(name).called_off is not None:
-            self._cancel_later(name)
+        if (called := self._register.get(name).called_off) is not None:
+            self._cancel_later(name, called)
 
     async def _followed(self, deployment_id: str, pursuit: Pursuit) -> None:
         try:
@@ -264,23 +264,30 @@ class Dispatcher:
         """End a deployment, wherever it is: what was moved goes back, what had not begun never begins.
 
         `stage` is what it ends as if it had begun. That it is called off is written before anything else is done, and
-        who was first has said why. With `wait` it returns when it has ended.
+        who was first has said why. With `wait` it returns when it has ended. Raises what writing raises; what has begun
+        goes back all the same, for that must not wait for a disk.
         """
         state = self._register.get(deployment_id)
+        called = state.called_off or CalledOff(stage=stage, who=who, why=why)
         if state.called_off is None:
-            called = CalledOff(stage=stage, who=who, why=why)
-            state = await self._register.move(deployment_id, None, who=who, why=why, durable=True, called_off=called)
+            try:
+                state = await self._register.move(
+                    deployment_id, None, who=who, why=why, durable=True, called_off=called
+                )
+            except JournalError:
+                self._cancel_later(deployment_id, called)
+                raise
         if state.stage.waiting:
             await self._is_called_off(state)
         elif not state.stage.ended:
-            self._cancel_later(deployment_id)
+            self._cancel_later(deployment_id, called)
             if wait:
                 await self.ended(deployment_id)
 
-    def _cancel_later(self, deployment_id: str) -> None:
+    def _cancel_later(self, deployment_id: str, called: CalledOff) -> None:
         """Cancel its upgrade, if that has begun: before, whoever begins it looks whether it was called off."""
-        upgrade_id, called = self._begun.get(deployment_id), self._register.get(deployment_id).called_off
-        if upgrade_id is not None and called is not None:
+        upgrade_id = self._begun.get(deployment_id)
+        if upgrade_id is not None:
             calling = asyncio.ensure_future(self._cancel(upgrade_id, f"{called.who}: {called.why}"))
             self._calling.add(calling)
             calling.add_done_callback(self._calling.discard)
