@@ -15,7 +15,7 @@ from typing import Any, Self
 from attrs import evolve
 from packaging.utils import canonicalize_name
 
-from noodle_upgrade_core.errors import InvalidRequestError, SettingsError, UpgradeDisabledError
+from noodle_upgrade_core.errors import InvalidRequestError, SettingsError, UpgradeDisabledError, UpgradeError
 from noodle_upgrade_core.model import Finding, UpgradePlan, UpgradeRequest, now
 from noodle_upgrade_core.upgrade import Upgrader
 from noodle_upgrade_deployment.deploying.admission import overlapping
@@ -107,6 +107,7 @@ class DeploymentRuntimeUpgradeIntegration:
             )
         await asyncio.to_thread(self._register.load)
         await self._register.forget(older_than_days=self.settings.upgrade_integration.history_days)
+        await self._supersede_again()
         await self._dispatcher.begin()
         self._lookout = Lookout(
             self._upgrader,
@@ -191,8 +192,24 @@ class DeploymentRuntimeUpgradeIntegration:
         self._dispatcher.wake()
         return state
 
-    async def _supersede(self, state: DeploymentUpgradeState) -> None:
+    async def _supersede_again(self) -> None:
+        """Call off what a deployment had taken the place of when its process ended."""
+        for state in self._register.active():
+            if state.stage is Stage.QUEUED and self._supersedes(state):
+                await self._supersede(state, again=True)
+
+    def _supersedes(self, state: DeploymentUpgradeState) -> bool:
+        try:
+            return policy_for(self.settings, state.environment).concurrency == "supersede"
+        except UpgradeError:
+            return False  # there is no policy for it any more: it waits until there is one
+
+    async def _supersede(self, state: DeploymentUpgradeState, *, again: bool = False) -> None:
         for other in overlapping(state, self._register.active()):
+            # What came later takes the place of this one, and does so itself. After a restart nobody knows whether
+            # what waits for its trigger was there before.
+            if other.turn >= state.turn or (again and other.stage is Stage.PENDING):
+                continue
             await self._dispatcher.call_off(
                 other.deployment_id,
                 Stage.SUPERSEDED,
@@ -270,8 +287,7 @@ class DeploymentRuntimeUpgradeIntegration:
         return await self._noted(state, by, "approved")
 
     async def _noted(self, state: DeploymentUpgradeState, by: str, what: str) -> DeploymentUpgradeState:
-        stage = self._register.get(state.deployment_id).stage
-        return await self._register.move(state.deployment_id, stage, who=by, why=f"{what} by {by}")
+        return await self._register.move(state.deployment_id, None, who=by, why=f"{what} by {by}")
 
     def _under_way(self, deployment_id: str) -> DeploymentUpgradeState:
         state = self._register.get(deployment_id)
@@ -322,7 +338,8 @@ class DeploymentRuntimeUpgradeIntegration:
         return self._register.events(deployment_id)
 
     async def _let_begin(self, state: DeploymentUpgradeState, who: str, why: str) -> DeploymentUpgradeState:
-        begun = await self._register.move(state.deployment_id, Stage.QUEUED, who=who, why=why)
+        waiting = {Stage.PENDING}
+        begun = await self._register.move(state.deployment_id, Stage.QUEUED, who=who, why=why, only=waiting)
         if policy_for(self.settings, state.environment).concurrency == "supersede":
             await self._supersede(begun)
         self._dispatcher.wake()

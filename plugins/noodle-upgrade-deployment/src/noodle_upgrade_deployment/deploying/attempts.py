@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import evolve
 
-from noodle_upgrade_core.journal.contract import UpgradeRecord
+from noodle_upgrade_core.errors import UpgradeCancelledError
+from noodle_upgrade_core.journal.contract import AuditRow, UpgradeRecord
 from noodle_upgrade_core.model import Phase, UpgradeRequest
 from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState, Stage
 from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
@@ -50,11 +51,11 @@ def upgrade_of(state: DeploymentUpgradeState, records: Iterable[UpgradeRecord]) 
     return next((record for record in records if wanted & set(record.nonces)), None)
 
 
-def found_after(record: UpgradeRecord | None) -> tuple[Stage, str]:
+def found_after(record: UpgradeRecord | None, rows: Sequence[AuditRow]) -> tuple[Stage, str]:
     """Return what a restart finds of a deployment whose process ended, by what the journal made of its upgrade.
 
-    `ABORTING` means that the old version serves and nothing is under way: to be resumed, or given up, as its policy
-    says. `BAKING` means that it goes on.
+    `rows` are the upgrade's audit. `ABORTING` means that the end of the process alone took it back, or kept it from
+    beginning: it is to be resumed, or given up, as its policy says. `BAKING` means that it goes on.
     """
     if record is None:
         return Stage.ABORTING, "its upgrade had not begun when the program ended"
@@ -68,5 +69,23 @@ def found_after(record: UpgradeRecord | None) -> tuple[Stage, str]:
         case Phase.REJECTED:
             return Stage.REJECTED, "its upgrade had been rejected when the program ended"
         case _:
-            error = (record.error or {}).get("message", "")
-            return Stage.ABORTING, str(error) or "its upgrade was taken back when the program ended"
+            return _taken_back(record, rows)
+
+
+def _taken_back(record: UpgradeRecord, rows: Sequence[AuditRow]) -> tuple[Stage, str]:
+    """Tell what its process took with it from what had a reason of its own to go back, and must not begin anew."""
+    error = record.error or {}
+    code, why = str(error.get("code", "")), str(error.get("message", ""))
+    phases = {row.phase for row in rows}
+    if code == UpgradeCancelledError.code and Phase.COMMITTED not in phases:
+        # Who called it off is in the deployment itself: this was the program, which was closed.
+        return Stage.ABORTING, why
+    if code == "upgrade.timeout" and record.phase is Phase.ROLLED_BACK:
+        return Stage.INCONCLUSIVE, why
+    if code:
+        return (Stage.ROLLED_BACK if record.phase is Phase.ROLLED_BACK else Stage.REJECTED), why
+    if phases & {Phase.COMMITTED, Phase.ROLLING_BACK}:
+        # Before a commit nobody but the upgrade itself writes that it goes back.
+        said = next((row.why for row in rows if row.phase is Phase.ROLLING_BACK), "")
+        return Stage.ROLLED_BACK, said or "its upgrade had been taken back"
+    return Stage.ABORTING, "its upgrade was taken back when the program ended"

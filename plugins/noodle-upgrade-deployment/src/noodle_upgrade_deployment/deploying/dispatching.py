@@ -9,19 +9,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from attrs import evolve, frozen
-
 from noodle_upgrade_core.errors import JournalError, UpgradeBusyError, UpgradeError
 from noodle_upgrade_core.events import EventKind
 from noodle_upgrade_core.isolation import blame_ourselves
-from noodle_upgrade_core.model import UpgradeResult, now
+from noodle_upgrade_core.model import Phase, UpgradeResult, now
 from noodle_upgrade_core.upgrade import Upgrader
 from noodle_upgrade_core.wire import to_wire
 from noodle_upgrade_deployment.deploying.admission import Obstacle, Surroundings, obstacles
 from noodle_upgrade_deployment.deploying.attempts import found_after, requests_of, upgrade_of
 from noodle_upgrade_deployment.deploying.following import Follower, end_of
 from noodle_upgrade_deployment.deploying.pursuit import DEADLINE, Pursuit
-from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState, Stage
+from noodle_upgrade_deployment.deploying.records import CalledOff, DeploymentUpgradeState, Stage
 from noodle_upgrade_deployment.deploying.register import Register
 from noodle_upgrade_deployment.policies.choice import calendar_for, policy_for
 from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
@@ -47,15 +45,6 @@ _WENT_BACK = frozenset({Stage.ROLLED_BACK, Stage.CANCELLED, Stage.INCONCLUSIVE})
 _RECORDS = 1000
 """How far back the upgrade of an attempt is looked for after a crash."""
 _SHORTEST = 0.05
-
-
-@frozen(kw_only=True)
-class _Wanted:
-    """How a deployment is to end that somebody, or something, has called off."""
-
-    stage: Stage
-    who: str
-    why: str
 
 
 class Dispatcher:
@@ -85,7 +74,7 @@ class Dispatcher:
         self._attending: asyncio.Task[None] | None = None
         self._following: dict[str, asyncio.Task[None]] = {}
         self._calling: set[asyncio.Future[Any]] = set()
-        self._wanted: dict[str, _Wanted] = {}
+        self._begun: dict[str, str] = {}
         self._held: dict[str, frozenset[str]] = {}
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -95,6 +84,8 @@ class Dispatcher:
         for state in self._register.active():
             if not state.stage.waiting:
                 await self._find_again(state)
+            else:
+                await self._is_called_off(state)
         if self._attending is None:
             self._attending = asyncio.create_task(self._attend(), name="noodle deployments")
 
@@ -140,6 +131,8 @@ class Dispatcher:
         due = float("inf")
         queued = [state for state in self._register.active() if state.stage is Stage.QUEUED]
         for state in sorted(queued, key=lambda one: (-one.priority, one.created_at)):
+            if await self._is_called_off(state):
+                continue
             against, policy = await self.against(state)
             if against:
                 await self._hold(state, against)
@@ -183,30 +176,35 @@ class Dispatcher:
             Stage.PREPARING,
             who=state.requested_by,
             why=f"nothing stands against it: attempt {state.attempt + 1}",
+            only={Stage.QUEUED},
             attempt=state.attempt + 1,
             upgrade_id="",
             step="",
             weight=0.0,
         )
+        if state.stage is not Stage.PREPARING or await self._is_called_off(state):
+            return
         limit = self._settings.upgrade_integration.upgrade_timeout
         try:
             plan = await self._upgrader.plan(requests_of(state, policy, time_limit=limit))
-            if state.deployment_id in self._wanted:
-                await self._called_off(state)
+            if await self._is_called_off(state):
                 return
             upgrade_id = await self._upgrader.start(plan, approved_by=state.approved_by)
         except UpgradeBusyError as error:
-            await self._register.move(state.deployment_id, Stage.QUEUED, who="core", why=error.message)
+            # Nothing has begun: that was no attempt.
+            attempt = state.attempt - 1
+            await self._register.move(state.deployment_id, Stage.QUEUED, who="core", why=error.message, attempt=attempt)
         except UpgradeError as error:
             await self._end(state, Stage.REJECTED, who="core", why=error.message, evidence={"error": error.to_wire()})
         else:
             self._follow(state, upgrade_id, Follower(freezes=policy.reaction == "freeze"), policy)
 
-    async def _called_off(self, state: DeploymentUpgradeState) -> None:
-        """It was called off while it was planned: nothing has begun."""
-        wanted = self._wanted.pop(state.deployment_id)
-        stage = wanted.stage if wanted.stage is Stage.SUPERSEDED else Stage.CANCELLED
-        await self._end(state, stage, who=wanted.who, why=wanted.why)
+    async def _is_called_off(self, state: DeploymentUpgradeState) -> bool:
+        """Whether it was called off before its upgrade began: it has ended then."""
+        called = self._register.get(state.deployment_id).called_off
+        if called is not None:
+            await self._end(state, called.ends(begun=False), who=called.who, why=called.why)
+        return called is not None
 
     def _follow(
         self,
@@ -230,7 +228,10 @@ class Dispatcher:
             clock=self._clock,
             call_off=call_off,
         )
+        self._begun[name] = upgrade_id
         self._following[name] = asyncio.create_task(self._followed(name, pursuit), name=f"noodle {name}")
+        if (called := self._register.get(name).called_off) is not None:
+            self._cancel_later(name, called)
 
     async def _followed(self, deployment_id: str, pursuit: Pursuit) -> None:
         try:
@@ -245,6 +246,7 @@ class Dispatcher:
         finally:
             if self._following.get(deployment_id) is asyncio.current_task():
                 del self._following[deployment_id]
+                self._begun.pop(deployment_id, None)
             self.wake()
 
     # --- those that end ------------------------------------------------------------------------------------------
@@ -252,32 +254,43 @@ class Dispatcher:
     async def _has_ended(self, deployment_id: str, result: UpgradeResult) -> None:
         stage, why = end_of(result)
         who = "judge" if result.error is not None and result.error.code == "deploy.harm" else "core"
-        wanted = self._wanted.pop(deployment_id, None)
-        if wanted is not None and stage in _WENT_BACK:
-            stage = stage if stage is Stage.CANCELLED and wanted.stage is not Stage.SUPERSEDED else wanted.stage
-            who, why = wanted.who, wanted.why
         state = self._register.get(deployment_id)
+        if state.called_off is not None and stage in _WENT_BACK:
+            stage = state.called_off.ends(begun=stage is not Stage.CANCELLED)
+            who, why = state.called_off.who, state.called_off.why
         await self._end(state, stage, who=who, why=why, evidence={"result": to_wire(result)})
 
     async def call_off(self, deployment_id: str, stage: Stage, *, who: str, why: str, wait: bool = True) -> None:
         """End a deployment, wherever it is: what was moved goes back, what had not begun never begins.
 
-        `stage` is what it ends as if it had begun. With `wait` it returns when it has ended.
+        `stage` is what it ends as if it had begun. That it is called off is written before anything else is done, and
+        who was first has said why. With `wait` it returns when it has ended. Raises what writing raises; what has begun
+        goes back all the same, for that must not wait for a disk.
         """
         state = self._register.get(deployment_id)
-        if state.stage.ended:
-            return
+        called = state.called_off or CalledOff(stage=stage, who=who, why=why)
+        if state.called_off is None:
+            try:
+                state = await self._register.move(
+                    deployment_id, None, who=who, why=why, durable=True, called_off=called
+                )
+            except JournalError:
+                self._cancel_later(deployment_id, called)
+                raise
         if state.stage.waiting:
-            ends = stage if stage is Stage.SUPERSEDED else Stage.CANCELLED
-            await self._end(state, ends, who=who, why=why)
-            return
-        self._wanted.setdefault(deployment_id, _Wanted(stage=stage, who=who, why=why))
-        if state.upgrade_id:
-            calling = asyncio.ensure_future(self._cancel(state.upgrade_id, f"{who}: {why}"))
+            await self._is_called_off(state)
+        elif not state.stage.ended:
+            self._cancel_later(deployment_id, called)
+            if wait:
+                await self.ended(deployment_id)
+
+    def _cancel_later(self, deployment_id: str, called: CalledOff) -> None:
+        """Cancel its upgrade, if that has begun: before, whoever begins it looks whether it was called off."""
+        upgrade_id = self._begun.get(deployment_id)
+        if upgrade_id is not None:
+            calling = asyncio.ensure_future(self._cancel(upgrade_id, f"{called.who}: {called.why}"))
             self._calling.add(calling)
             calling.add_done_callback(self._calling.discard)
-        if wait:
-            await self.ended(deployment_id)
 
     async def _cancel(self, upgrade_id: str, by: str) -> None:
         with contextlib.suppress(UpgradeError):  # it has ended just now, which is written by whoever follows it
@@ -292,6 +305,8 @@ class Dispatcher:
         why: str,
         evidence: Mapping[str, Any] | None = None,
     ) -> None:
+        if self._register.get(state.deployment_id).stage.ended:
+            return
         ended = await self._register.move(state.deployment_id, stage, who=who, why=why, evidence=evidence)
         about = {"deployment_id": state.deployment_id, "environment": state.environment, "stage": stage.value}
         kind = _ENDS.get(stage, EventKind.DEPLOYMENT_FAILED)
@@ -300,13 +315,17 @@ class Dispatcher:
 
     async def _find_again(self, state: DeploymentUpgradeState) -> None:
         """Go on with one whose process ended, as the journal and the policy say: resumed or rolled back, never both."""
-        records = await asyncio.to_thread(self._upgrader.journal.history, _RECORDS)
-        record = upgrade_of(state, records)
-        stage, why = found_after(record)
-        policy = self._policy(state)
+        journal = self._upgrader.journal
+        record = upgrade_of(state, await asyncio.to_thread(journal.history, _RECORDS))
+        rows = () if record is None else await asyncio.to_thread(journal.audit, record.upgrade_id)
+        stage, why = found_after(record, rows)
+        policy, called = self._policy(state), state.called_off
         if stage is Stage.BAKING and record is not None:
-            baking = evolve(state, stage=Stage.BAKING)
+            baking = await self._register.move(state.deployment_id, stage, who="recovery", why=why)
             self._follow(baking, record.upgrade_id, Follower(stage=Stage.BAKING), policy)
+        elif called is not None and stage in {*_WENT_BACK, Stage.ABORTING}:
+            begun = record is not None and record.phase is not Phase.ABORTED
+            await self._end(state, called.ends(begun=begun), who=called.who, why=called.why)
         elif stage is not Stage.ABORTING:
             await self._end(state, stage, who="recovery", why=why)
         elif policy is not None and policy.restart == "resume" and state.attempt < MOST_ATTEMPTS:

@@ -124,7 +124,9 @@ def end_of(result: UpgradeResult) -> tuple[Stage, str]:
     if result.phase is Phase.STUCK:
         return Stage.ROLLBACK_FAILED, why
     if result.success:
-        return Stage.SUCCEEDED, why
+        # What a restart goes on to watch is taken back by a rollback of its own, which succeeded.
+        back = result.phase is Phase.ROLLED_BACK
+        return (Stage.ROLLED_BACK, "it was taken back while it was watched") if back else (Stage.SUCCEEDED, why)
     if error is not None and error.code == "upgrade.timeout" and result.phase is Phase.ROLLED_BACK:
         return Stage.INCONCLUSIVE, why
     if result.phase in {Phase.REJECTED, Phase.RECEIVED, Phase.VALIDATED}:

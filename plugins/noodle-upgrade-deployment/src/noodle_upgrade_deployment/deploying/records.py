@@ -12,7 +12,7 @@ from attrs import field, frozen
 from noodle_upgrade_core.model import UpgradeRequest, UpgradeStatus, now
 from noodle_upgrade_core.wire import to_wire
 
-__all__ = ["DeploymentUpgradeEvent", "DeploymentUpgradeState", "Stage"]
+__all__ = ["CalledOff", "DeploymentUpgradeEvent", "DeploymentUpgradeState", "Stage"]
 
 
 class Stage(enum.StrEnum):
@@ -90,12 +90,27 @@ _STATUS: Mapping[Stage, UpgradeStatus] = {
 
 
 @frozen(kw_only=True)
+class CalledOff:
+    """That somebody, or something, wants a deployment to end, and as what if it had begun."""
+
+    stage: Stage
+    who: str
+    why: str
+
+    def ends(self, *, begun: bool) -> Stage:
+        """Return what it ends as: what moved no traffic was cancelled, unless a newer one took its place."""
+        return self.stage if begun or self.stage is Stage.SUPERSEDED else Stage.CANCELLED
+
+
+@frozen(kw_only=True)
 class DeploymentUpgradeState:
     """One deployment as the journal keeps it.
 
     `requests` are what it changes, all or nothing. `attempt` counts its upgrades: each has a request id of its own,
     which the journal lets through once. `step` and `weight` are where its present upgrade is, `why` what brought it to
-    its stage. `trigger_of` narrows a trigger to what happens to one component.
+    its stage. `trigger_of` narrows a trigger to what happens to one component. `turn` counts the deployments in the
+    order in which they were let begin; 0 while it waits for its trigger. `called_off` is written before anything is
+    done about it, so that no restart begins anew what was to end.
     """
 
     deployment_id: str
@@ -106,7 +121,9 @@ class DeploymentUpgradeState:
     stage: Stage = Stage.PENDING
     trigger: str = "manual"
     trigger_of: str = ""
+    turn: int = 0
     attempt: int = 0
+    called_off: CalledOff | None = None
     upgrade_id: str = ""
     step: str = ""
     weight: float = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -98,26 +98,40 @@ class Register:
         async with self._turn:
             if state.deployment_id in self._known:
                 raise InvalidRequestError(f"There is a deployment {state.deployment_id!r} already.")
+            state = self._in_turn(state)
             return await self._keep(state, 0, who=state.requested_by, why=why, evidence={}, durable=True)
 
     async def move(
         self,
         deployment_id: str,
-        stage: Stage,
+        stage: Stage | None,
         *,
         who: str,
         why: str,
         evidence: Mapping[str, Any] | None = None,
+        only: Collection[Stage] = (),
+        durable: bool = False,
         **changes: Any,
     ) -> DeploymentUpgradeState:
-        """Bring one to another stage, or note something at the one where it is; one that has ended stays as it is."""
+        """Bring one to another stage, or note something at the one where it is (None); returns what it then is.
+
+        One that has ended stays as it is, and so does one that is at none of the stages `only`, where they are given:
+        something else may have moved it while this waited for its turn. A note is waited for with `durable` only.
+        """
         async with self._turn:
             state, revision = self.get(deployment_id), self._known[deployment_id][1]
-            if state.stage.ended:
+            if state.stage.ended or (only and state.stage not in only):
                 return state
-            moved = evolve(state, stage=stage, why=why, updated_at=self._clock(), **changes)
-            durable = stage not in _FINE
+            moved = evolve(state, stage=stage or state.stage, why=why, updated_at=self._clock(), **changes)
+            durable = durable or moved.stage not in _FINE
+            moved = self._in_turn(moved)
             return await self._keep(moved, revision, who=who, why=why, evidence=evidence or {}, durable=durable)
+
+    def _in_turn(self, state: DeploymentUpgradeState) -> DeploymentUpgradeState:
+        """Give one that may begin from now on its number."""
+        if state.turn or state.stage is Stage.PENDING:
+            return state
+        return evolve(state, turn=1 + max((other.turn for other, _ in self._known.values()), default=0))
 
     async def forget(self, *, older_than_days: float) -> int:
         """Drop what ended so long ago; what became of it stays in the audit. Returns how many."""

@@ -1,0 +1,1 @@
+"""Deployments that are killed at every transition, and what has to be true afterwards."""
