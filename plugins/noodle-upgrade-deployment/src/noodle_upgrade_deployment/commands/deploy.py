@@ -34,9 +34,9 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command; the simulation is imported when it is asked for."""
         if cmd_name == "simulate":
-            from noodle_upgrade_deployment.commands import simulate  # noqa: PLC0415 - see above
+            from noodle_upgrade_deployment.commands.simulate import simulate  # noqa: PLC0415 - see above
 
-            return simulate.simulate
+            return simulate
         return super().get_command(ctx, cmd_name)
 
 
