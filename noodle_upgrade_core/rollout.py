@@ -351,7 +351,8 @@ class Conductor:
     async def _look(self, state: _State) -> Observation:
         """Ask the judge once, and tell what it says."""
         state.last = seen = await self._judged(await self._measured(state), state)
-        self.emit("upgrade.measured", data=_report(seen))
+        if self.emit is not _silent:
+            self.emit("upgrade.measured", data=_report(seen))
         return seen
 
     async def _judged(self, measured: Measurement | None, state: _State) -> Observation:

@@ -278,24 +278,16 @@ def _states(program: Any, deployment_id: str) -> Iterator[dict[str, Any]]:
 # --- policies --------------------------------------------------------------------------------------------------------
 
 
-def _settings(ctx: click.Context) -> Any:
-    """Return the section `deployment` of the settings that would be read here."""
-    from noodle_upgrade_core.config import default_files, load_settings  # noqa: PLC0415 - see `_made_id`
-    from noodle_upgrade_deployment.settings import DeploymentSettings  # noqa: PLC0415
-
-    files = getattr(ctx.obj, "config", ()) or default_files()
-    return load_settings(files, sections={"deployment": DeploymentSettings}).section("deployment")
-
-
 @deploy.command()
 @click.pass_context
 def lint(ctx: click.Context) -> int:
     """Say what is wrong, or odd, with the policies of the settings; ends with 1 when no deployment could succeed."""
     from noodle_upgrade_core.drivers import Drivers  # noqa: PLC0415
     from noodle_upgrade_core.wire import dumps, to_wire  # noqa: PLC0415
+    from noodle_upgrade_deployment.commands.settings import deployment_settings  # noqa: PLC0415
     from noodle_upgrade_deployment.policies.lint import lint as check  # noqa: PLC0415
 
-    section = _settings(ctx)
+    section = deployment_settings(ctx)
     found = check(section, Drivers())
     bad = [one for one in found if one.severity == "error"]
     if getattr(ctx.obj, "json", False):
@@ -315,13 +307,14 @@ def lint(ctx: click.Context) -> int:
 def explain(ctx: click.Context, environment: str, at: str) -> int:
     """Say in plain words what an environment's policy means: when, what is checked, step by step, and when back."""
     from noodle_upgrade_core.wire import dumps  # noqa: PLC0415
+    from noodle_upgrade_deployment.commands.settings import deployment_settings  # noqa: PLC0415
     from noodle_upgrade_deployment.policies.explain import explain as told  # noqa: PLC0415
 
     try:
         moment = datetime.fromisoformat(at) if at else datetime.now(UTC)
     except ValueError:
         raise click.UsageError(f"--at must be a time such as 2026-12-24T02:00+01:00, got {at!r}.", ctx) from None
-    section = _settings(ctx)
+    section = deployment_settings(ctx)
     meant = told(section, environment or section.environment, moment)
     if getattr(ctx.obj, "json", False):
         click.echo(dumps(meant.to_wire()))
