@@ -103,7 +103,7 @@ def typing(session: nox.Session) -> None:
     """Check types, strictly, of everything that is shipped, and of the harness of the published packages."""
     build_wheels(session)
     install_wheels(session, *DISTRIBUTIONS)
-    session.install("mypy==2.4.1", *TEST_TOOLS)
+    session.install("mypy==2.4.1", "types-psutil", *TEST_TOOLS)
     for distribution in DISTRIBUTIONS:
         package = distribution.replace("-", "_")
         base = source_of(distribution)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from noodle_upgrade_core.blocking import BlockingUpgrader
     from noodle_upgrade_core.config.loading import Settings, load_settings
+    from noodle_upgrade_core.counters import ArmCounter
     from noodle_upgrade_core.deciders import Decider
     from noodle_upgrade_core.documents import Documents
     from noodle_upgrade_core.errors import UpgradeError
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
         Strategy,
         Wait,
     )
-    from noodle_upgrade_core.traffic import ArmCounter, Gauge
+    from noodle_upgrade_core.traffic import Gauge
     from noodle_upgrade_core.upgrade import Upgrader
 
 __version__ = "0.1.0"
@@ -135,7 +136,7 @@ __all__ = [
 _HOME = {
     "ActiveVersion": "hookspecs",
     "Arm": "staged",
-    "ArmCounter": "traffic",
+    "ArmCounter": "counters",
     "ArtifactRef": "model",
     "Ballot": "model",
     "BlockingUpgrader": "blocking",

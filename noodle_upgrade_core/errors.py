@@ -35,6 +35,7 @@ __all__ = [
     "LeaseLostError",
     "MigrationError",
     "NotChangedError",
+    "OperationUnknownError",
     "PluginBrokenError",
     "PluginIncompatibleError",
     "PluginTimeoutError",

@@ -286,9 +286,14 @@ class Conductor:
         staged = self.staged
         if staged is None:
             raise PluginBrokenError("Nothing is staged that could be shifted.")
+        if state.shadowed and not step.shadow:
+            # Copies are counted by themselves, and real calls anew: for who judges, counts only grow.
+            state.counted = await self._measured(state)
         if step.members is not None or step.shadow:
             await self._shift_otherwise(step, staged)
-            state.weight, state.otherwise = step.weight, True
+            state.weight, state.otherwise, state.shadowed = step.weight, True, step.shadow > 0.0
+            if self.turned is not None and not step.shadow:
+                self.turned(step.weight > 0.0)
             state.base = await self._measured(state)
             return
         # All or nothing: the first share above none is everything, and the rest has then nothing left to move.
@@ -296,7 +301,7 @@ class Conductor:
         target = step.weight if by_share or step.weight == 0.0 else 1.0
         if target == state.weight and not state.otherwise:
             return
-        state.otherwise = False
+        state.otherwise = state.shadowed = False
         # With weights every call is routed, and stays where it began. Without, the change is made between calls.
         async with _at_once() if by_share else self.quiet() as under_way:
             await settle(staged.shift(target))
@@ -323,6 +328,9 @@ class Conductor:
         seen = None if self.staged is None else await settle(self.staged.measure())
         if seen is None and self.measure is not None:
             seen = self.measure(self.clock.now() - state.started, state.weight)
+        if seen is not None and state.counted is not None and not state.shadowed:
+            before = state.counted
+            seen = evolve(seen, old=seen.old.after(before.old), new=seen.new.after(before.new))
         return seen
 
     async def _watch(self, step: Judge, state: _State) -> Observation:
@@ -401,6 +409,8 @@ class _State:
     base: Measurement | None = None
     waited: float = 0.0
     otherwise: bool = False
+    shadowed: bool = False
+    counted: Measurement | None = None
     held_harm: tuple[str, ...] = ()
 
     def outcome(self, *, promoted: bool, reasons: tuple[str, ...] = ()) -> Outcome:

@@ -64,6 +64,18 @@ class Arm:
     latency: tuple[int, ...] = ()
     last_error: str = ""
 
+    def after(self, before: Arm) -> Arm:
+        """Return what was counted in all, where counting began anew in between."""
+        return evolve(
+            self,
+            calls=self.calls + before.calls,
+            errors=self.errors + before.errors,
+            latency=tuple(a + b for a, b in zip(self.latency, before.latency, strict=True))
+            if len(self.latency) == len(before.latency)
+            else self.latency or before.latency,
+            last_error=self.last_error or before.last_error,
+        )
+
     def since(self, earlier: Arm) -> Arm:
         """Return what was counted after an earlier count of the same version."""
         return evolve(
@@ -108,7 +120,9 @@ class Measurement:
 
     Counts are since the rollout began; `base` are those at the moment of the last shift, to judge this share alone by.
     While a shadow runs, `new` counts its copies, of which a different answer is an error, and `weight` is the share
-    that they are to be of all calls counted: a third, for copies of half.
+    that they are to be of all calls counted: a third, for copies of half. `routed` is false where nobody chooses who
+    gets a call: while members serve, `weight` is their share, and that of the calls may be another one; and a shadow
+    may have to skip copies.
     """
 
     at: float
@@ -117,6 +131,7 @@ class Measurement:
     new: Arm
     base: Measurement | None = None
     shadow: Shadow | None = None
+    routed: bool = True
 
     def since_shift(self) -> Measurement:
         """Return what was counted since the share was changed last."""

@@ -13,7 +13,7 @@ from noodle_upgrade_core.model import UpgradePlan
 from noodle_upgrade_core.staged import WEIGHTS
 from noodle_upgrade_core.steps import Judge, Observation, Probe, Revert, Rollout, Shift, Step, Strategy
 
-__all__ = ["Gradual", "Immediate", "by_shares", "rollout_of", "watched"]
+__all__ = ["Gradual", "Immediate", "by_shares", "rollout_of", "unanswered", "watched"]
 
 
 _LEAST_PERCENTAGE = 0.1
@@ -29,7 +29,7 @@ def watched(
     safe, or the request's time is over: no traffic is then no reason to go on.
     """
     seen: Observation = yield Judge(until=until, budget=budget)
-    while _unanswered(seen) or (sure and not seen.safe and not seen.harm):
+    while unanswered(seen) or (sure and not seen.safe and not seen.harm):
         seen = yield Judge(until="safe", budget=max(budget, 1.0))
     return seen
 
@@ -93,7 +93,7 @@ def by_shares(weights: Iterable[float], *, budget: float, sure: bool = False) ->
             return
 
 
-def _unanswered(seen: Observation) -> bool:
+def unanswered(seen: Observation) -> bool:
     """Whether calls have entered the new version and none was answered: no reason to go on, however long it takes."""
     if seen.harm or seen.safe or seen.measured is None:
         return False

@@ -14,77 +14,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from functools import partial
 from typing import Any
 
-from noodle_upgrade_core.staged import LATENCY_BOUNDS, Arm, Measurement, bucket_of
+from noodle_upgrade_core.counters import ArmCounter
+from noodle_upgrade_core.staged import Measurement
 
-__all__ = ["CALLS_ACROSS", "ArmCounter", "Counting", "Gauge", "call_error"]
+__all__ = ["CALLS_ACROSS", "Counting", "Gauge", "call_error"]
 
 CALLS_ACROSS = "calls.across"
 """The code of findings about calls that a change did not wait for, so that they may see both versions."""
 
 _SERVER_ERROR = 500
-
-
-class ArmCounter:
-    """Calls, errors and latency of one version: written from any thread, read at any time.
-
-    One lock per version, held for a few additions: about 0.3 µs a call, paid only while a deployment runs.
-    """
-
-    __slots__ = ("_buckets", "_calls", "_errors", "_last_error", "_lock", "_moved", "_started", "_waiting", "version")
-
-    def __init__(self, version: str) -> None:
-        self.version = version
-        self._lock = threading.Lock()
-        self._started = 0
-        self._calls = 0
-        self._errors = 0
-        self._buckets = [0] * (len(LATENCY_BOUNDS) + 1)
-        self._last_error = ""
-        self._moved = 0.0
-        self._waiting = 0
-
-    def enter(self) -> float:
-        """A call begins; returns its start, for `leave`."""
-        now = time.perf_counter()
-        with self._lock:
-            if not self._waiting:
-                self._moved = now
-            self._waiting += 1
-            self._started += 1
-        return now
-
-    def answer(self) -> None:
-        """A call gives its first answer, and may go on for long: a stream, say; `leave` is told so."""
-        with self._lock:
-            self._moved = time.perf_counter()
-            self._waiting -= 1
-
-    def leave(self, started: float, error: str = "", *, answered: bool = False) -> None:
-        """The call that began at `started` ended; `error` says how, empty when it went well."""
-        now = time.perf_counter()
-        bucket = bucket_of(now - started)
-        with self._lock:
-            if not answered:
-                self._moved = now
-                self._waiting -= 1
-            self._calls += 1
-            self._buckets[bucket] += 1
-            if error:
-                self._errors += 1
-                self._last_error = error
-
-    def snapshot(self) -> Arm:
-        """Return the counts so far; calls are those that ended."""
-        with self._lock:
-            return Arm(
-                version=self.version,
-                calls=self._calls,
-                errors=self._errors,
-                in_flight=self._started - self._calls,
-                stalled=time.perf_counter() - self._moved if self._waiting else 0.0,
-                latency=tuple(self._buckets),
-                last_error=self._last_error,
-            )
 
 
 class Counting:
@@ -308,7 +246,7 @@ def call_error(raised: BaseException) -> str:
     return f"{type(raised).__name__}: {raised}"
 
 
-def _leave_all(counters: Sequence[ArmCounter], started: Sequence[float], error: str, *, answered: bool) -> None:
+def _leave_all(counters: Sequence[ArmCounter], started: Sequence[int], error: str, *, answered: bool) -> None:
     for counter, since in zip(counters, started, strict=True):
         counter.leave(since, error, answered=answered)
 

@@ -63,6 +63,7 @@ DRIVERS = {
     "judges": "`drivers.judge`: a class with `observe(seen)` that returns an `Observation`, see [steps](steps.md).",
     "sources": "`sources.order`: where versions come from; a class with `versions(component)` and `fetch(component, version)`.",
     "journals": "`drivers.journal`: where durable state is kept; the core's `sqlite` shows what it must do.",
+    "metrics": "`judge.metrics`: readings for a judge; a class with `read(version)` that returns a number, plain or `async`.",
     "engines": "`--mechanism`: how a plugin that swaps does it; engines belong to that plugin.",
     "servers": "what `noodle run` opens as the control API.",
     "commands": "a click command: `noodle` gets it as a command of its own, and imports it only when it is called.",
@@ -90,6 +91,11 @@ EVENTS = {
 OTHER_EVENTS = {
     "upgrade.recovered": "A start found an unfinished upgrade; `data` has `from` and `to`.",
     "upgrade.forced": "A change was made although threads were inside the code (`runtime.on_busy`); `data` names them.",
+    "upgrade.held": "Traffic is not raised for now; `data` has `why`: somebody's pause, or what a policy says.",
+    "upgrade.released": "What held it is over.",
+    "upgrade.paused": "Somebody paused it; `data` has `by`.",
+    "upgrade.resumed": "Somebody ended a pause; `data` has `by`.",
+    "upgrade.promoted": "Somebody ended a wait without its evidence; `data` has `by`.",
     "journal.failed": "The journal could not be written; `data` is the error.",
     "upgrade.left_over": "Going back left something that could not be made whole; `data` says what.",
     "journal.recovered": "There is room for the journal again; upgrades can be made.",
@@ -123,7 +129,7 @@ FINDINGS = {
     "stack.no_…": "`noodle stack check`: no plugin of the stack implements the hook that is named.",
 }
 VALUES = {
-    "What a hook answers": ("Finding", "Severity", "Vote", "Ballot", "Recommendation", "Verdict", "Outcome", "Receipt"),
+    "What a hook answers": ("Finding", "Severity", "Vote", "Ballot", "Recommendation", "Verdict", "Outcome", "Receipt", "Operation"),
     "What a hook is given": (
         "UpgradePlan", "PlanStep", "UpgradeRequest", "ComponentDescriptor", "ComponentType", "Dependency",
         "ArtifactRef", "Event", "StagedSwap", "Measurement", "Arm",

@@ -51,6 +51,8 @@ WHAT = {
     "harm_vs_kayenta": "Bad calls until a version ten times as bad is taken back, against Kayenta's judge",
     "promote_good": "Until a good version may have more, at 100 calls a second",
     "judge_update": "One look of the judge",
+    "simulate_million": "A rollout over a million replicas, simulated, with the judge",
+    "false_rollout": "Whole rollouts in which a good version is taken back",
 }
 _BARS = (
     ("upgrade_vs_jurigged", "value", "Noodle Upgrade", "blue"),

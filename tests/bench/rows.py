@@ -135,6 +135,14 @@ GROUPS: tuple[Group, ...] = (
         measure="judging:updates",
         rows=(Row(name="judge_update", unit="us", target=5.0, of="value"),),
     ),
+    Group(
+        measure="simulating:million",
+        rows=(Row(name="simulate_million", unit="s", target=10.0, of="value"),),
+    ),
+    Group(
+        measure="simulating:whole_rollouts",
+        rows=(Row(name="false_rollout", unit="%", target=1.0, of="value"),),
+    ),
 )
 
 ROWS: dict[str, Row] = {row.name: row for group in GROUPS for row in group.rows}

@@ -174,9 +174,17 @@ CONTEXTS = {
             " if __name__ == '__main__' else True",
         )
     ],
+    "plugins/noodle-upgrade-cli/README.md": [
+        (
+            "import click\n",
+            "from noodle_upgrade_cli.options import share_options\nshare_options(report)\n"
+            "assert {'--json', '--state', '--url'} <= {word for one in report.params for word in one.opts}",
+        )
+    ],
     "plugins/noodle-upgrade-runtime/README.md": [
         ("", "assert renderer.render('# hi') == '<h1>hi</h1>\\n'"),
         ("", "assert MIGRATIONS['1.0', '1.1']({'total': 1}) == {'total': 1, 'calls': 0}"),
+        ("", "assert len({renderer.render('# hi') for renderer in renderers}) == 1"),
     ],
     "plugins/noodle-upgrade-server/README.md": [(PROGRAM, ""), (PROGRAM, "")],
 }

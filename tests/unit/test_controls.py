@@ -345,3 +345,44 @@ def test_a_virtual_clock_leaves_out_the_looks_that_would_see_nothing():
     traffic = Traffic(clock)
     asyncio.run(Conductor(staged=traffic, judge=Looking(), clock=clock).carry_out(watch()))
     assert looks == [0, 100, 250, 500, 700, 1000]
+
+
+def test_counts_only_grow_for_who_judges_although_a_shadow_counts_for_itself():
+    class Anew(Fleet):
+        """Counts anew when a shadow has ended, as engines do."""
+
+        def __init__(self, clock):
+            super().__init__(clock)
+            self.calls = 0
+            clock.on_sleep = self.passed
+
+        def passed(self, seconds):
+            self.calls += round(seconds * 100)
+
+        def shift(self, weight):
+            super().shift(weight)
+            self.calls = 0
+
+        def measure(self):
+            arms = [Arm(version=name, calls=self.calls) for name in ("1", "2")]
+            return Measurement(at=clock.now(), weight=0.5, old=arms[0], new=arms[1])
+
+    clock, seen = VirtualClock(), []
+
+    class Watching:
+        def observe(self, measured):
+            seen.append((measured.new.calls, measured.since_shift().new.calls))
+            return Observation()
+
+    def shadow_first():
+        yield Shift(0.0, shadow=1.0)
+        yield Judge(budget=1.0)
+        yield Shift(0.5)
+        yield Judge(budget=1.0)
+
+    fleet = Anew(clock)
+    asyncio.run(Conductor(staged=fleet, judge=Watching(), clock=clock).carry_out(shadow_first()))
+    totals = [total for total, _ in seen]
+    assert totals == sorted(totals)
+    assert totals[-1] == pytest.approx(200, abs=2)
+    assert seen[-1][1] == pytest.approx(100, abs=2)

@@ -1,6 +1,6 @@
 """A program for the end-to-end tests: a real Upgrader and a real control server around a component that is a number.
 
-    python hosted.py STATE_DIRECTORY
+    python hosted.py STATE_DIRECTORY [PLUGIN]…
 
 It ends when its standard input does.
 """
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from noodle_upgrade_core.blocking import BlockingUpgrader
-from noodle_upgrade_core.config import load_settings
+from noodle_upgrade_core.config import Settings, load_settings
 from noodle_upgrade_core.hookspecs import hookimpl
 from noodle_upgrade_core.model import ComponentDescriptor, Finding, Severity, Verdict
 from noodle_upgrade_core.staged import COUNTS, WEIGHTS, Arm, Measurement
@@ -90,8 +90,8 @@ class Gated:
         yield Shift(1.0)
 
 
-def main() -> None:
-    state = Path(sys.argv[1])
+def numbers_of(state: Path, **more: object) -> Settings:
+    """Put the versions of the number where they are found, and return the settings of a program that has it."""
     components = state.parent / "components" / "greeter"
     components.mkdir(parents=True, exist_ok=True)
     for version in ("1.0", "2.0", "2.13", "2.99", "3.0", "9.0"):
@@ -99,9 +99,15 @@ def main() -> None:
     overrides = {
         "runtime_upgrade.components.registry_path": str(components.parent),
         "runtime_upgrade.sources.wheel.index": False,
-        "runtime_upgrade.plugins.disabled": ("runtime",),
+        "runtime_upgrade.plugins.enabled": ("numbers",),
+        **more,
     }
-    settings = load_settings(overrides=overrides)
+    return load_settings(overrides=overrides)
+
+
+def main() -> None:
+    state = Path(sys.argv[1])
+    settings = numbers_of(state, **{"runtime_upgrade.plugins.enabled": ("numbers", *sys.argv[2:])})
     with (
         BlockingUpgrader.open(
             settings, plugins={"numbers": Numbers()}, drivers={"strategies": {"gated": Gated}}, directory=state

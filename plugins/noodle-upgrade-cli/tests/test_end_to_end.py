@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from hosting import Hosted
 from installing import install_core
 
 pytest.importorskip("noodle_upgrade_server")
-
-
-class Hosted:
-    def __init__(self, directory: Path, site: Path) -> None:
-        self.directory = directory
-        self.site = site
-        path = os.pathsep.join([str(site), *(p for p in sys.path if p)])
-        self._environ = {k: v for k, v in os.environ.items() if not k.startswith("NOODLE_")} | {"PYTHONPATH": path}
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parent / "hosted.py"), str(self.directory / ".noodle")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=self._environ,
-        )
-        assert self.process.stdout
-        assert self.process.stdout.readline() == "ready\n"
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.end()
-
-    def end(self) -> None:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.close()
-        self.process.wait(30)
-        self.process.stdout.close()
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +149,7 @@ def test_after_kill_9_it_comes_back_on_one_version_and_the_doctor_agrees(at, hos
     def watch() -> None:
         with subprocess.Popen(
             [sys.executable, "-m", "noodle_upgrade_cli", "watch", upgrade_id, "--json"],
-            cwd=host.directory, env=host._environ, stdout=subprocess.PIPE, text=True,
+            cwd=host.directory, env=host.environ, stdout=subprocess.PIPE, text=True,
         ) as process:  # fmt: skip
             assert process.stdout
             for line in process.stdout:

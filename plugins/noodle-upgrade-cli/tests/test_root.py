@@ -217,6 +217,22 @@ def test_what_kept_an_upgrade_from_beginning_is_a_refusal(code):
     assert exit_of(code) is Exit.REFUSED
 
 
+@pytest.mark.parametrize(
+    ("code", "exit_code"),
+    [
+        ("acme.unknown", Exit.USAGE),
+        ("acme.order.invalid", Exit.USAGE),
+        ("acme.conflict", Exit.REFUSED),
+        ("acme.refused", Exit.REFUSED),
+        ("acme.unknown.burnt", Exit.FAILED),
+        ("unknown", Exit.USAGE),
+        ("operation.timeout", Exit.FAILED),
+    ],
+)
+def test_the_last_word_of_a_code_counts_where_its_beginning_is_nobodys(code, exit_code):
+    assert exit_of(code) is exit_code
+
+
 def test_the_readme_has_the_table_of_exit_codes():
     readme = (Path(__file__).parent.parent / "README.md").read_text()
     for code, words in MEANINGS.items():

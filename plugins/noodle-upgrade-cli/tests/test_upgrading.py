@@ -345,3 +345,25 @@ def test_an_id_cannot_leave_its_place_in_the_path(noodle, program, name):
     for method, where, _ in program.asked:
         assert where in {"/v1/health", "/v1/status"} or where.startswith("/v1/upgrades/"), (method, where)
     assert sum(where == "/v1/health" for _, where, _ in program.asked) == 2  # one look at who answers, for each
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "promote"])
+def test_where_several_upgrades_or_none_are_active_one_must_be_named(noodle, program, verb):
+    ran = noodle(verb)
+    assert (ran.code, "No upgrade is active." in ran.err) == (2, True)
+    for upgrade_id in ("up-1", "up-2"):
+        program.begin(upgrade_id, {})
+    ran = noodle(verb, "--json")
+    assert (ran.code, ran.json["error"]["code"]) == (2, "usage")
+    assert "up-1, up-2" in ran.json["error"]["hint"]
+    assert [where for method, where, _ in program.asked if method == "POST"] == []
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "promote"])
+def test_what_has_ended_can_be_neither_paused_nor_promoted(noodle, program, verb):
+    program.begin("up-1", {})
+    program.finish("up-1")
+    ran = noodle(verb, "up-1")
+    assert (ran.code, "up-1 has ended." in ran.err) == (2, True)
+    assert noodle(verb, "up-404").code == 2
+    assert [where for method, where, _ in program.asked if method == "POST"] == []

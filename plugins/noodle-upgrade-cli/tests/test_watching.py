@@ -94,6 +94,19 @@ def test_a_board_names_the_gate_that_is_waited_at_until_it_is_passed(program):
     assert "waits for" not in shown(board).partition("upgrade.phase")[0]
 
 
+def test_a_board_says_who_paused_and_what_holds_until_traffic_moves_on(program):
+    board = Board()
+    board.take(phase("up-1", "shifting"))
+    board.take({"kind": "upgrade.paused", "upgrade_id": "up-1", "data": {"by": "bob"}})
+    assert "paused by bob, from the next increase on" in shown(board)
+    board.take({"kind": "upgrade.held", "upgrade_id": "up-1", "data": {"why": "paused by bob"}})
+    assert "paused by bob" in [line.strip() for line in shown(board).splitlines()]
+    board.take({"kind": "upgrade.promoted", "upgrade_id": "up-1", "data": {"by": "bob"}})
+    board.take({"kind": "upgrade.released", "upgrade_id": "up-1", "data": {}})
+    assert "paused by" not in shown(board).partition("upgrade.paused")[0].partition("upgrade.phase")[0]
+    assert (board.cards["up-1"].paused, board.cards["up-1"].held) == ("", "")
+
+
 def test_a_finished_upgrade_has_all_steps_behind_it():
     card = Card(upgrade_id="up-1")
     for to in STEPS[1:]:

@@ -172,3 +172,16 @@ def test_several_import_names_of_one_distribution_are_found_by_its_record(loaded
     (info / "RECORD").write_text("fable/__init__.py,,\nfable_extra.py,,\n_fable.cpython-311-x86.so,,\n../bin/x,,\n")
     (dist,) = [one for one in Distributions().along() if one.name == "fable"]
     assert dist.top_levels == ("_fable", "fable", "fable_extra")
+
+
+def test_a_component_is_what_it_was_until_all_its_members_are_the_new_version(fable):
+    fable.run("1.0")
+    for version in ("1.0", "2.0"):
+        fable.write(version, "class Service:\n    def who(self): return __version__\n")
+    workers = [fable.handle(), fable.handle()]
+    swap = fable.stage("1.0", "2.0")
+    swap.shift_members(["fable:Service#1"])
+    assert [one.who() for one in workers] == ["2.0", "1.0"]
+    assert found(discovery(fable))["fable"].version == "1.0"
+    swap.commit()
+    assert found(discovery(fable))["fable"].version == "2.0"

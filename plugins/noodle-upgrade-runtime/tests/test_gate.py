@@ -175,6 +175,11 @@ def test_calls_wait_at_a_gate_and_go_on_in_order_of_nothing_but_their_threads(co
     assert sorted(done) == [1, 2, 3]
 
 
+def test_calls_that_entered_before_and_are_counted_by_others_are_counted_here_too(counter):
+    with Gate([counter.service], within=0.02, entered=lambda: 2) as gate:
+        assert gate.mark == (0, 2)
+
+
 def test_a_call_does_not_wait_for_ever(counter):
     with Gate([counter.service], within=0.02) as gate:
         thread = threading.Thread(target=counter.service.add)

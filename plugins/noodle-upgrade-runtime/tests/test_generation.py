@@ -436,7 +436,9 @@ def test_components_of_a_set_flip_together_and_later_one_by_one(fable, tmp_path)
     first, second = fable.handle(), other.handle("fable_friend:Service")
     try:
         changes = (fable.change("1.0", "2.0"), other.change("1.0", "2.0"))
+        _more, _shadowed = fable.handle(), fable.handle(shadow=True)
         both = swap_of(fable.engine.stage(changes, cancelled=lambda: False), "fable", "fable_friend")
+        assert both.capabilities == {COUNTS, WEIGHTS}  # whose members, and whose calls, nobody could say
         both.shift(1.0)
         both.commit()
         assert (first.who(), second.who()) == ("2.0", ("2.0", "2.0"))

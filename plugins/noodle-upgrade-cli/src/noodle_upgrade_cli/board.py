@@ -15,6 +15,7 @@ __all__ = ["STEPS", "Board", "Card"]
 
 STEPS = ("received", "validated", "approved", "staged", "shifting", "committed", "soaking", "done")
 """The phases of an upgrade that goes well, in order."""
+_BEFORE_THE_COMMIT = frozenset(STEPS[: STEPS.index("committed")])
 
 
 @define(kw_only=True)
@@ -29,6 +30,8 @@ class Card:
     measured: Mapping[str, Any] = field(factory=dict)
     judged: str = ""
     waiting: str = ""
+    paused: str = ""
+    held: str = ""
     doing: str = ""
     done: int = 0
     total: int = 0
@@ -46,6 +49,7 @@ class Card:
         self.weight = _share(state.get("weight"), self.weight)
         self.measured = _mapping(state.get("measured")) or self.measured
         self.waiting = str(state.get("awaits") or "")
+        self.paused, self.held = (str(state.get(key) or "") for key in ("paused", "held"))
         self.error = _mapping(state.get("error")) or self.error
 
     def take(self, event: Mapping[str, Any]) -> None:
@@ -75,12 +79,27 @@ class Card:
             case "upgrade_failed" | "upgrade_rolled_back":
                 self.error = data
             case _:
+                self._stopped_or_let_go(kind, data, message)
+
+    def _stopped_or_let_go(self, kind: str, data: Mapping[str, Any], message: str) -> None:
+        match kind:
+            case "upgrade.paused":
+                self.paused = f"paused by {data.get('by') or 'somebody'}"
+            case "upgrade.resumed" | "upgrade.promoted":
+                self.paused = ""
+            case "upgrade.held":
+                self.held = str(data.get("why") or message)
+            case "upgrade.released":
+                self.held = ""
+            case _:
                 return
 
     def _moved(self, phase: str) -> None:
         if phase != self.phase:
             self.waiting, self.doing, self.done, self.total = "", "", 0, 0
         self.phase = phase
+        if phase not in _BEFORE_THE_COMMIT:
+            self.paused = self.held = ""
         if phase in STEPS:
             self.reached = phase
         if phase in {"committed", "soaking", "done"}:

@@ -15,7 +15,7 @@ import httpx
 from noodle_upgrade_cli.failures import ConnectionLostError, ControlRefusedError, NotRunningError, ProtocolError
 from noodle_upgrade_cli.locate import Address, is_alive
 from noodle_upgrade_cli.streaming import StreamEvent, split
-from noodle_upgrade_core.errors import UpgradeError, UpgradeUnknownError
+from noodle_upgrade_core.errors import OperationUnknownError, UpgradeError, UpgradeUnknownError
 from noodle_upgrade_core.isolation import in_words
 
 __all__ = ["ControlClient"]
@@ -97,6 +97,34 @@ class ControlClient:
     def approve(self, upgrade_id: str, plan_digest: str) -> dict[str, Any]:
         """Approve the plan with this digest."""
         return self.post(f"/v1/upgrades/{_segment(upgrade_id)}/approve", {"plan_digest": plan_digest})
+
+    def pause(self, upgrade_id: str) -> dict[str, Any]:
+        """Let no more traffic move until it is resumed; returns `by`."""
+        return self.post(f"/v1/upgrades/{_segment(upgrade_id)}/pause", {})
+
+    def resume(self, upgrade_id: str) -> dict[str, Any]:
+        """End a pause; returns `by`."""
+        return self.post(f"/v1/upgrades/{_segment(upgrade_id)}/resume", {})
+
+    def promote(self, upgrade_id: str, *, full: bool = False) -> dict[str, Any]:
+        """Go on without waiting for evidence: past the present wait, or past all that are left; returns `by`."""
+        return self.post(f"/v1/upgrades/{_segment(upgrade_id)}/promote", {"full": full})
+
+    def operations(self) -> list[dict[str, Any]]:
+        """Return what plugins can be asked for by name."""
+        return _rows(self.get("/v1/operations", limit=WORK_SECONDS), "operations")
+
+    def operate(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        """Ask a plugin of the program for one of its operations; returns its JSON value."""
+        if not name or "/" in name or name in {".", ".."}:
+            raise OperationUnknownError(
+                f"No plugin has an operation {name!r}.", hint="It is PLUGIN.OPERATION.", safe=_UNTOUCHED
+            )
+        path = f"/v1/operations/{quote(name, safe='')}"
+        answer = self.post(path, {"arguments": dict(arguments or {})}, limit=WORK_SECONDS)
+        if "result" not in answer:
+            raise ProtocolError("The program answered an operation without a result.")
+        return answer["result"]
 
     def rollback(self, component_name: str, rollback_id: str = "") -> dict[str, Any]:
         """Go back; returns `result`."""

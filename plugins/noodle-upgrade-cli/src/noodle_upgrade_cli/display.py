@@ -25,6 +25,7 @@ __all__ = [
     "plan_view",
     "progress_of",
     "result_view",
+    "stands_still",
     "stopping_findings",
     "waits_for",
 ]
@@ -166,6 +167,17 @@ def stopping_findings(plan: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def waits_for(state: Mapping[str, Any]) -> str:
     """Return what an upgrade waits for and what lets it go on, in words that follow its name."""
     return clean(f"waits for {state.get('awaits') or 'approval'}: noodle approve {state.get('upgrade_id', '')}")
+
+
+def stands_still(state: Mapping[str, Any]) -> str:
+    """Return why no more traffic of an upgrade moves, in words: a pause, or what a policy says; "" where it moves.
+
+    A pause holds from the next increase of traffic on: until then it is only announced.
+    """
+    paused, held = (str(state.get(key) or "") for key in ("paused", "held"))
+    if paused and held:
+        return clean(paused if paused == held else f"{paused}; {held}")
+    return clean(f"{paused}, from the next increase on" if paused else f"held: {held}" if held else "")
 
 
 def progress_of(state: Mapping[str, Any]) -> str:

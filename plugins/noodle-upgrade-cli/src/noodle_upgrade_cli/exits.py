@@ -58,6 +58,7 @@ _BY_CODE: Mapping[str, Exit] = {
     "journal.lease_held": Exit.REFUSED,
     "journal.lease_lost": Exit.REFUSED,
     "journal.schema": Exit.REFUSED,
+    "operation.unknown": Exit.USAGE,
     "plan": Exit.REFUSED,
     "plugin": Exit.USAGE,
     "request": Exit.USAGE,
@@ -75,18 +76,26 @@ _BY_CODE: Mapping[str, Exit] = {
     "version.mismatch": Exit.REFUSED,
     "version.running": Exit.NOTHING_TO_DO,
 }
+# What plugins' own errors say with the last word of their codes, where no beginning is in the table.
+_BY_LAST_WORD: Mapping[str, Exit] = {
+    "conflict": Exit.REFUSED,
+    "invalid": Exit.USAGE,
+    "refused": Exit.REFUSED,
+    "unknown": Exit.USAGE,
+}
 # Somebody stopped it, it is a defect, or what the journal holds is known after a restart only: no answer to what was
 # asked for, although nothing moved.
 _FAILED_ANYWAY = frozenset({"internal", "journal.corrupt", "journal.failed", "journal.invariant", "upgrade.cancelled"})
 
 
 def exit_of(code: str) -> Exit:
-    """Return the exit code for an error's code; one that the table does not know is a failure."""
-    while code:
-        if code in _BY_CODE:
-            return _BY_CODE[code]
-        code = code.rpartition(".")[0]
-    return Exit.FAILED
+    """Return the exit code for an error's code; a failure where neither its beginning nor its last word is known."""
+    beginning = code
+    while beginning:
+        if beginning in _BY_CODE:
+            return _BY_CODE[beginning]
+        beginning = beginning.rpartition(".")[0]
+    return _BY_LAST_WORD.get(code.rpartition(".")[2], Exit.FAILED)
 
 
 def exit_of_upgrade(state: Mapping[str, Any]) -> Exit:

@@ -13,7 +13,7 @@ import click
 
 from noodle_upgrade_cli import catalogue
 from noodle_upgrade_cli.exits import MEANINGS, Exit
-from noodle_upgrade_cli.options import Options, common_options
+from noodle_upgrade_cli.options import Options, common_options, share_options
 
 __all__ = ["LazyGroup", "cli", "execute", "main"]
 
@@ -115,6 +115,7 @@ def _adopted(ctx: click.Context, foreign: catalogue.Foreign) -> click.Command:
             f"The command {foreign.name!r} of {source} could not be loaded: {type(error).__name__}: {error}.",
             hint=f"Reinstall it with `pip install --force-reinstall {foreign.distribution}`, or uninstall it.",
         ) from error
+    share_options(command)
     said = ctx.find_object(Options) or Options()
     defaults: dict[str, Any] = {}
     for parameter in command.params:

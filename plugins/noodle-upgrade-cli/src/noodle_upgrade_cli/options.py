@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["Options", "OwnCommand", "OwnGroup", "common_options"]
+if TYPE_CHECKING:
+    from noodle_upgrade_cli.port import RunningProgram
+
+__all__ = ["Options", "OwnCommand", "OwnGroup", "common_options", "share_options"]
 
 
 class Options:
-    """What the common options said, one per run of the command; commands read it through a `Session`."""
+    """What the common options said, one per run of the command.
+
+    It is click's `ctx.obj`, for commands of plugins too: what is documented here stays. They import nothing of this
+    package for it.
+    """
 
     __slots__ = ("color", "config", "json", "state", "token_file", "url", "verbose")
 
@@ -23,6 +30,27 @@ class Options:
         self.json: bool = False
         self.color: bool = True
         self.verbose: int = 0
+
+    def connect(self, *, state: str = "", url: str = "", token_file: str = "") -> RunningProgram:
+        """Return the running program that these options name; see `RunningProgram` for what it can be asked.
+
+        The arguments replace what the options said. Raises `NotRunningError`, `ControlRefusedError`, `ProtocolError`:
+        left alone they become words and an exit code, as for every command.
+        """
+        from noodle_upgrade_cli.port import RunningProgram  # noqa: PLC0415 - httpx takes 150 ms, which --help need not pay
+
+        meant = Options()
+        for name in Options.__slots__:
+            setattr(meant, name, getattr(self, name))
+        if state or url:
+            # A program is named by one of them: the other, said before the command, named another one.
+            meant.state, meant.url = state, url
+        meant.token_file = token_file or self.token_file
+        program = RunningProgram(meant)
+        context = click.get_current_context(silent=True)
+        if context is not None:
+            context.call_on_close(program.close)
+        return program
 
 
 def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
@@ -60,6 +88,31 @@ def common_options() -> list[click.Parameter]:
         option("color", "--no-color", is_flag=True, help="No colours; NO_COLOR does the same."),
         option("verbose", "-v", "--verbose", count=True, help="Say more."),
     ]
+
+
+def share_options(command: click.Command) -> None:
+    """Give a plugin's command the common options that it has not: one whose attribute `noodle_options` is true.
+
+    The commands of such a group get them too.
+    """
+    if getattr(command, "noodle_options", False):
+        _share(command)
+
+
+def _share(command: click.Command) -> None:
+    has = {word for parameter in command.params for word in parameter.opts}
+    command.params += [one for one in common_options() if not has.intersection(one.opts)]
+    if isinstance(command, click.Group) and "get_command" not in vars(command):
+        found = command.get_command
+
+        def shared(ctx: click.Context, cmd_name: str) -> click.Command | None:
+            inner = found(ctx, cmd_name)
+            if inner is not None:
+                _share(inner)
+            return inner
+
+        # Not `commands`: a group may import its commands when they are asked for.
+        command.get_command = shared  # type: ignore[method-assign]
 
 
 class OwnCommand(click.Command):

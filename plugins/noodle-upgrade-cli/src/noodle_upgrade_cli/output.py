@@ -64,6 +64,11 @@ class Output:
         return not self.json and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
     @property
+    def interactive(self) -> bool:
+        """Whether a person sees what is drawn on stdout and can press keys."""
+        return self.live and sys.stdout.isatty() and sys.stdin.isatty()
+
+    @property
     def asks(self) -> bool:
         """Whether there is a person to ask."""
         return not self.json and sys.stdin.isatty() and sys.stderr.isatty()

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from noodle_upgrade_cli.board import STEPS, Board, Card
-from noodle_upgrade_cli.display import arms_rows, error_view, event_line, waits_for
+from noodle_upgrade_cli.display import arms_rows, error_view, event_line, stands_still, waits_for
 from noodle_upgrade_cli.following import waits_for_approval
 from noodle_upgrade_cli.output import Output, grid
 from noodle_upgrade_cli.text import clean
@@ -134,6 +134,8 @@ def _card_view(card: Card, *, plain: bool) -> list[RenderableType]:
         parts.append(
             Text(f"waits for {clean(card.waiting)}: noodle approve {clean(card.upgrade_id)}", style="yellow bold")
         )
+    if held := stands_still({"paused": card.paused, "held": card.held}):
+        parts.append(Text(held, style="yellow bold"))
     if card.error:
         parts.append(error_view(card.error))
     return parts

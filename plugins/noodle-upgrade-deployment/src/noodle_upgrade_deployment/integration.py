@@ -242,7 +242,7 @@ class DeploymentRuntimeUpgradeIntegration:
             return ()
         policy = policy_for(self.settings, environment)
         if stage == "after":
-            return await self._surveyor.ill(policy)
+            return await self._surveyor.probe(policy) if policy.health_check_required else ()
         if DEPLOYMENT in parameters:
             return ()
         asked = DeploymentUpgradeState(

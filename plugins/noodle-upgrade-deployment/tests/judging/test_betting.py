@@ -1,14 +1,15 @@
 import json
 
 import pytest
-from arrivals import Traffic, at_share, seen
+from arrivals import Traffic, arm, at_share, seen
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noodle_upgrade_core import Measurement, Observation
+from noodle_upgrade_core import Arm, Measurement, Observation
 from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import InvalidRequestError
+from noodle_upgrade_core.staged import LATENCY_BOUNDS, bucket_of
 from noodle_upgrade_deployment.judging.betting import Betting
 from noodle_upgrade_deployment.judging.counts import Counts
 from noodle_upgrade_deployment.judging.metrics import Errors
@@ -304,3 +305,58 @@ def test_it_is_installed_as_a_judge_and_refuses_what_makes_no_sense():
     assert "'errors'" in refused.value.hint
     with pytest.raises(InvalidRequestError, match="at least one metric"):
         drivers.make("judges", "betting", metrics=())
+
+
+def test_a_version_that_is_slower_by_less_than_twice_is_not_slow_wherever_the_bounds_of_buckets_lie():
+    judge, bound = Betting(metrics=("latency",)), bucket_of(0.01)
+    judge.observe(BEGIN)
+
+    def latency(calls, above):
+        counts = [0] * (len(LATENCY_BOUNDS) + 1)
+        counts[bound], counts[bound + 1] = calls - above, above
+        return tuple(counts)
+
+    for second in range(1, 300):
+        calls = 20 * second
+        # Most calls of the old version take as long as a bound, and a third of the new one's take a little longer.
+        old = Arm(version="1", calls=calls, latency=latency(calls, calls // 30))
+        new = Arm(version="2", calls=calls, latency=latency(calls, calls // 3))
+        said = judge.observe(at_share(BEGIN, Measurement(at=second, weight=0.5, old=old, new=new)))
+        assert not said.harm
+
+
+def test_a_worse_version_does_no_harm_as_long_as_hardly_any_of_its_calls_are_bad():
+    for share, harm in ((100, False), (25, True)):
+        judge, said = Betting(metrics=("latency",)), None
+        judge.observe(BEGIN)
+        for second in range(1, 900):
+            calls = 20 * second
+            slow = max(0, calls - 200) // share
+            said = judge.observe(at_share(BEGIN, seen(second, (calls, 0, slow // 5), (calls, 0, slow))))
+            if said.harm:
+                break
+        assert said.harm == harm, share
+
+
+def test_calls_of_less_than_a_millisecond_are_never_slow():
+    judge = Betting(metrics=("latency",))
+    judge.observe(BEGIN)
+    for second in range(1, 300):
+        calls = 20 * second
+        quick, cold = (arm(name, calls, seconds=seconds) for name, seconds in (("1", 2e-5), ("2", 8e-4)))
+        said = judge.observe(at_share(BEGIN, Measurement(at=second, weight=0.5, old=quick, new=cold)))
+        assert not said.harm
+    assert said.evidence["latency"]["new"] == 0.0
+
+
+def test_members_may_get_other_shares_of_the_calls_than_they_are_of_the_members():
+    def judged(routed):
+        judge = Betting(metrics=("errors",))
+        judge.observe(BEGIN)
+        for second in range(1, 200):
+            now = seen(second, (90 * second,), (10 * second,), weight=0.5, routed=routed)
+            said = judge.observe(at_share(evolve(BEGIN, routed=routed), now))
+        return said
+
+    assert "where 50.0% was asked for" in judged(True).reasons[0]
+    assert not any("asked for" in reason for reason in judged(False).reasons)

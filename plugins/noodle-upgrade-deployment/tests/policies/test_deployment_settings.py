@@ -79,7 +79,7 @@ def test_what_is_left_out_of_a_policy_does_nothing():
     policy = policy_of()
     assert (policy.strategy, policy.strategy_parameters, policy.deployment_mode) == ("gradual", {}, "synchronous")
     assert (policy.reaction, policy.restart, policy.concurrency) == ("rollback", "rollback", "queue")
-    assert (policy.bake, policy.warm, policy.progress_deadline, policy.surge, policy.unavailable) == (0, 0, 0, 0, 1)
+    assert (policy.bake, policy.warm, policy.progress_deadline, policy.surge, policy.unavailable) == (0, 60, 0, 0, 1)
     assert (policy.judge, policy.gates, policy.freezes, policy.depends_on, policy.known_bad) == ("", (), (), (), {})
     assert policy.remember_failures
     assert not policy.auto_trigger

@@ -6,7 +6,6 @@ from policy_files import DRIVERS, document, settings_of, utc
 from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import InvalidRequestError
 from noodle_upgrade_deployment.policies.choice import EnvironmentUnknownError
-from noodle_upgrade_deployment.policies.durations import duration
 from noodle_upgrade_deployment.policies.explain import explain
 
 AT = utc("2026-11-27T07:00")
@@ -83,15 +82,22 @@ def test_it_says_everything_that_a_policy_says():
 
 def test_it_tells_the_steps_one_by_one_with_gates_where_they_stand():
     assert explained(FULL).steps == (
-        "Shift to 5%.",
+        "With three members in two domains, say:",
+        "Wait for the gate 'owner': 1 approval within 10 minutes, else it is refused.",
+        "Wait for the gate 'qa': 2 approvals of ann, bob, eve within 1 day, else it is refused.",
+        "Shift 1 member, 33%.",
+        "Ask the new version whether it is well.",
+        "Watch until the judge is sure, at most 10 s.",
         "Ask the new version whether it is well.",
         "Watch until the judge is sure, at most 5 minutes.",
         "Wait 1 minute.",
         "Wait for the gate 'go': 1 approval within 1 day, else it is refused.",
-        "Wait for the gate 'qa': 2 approvals of ann, bob, eve within 1 day, else it is refused.",
-        "Shift to 50%.",
+        "Shift 2 members, 67%.",
+        "Watch until the judge is sure, at most 10 s.",
         "Watch for 1 hour; harm ends it at once.",
         "Wait for the gate 'late': 1 approval within 1 day, else it is refused.",
+        "Shift 3 members, 100%.",
+        "Watch until the judge is sure, at most 10 s.",
         "Shift to 100%.",
         "The new version is permanent.",
         "It is watched for 15 minutes more.",
@@ -131,7 +137,7 @@ def test_its_lines_are_for_people_and_name_everything_once():
         "After a crash:",
         "The next seven days (Europe/Berlin):",
     ]
-    assert "  1. Shift to 5%." in lines
+    assert any(line.endswith("Shift 1 member, 33%.") for line in lines)
     assert "  Fri 2026-11-27 22:00 CET to Sat 2026-11-28 00:00 CET" in lines
     assert max(map(len, lines)) < 240
 
@@ -204,23 +210,17 @@ def test_a_rollout_of_very_many_steps_is_told_in_part():
     assert steps[40] == "and 1961 more steps, the last of them: Watch until the judge is sure, at most 2 s."
 
 
-def test_the_old_version_stays_warm_in_blue_green_only():
-    assert (
-        "The old version is kept warm for 1 hour." in explained({"warm": 3600, "deployment_mode": "blue_green"}).steps
+def test_blue_green_asks_first_and_watches_while_the_old_version_is_warm():
+    steps = explained({"warm": 3600, "deployment_mode": "blue_green", "upgrade_strategy": "immediate"}).steps
+    assert steps == (
+        "Ask the new version whether it is well.",
+        "Shift to 100%.",
+        "Ask the new version whether it is well.",
+        "Watch for 1 hour; harm ends it at once.",
+        "The new version is permanent.",
     )
-    assert not any("warm" in step for step in explained({"warm": 3600}).steps)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0, "0 s"),
-        (0.25, "0.25 s"),
-        (1, "1 s"),
-        (90, "1 minute 30 s"),
-        (3600, "1 hour"),
-        (217_800, "2 days 12 hours 30 minutes"),
-    ],
-)
-def test_seconds_are_said_in_words(seconds, words):
-    assert duration(seconds) == words
+def test_the_mode_canary_puts_a_share_before_what_moves_all_at_once():
+    steps = explained({"deployment_mode": "canary", "upgrade_strategy": "immediate"}).steps
+    assert steps[:2] == ("Shift to 5%.", "Ask the new version whether it is well.")

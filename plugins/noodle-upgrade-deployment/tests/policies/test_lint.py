@@ -176,15 +176,12 @@ def test_a_deadline_that_is_shorter_than_a_step_is_told():
     assert staged(*steps, progress_deadline=600) == ()
 
 
-def test_the_mode_canary_with_a_strategy_that_knows_no_shares_is_told():
-    severity, code, *_ = only(of_policy(deployment_mode="canary", upgrade_strategy="immediate", bake=60))
-    assert (severity, code) == (Severity.WARNING, "policy.canary")
-    assert only(of_policy(deployment_mode="canary", parameters={"percentage": 100}))[1] == "policy.canary"
-    assert of_policy(deployment_mode="canary") == ()
+def test_the_mode_canary_makes_shares_and_evidence_of_a_strategy_without_any():
+    assert of_policy(deployment_mode="canary", upgrade_strategy="immediate", bake=60) == ()
 
 
 @pytest.mark.parametrize(
-    ("policy", "key"), [({"warm": 60}, "warm"), ({"surge": 2}, "surge"), ({"unavailable": 2}, "surge")]
+    ("policy", "key"), [({"warm": 61}, "warm"), ({"surge": 2}, "surge"), ({"unavailable": 2}, "surge")]
 )
 def test_what_has_no_effect_in_this_mode_is_told(policy, key):
     assert only(of_policy(**policy))[:3] == (Severity.WARNING, "policy.no_effect", key)
@@ -270,8 +267,8 @@ def test_a_strategy_that_cannot_be_asked_for_its_steps_is_told_and_stops_nothing
 
 class ByMembers:
     def rollout(self, plan):
-        if "members" not in plan.steps[0].verdict.capabilities:
-            raise InvalidRequestError("it needs members.")
+        if "wings" not in plan.steps[0].verdict.capabilities:
+            raise InvalidRequestError("it needs wings.")
         yield Shift(1.0)
 
 

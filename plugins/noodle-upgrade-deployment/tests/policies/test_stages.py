@@ -119,7 +119,7 @@ def test_shares_that_grow_are_taken_and_any_that_goes_down_is_refused(shares):
         ([{"judge": -3}], "budget must be a number of seconds, 0 or more"),
         ([{"gate": {"name": ""}}], "name must be a text that is not empty"),
         ([{"gate": ""}], "name must be a text that is not empty"),
-        ([{"gate": 3}], "must be a name, or a table of name, approvals and expires"),
+        ([{"gate": 3}], "must be a name, or a table of name, approvals, expires and of"),
         ([{"gate": {"approvals": 0}}], "approvals must be a whole number above 0"),
         ([{"gate": {"approvals": 1.5}}], "approvals must be a whole number above 0"),
         ({"shift": 100}, "steps must be a list of tables"),

@@ -100,6 +100,12 @@ def test_drift_that_goes_to_nothing_ends():
     assert math.isinf(over(TrafficModel(rate=0.001, bad=0.001, drift=1e-3), 0.5, 10.0).next_event)
 
 
+@pytest.mark.parametrize("slow", [5e-324, 1e-300, 1e-9])
+def test_drift_that_grows_beyond_all_numbers_ends(slow):
+    model = TrafficModel(rate=5.0, bad=0.0, slow=slow, drift=999.0, disturbances=[Disturbance(begin=0.0, seconds=60.0)])
+    assert over(model, 0.5, 60.0).next_event > 60.0
+
+
 def test_a_client_that_tries_again_does_so_at_once_and_at_the_same_version():
     model = TrafficModel(rate=1.0, bad=0.001, clump=50.0, spacing=0.01)
     traffic = Traffic(model, Random(5))

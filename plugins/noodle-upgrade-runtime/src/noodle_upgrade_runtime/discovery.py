@@ -21,8 +21,8 @@ from packaging.version import InvalidVersion, Version
 
 from noodle_upgrade_core.model import ComponentDescriptor, ComponentType, Dependency
 from noodle_upgrade_runtime.distributions import Distributions, Installed
-from noodle_upgrade_runtime.generation import link_of
 from noodle_upgrade_runtime.handles import Handles, process_handles
+from noodle_upgrade_runtime.links import common_bound, link_of
 from noodle_upgrade_runtime.overlay import Overlay
 from noodle_upgrade_runtime.settings import RuntimeSettings
 from noodle_upgrade_runtime.trees import declared
@@ -106,9 +106,9 @@ class Discovery:
 
     def _running(self, key: str, dist: Installed, module: ModuleType | None) -> str:
         """Return the version that runs, which need not be the one on the disk."""
-        versions = {link_of(one).bound.version for one in self.handles.of(key)} - {""}
-        if len(versions) == 1:
-            return versions.pop()
+        links = [link_of(one) for one in self.handles.of(key)]
+        if links and (version := common_bound(links).version):
+            return version
         if key in self.ledger:
             return self.ledger[key]
         if (restored := self._restored(key, module)) is not None:
@@ -165,7 +165,7 @@ class Discovery:
 
     def _behind_handles(self, name: str) -> ComponentDescriptor:
         links = [link_of(one) for one in self.handles.of(name)]
-        bound, entry = links[0].bound, links[0].entry_point
+        bound, entry = common_bound(links), links[0].entry_point
         key = canonicalize_name(name)
         public = entry.partition(":")[0]
         module = sys.modules.get(public if bound.space is None else bound.space.private_name(public))

@@ -48,7 +48,12 @@ class Change:
 
 
 class Prepared(Protocol):
-    """A set of changes, staged by one engine: nothing of it is visible yet."""
+    """A set of changes, staged by one engine: nothing of it is visible yet.
+
+    One with the capability `members` has `members()`, the attribute `share` of those that serve the new version, and
+    `crossing(names)`, the step after which just these do. One with `shadow` has `begin_shadow(share)`, which makes
+    a double, `keep_shadow(double)` when copies are taken, `end_shadow()`, and the attribute `double`, which runs.
+    """
 
     mechanism: str
     component_names: tuple[str, ...]

@@ -26,12 +26,14 @@ _LOOK_SECONDS = 0.001
 class Gate:
     """Closed while its `with` block runs, in front of the handles that are given.
 
-    `within` is how many seconds a call waits at most; then it goes on as if there were no gate.
+    `within` is how many seconds a call waits at most; then it goes on as if there were no gate. `entered` returns how
+    many calls are inside that began before it closed, where somebody counts them.
     """
 
-    def __init__(self, handles: Sequence[Any], *, within: float) -> None:
+    def __init__(self, handles: Sequence[Any], *, within: float, entered: Callable[[], int] = lambda: 0) -> None:
         self.handles = tuple(handles)
         self._within = within
+        self._entered = entered
         self._open = threading.Event()
         self._count = threading.Lock()
         self._passed = 0
@@ -43,7 +45,7 @@ class Gate:
     def mark(self) -> tuple[int, int]:
         """What changes with every call that is let through: (how many were, how many are inside now)."""
         with self._count:
-            return self._passed, self._inside
+            return self._passed, self._inside + self._entered()
 
     def __enter__(self) -> Self:
         self._script.apply()

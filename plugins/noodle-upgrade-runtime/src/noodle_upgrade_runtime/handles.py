@@ -16,15 +16,15 @@ import importlib.util
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from attrs import field, frozen
 from packaging.utils import canonicalize_name
 
 from noodle_upgrade_core.errors import ComponentUnknownError, InvalidRequestError, StageError
+from noodle_upgrade_runtime.links import Bound, Compare, Copying, Link
 from noodle_upgrade_runtime.namespace import Space
 from noodle_upgrade_runtime.operations import Operation, gil_is_on
 from noodle_upgrade_runtime.routing import Key
@@ -32,33 +32,6 @@ from noodle_upgrade_runtime.surface import SPECIAL_NAMES, Surface, surface_of
 from noodle_upgrade_runtime.trees import member_of
 
 __all__ = ["Bound", "Handle", "Handles", "Link", "entry_object", "handle", "process_handles"]
-
-
-@frozen(kw_only=True, eq=False)
-class Bound:
-    """One version behind one handle: its object, its callable surface, and the private space that it lives in."""
-
-    version: str
-    target: Any
-    surface: Surface = field(repr=False)
-    space: Space | None = None
-    """None: the version was imported publicly, as the program's other imports see it."""
-
-
-class Link:
-    """What a handle knows of itself: which component, how to make its object, and what it is bound to now."""
-
-    __slots__ = ("__weakref__", "arguments", "bound", "component", "entry_point", "key", "methods")
-
-    def __init__(
-        self, component: str, entry_point: str, arguments: Mapping[str, Any] | None, key: Key | None, bound: Bound
-    ) -> None:
-        self.component = component
-        self.entry_point = entry_point
-        self.arguments = arguments
-        self.key = key
-        self.bound = bound
-        self.methods: Mapping[str, Callable[..., Any]] = bound.surface.methods
 
 
 class _Forward:
@@ -216,15 +189,30 @@ class Handles:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held: dict[str, list[weakref.ref[Any]]] = {}
+        self._made: dict[tuple[str, str], int] = {}
         self.locate: Callable[[str], tuple[Path, str, str] | None] = lambda _: None
         """Finds a component that is not importable: its folder, version and entry point. Set by the runtime plugin."""
 
     def add(self, made: Any) -> None:
-        """Take note of a handle."""
-        name = canonicalize_name(made._noodle_.component)
+        """Take note of a handle, and give it a name of its own where it has none. Raises `InvalidRequestError`."""
+        link: Link = made._noodle_
+        name = canonicalize_name(link.component)
         with self._lock:
-            held = [ref for ref in self._held.get(name, ()) if ref() is not None]
-            self._held[name] = [*held, weakref.ref(made)]
+            living = [one for ref in self._held.get(name, ()) if (one := ref()) is not None]
+            taken = {one._noodle_.member for one in living}
+            _check_free(link.component, link.member, taken)
+            link.member = link.member or self._next_name(name, link.entry_point, taken)
+            self._held[name] = [*map(weakref.ref, living), weakref.ref(made)]
+
+    def check_free(self, component: str, member: str) -> None:
+        """Raise `InvalidRequestError` when another living handle of the component has this name."""
+        _check_free(component, member, {one._noodle_.member for one in self.of(component)})
+
+    def _next_name(self, component: str, entry_point: str, taken: set[str]) -> str:
+        while True:
+            number = self._made[component, entry_point] = self._made.get((component, entry_point), 0) + 1
+            if (name := f"{entry_point}#{number}") not in taken:
+                return name
 
     def of(self, component: str) -> tuple[Any, ...]:
         """Return the living handles of a component, oldest first."""
@@ -237,6 +225,15 @@ class Handles:
         with self._lock:
             names = tuple(self._held)
         return tuple(found[0]._noodle_.component for name in names if (found := self.of(name)))
+
+
+def _check_free(component: str, member: str, taken: set[str]) -> None:
+    if member and member in taken:
+        raise InvalidRequestError(
+            f"There is a member {member!r} of {component} already.",
+            hint="Give each handle a name of its own, or none: it is then named by its entry point and a number.",
+            details={"component": component, "member": member, "members": sorted(taken)},
+        )
 
 
 # The one thing that this process shares: a handle is made by a module that is imported before any Upgrader exists, and
@@ -284,6 +281,10 @@ def handle(
     *,
     arguments: Mapping[str, Any] | None = None,
     key: Key | None = None,
+    member: str = "",
+    domain: str = "",
+    shadow: Iterable[str] | bool = (),
+    compare: Compare | None = None,
     handles: Handles | None = None,
 ) -> Any:
     """Return a handle of a component's entry point, bound to the version that runs now.
@@ -291,13 +292,27 @@ def handle(
     `entry_point` is `module:object`, or `module`; it may be left out for a component of the components directory that
     declares its own. `arguments` are keywords for the class or the factory, used once per version. `key` is called with
     a call's own arguments while a deployment moves traffic: calls with the same key stay on one version.
-    Raises `ComponentUnknownError` when nothing like it can be imported, `StageError` when its object cannot be made.
+
+    `member` is this handle's name where a component has several, which an upgrade can then change one by one, and
+    `domain` says which of them may fail together; without a name it is `entry_point#1`, `#2`. `shadow` names the
+    methods of whose calls copies may be run on a new version to compare the answers; True means all, and nothing none.
+    What such a method does outside of its object is then done twice. `compare(old, new)` says whether two answers are
+    the same, where `==` does not.
+
+    Raises `ComponentUnknownError` when nothing like it can be imported, `StageError` when its object cannot be made,
+    `InvalidRequestError` for a name that another living handle of the component has, or a method that is not there.
     """
     held = _PROCESS if handles is None else handles
     if not isinstance(component, str) or not component.strip():
         raise InvalidRequestError(f"A handle needs the name of a component, got {component!r}.")
+    if not isinstance(member, str) or not isinstance(domain, str):
+        raise InvalidRequestError(f"Names of members and domains are text, got {member!r} and {domain!r}.")
+    copying = Copying.of(shadow, compare)
+    held.check_free(component, member)
     bound, entry = _first(component, entry_point, arguments, held)
-    made = _make(Link(component, entry, None if arguments is None else dict(arguments), key, bound))
+    copying.check(bound.surface, entry)
+    kept = None if arguments is None else dict(arguments)
+    made = _make(Link(component, entry, kept, key, bound, member=member, domain=domain, copying=copying))
     held.add(made)
     return made
 
@@ -305,9 +320,9 @@ def handle(
 def _first(
     component: str, entry_point: str, arguments: Mapping[str, Any] | None, handles: Handles
 ) -> tuple[Bound, str]:
-    # A handle of a component that was upgraded already is bound to what its other handles run.
+    # A handle of a component that was upgraded already is bound to what its other handles run for good.
     for other in handles.of(component):
-        now = other._noodle_.bound
+        now = other._noodle_.base
         if now.space is not None:
             entry = entry_point or other._noodle_.entry_point
             return bind(now.space, now.version, entry, arguments), entry

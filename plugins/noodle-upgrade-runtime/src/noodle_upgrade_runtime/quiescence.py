@@ -25,13 +25,16 @@ from attrs import frozen
 from noodle_upgrade_core.errors import DrainTimeoutError
 from noodle_upgrade_core.turns import at_least
 from noodle_upgrade_runtime.heap import tracked
+from noodle_upgrade_runtime.modulename import ModuleName
 from noodle_upgrade_runtime.names import Names
 
 __all__ = [
     "LEAST_ALONE",
     "Alone",
     "Blocker",
+    "Looks",
     "at_quiescence",
+    "belongs",
     "blockers",
     "frame_of",
     "in_one_go",
@@ -107,7 +110,7 @@ def _outermost(names: Names) -> dict[int, FrameType]:
     for ident, frame in sys._current_frames().items():  # noqa: SLF001 - see above
         inside: FrameType | None = frame if ident != me else None
         while inside is not None:
-            if _belongs(inside, names):
+            if belongs(inside, names):
                 found[ident] = inside
             inside = inside.f_back
     return found
@@ -118,7 +121,8 @@ def place(frame: FrameType) -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}"
 
 
-def _belongs(frame: FrameType, names: Names) -> bool:
+def belongs(frame: FrameType, names: Names) -> bool:
+    """Return whether a frame runs code of these packages, in a version that was not given up."""
     name = frame.f_globals.get("__name__")
     if not isinstance(name, str):
         return False
@@ -126,20 +130,18 @@ def _belongs(frame: FrameType, names: Names) -> bool:
     if module is not None and vars(module) is not frame.f_globals:
         # Another module of that name: one that is being staged, say, by an import that hangs and was given up.
         return False
+    if module is None and isinstance(name, ModuleName):
+        # A private version that was given up, and that a call hangs in: a shadow's, say. Nobody waits for it.
+        return False
     return name in names
 
 
 def _inside(frame: FrameType | None, names: Names) -> FrameType | None:
     while frame is not None:
-        if _belongs(frame, names):
+        if belongs(frame, names):
             return frame
         frame = frame.f_back
     return None
-
-
-def _suspended(names: Names) -> tuple[Blocker, ...]:
-    frames = map(frame_of, _asleep(names))
-    return tuple(Blocker("", place(frame)) for frame in frames if frame is not None)
 
 
 def _asleep(names: Names) -> list[Any]:
@@ -148,7 +150,7 @@ def _asleep(names: Names) -> list[Any]:
         return []
     kinds = (CoroutineType, GeneratorType, AsyncGeneratorType)
     found = [one for one in tracked() if type(one) in kinds]
-    return [one for one in found if (frame := frame_of(one)) is not None and _belongs(frame, names)]
+    return [one for one in found if (frame := frame_of(one)) is not None and belongs(frame, names)]
 
 
 def frame_of(one: Any) -> FrameType | None:
@@ -167,8 +169,9 @@ class _Sleepers:
     ended, and the next look comes when ten times its length has passed.
     """
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, find: Callable[[], list[Any]]) -> None:
         self._names = names
+        self._find = find
         self._found: list[weakref.ref[Any]] = []
         self._next = 0.0
         self.seconds = 0.0
@@ -183,7 +186,7 @@ class _Sleepers:
         started = time.monotonic()
         if started < self._next:
             return True
-        self._found = [weakref.ref(one) for one in _asleep(self._names)]
+        self._found = [weakref.ref(one) for one in self._find()]
         self.seconds = time.monotonic() - started
         self._next = time.monotonic() + 10 * self.seconds
         return bool(self._found)
@@ -195,17 +198,25 @@ def _busy(names: Names) -> bool:
     return any(ident != me and _inside(frame, names) is not None for ident, frame in frames.items())
 
 
-class _Looks:
+class Looks:
     """Whether a call is inside these packages, or, for those in `suspended`, asleep there."""
 
     def __init__(self, names: Names, suspended: Names) -> None:
-        self._names = names
-        self._suspended = suspended
-        self._sleepers = _Sleepers(suspended)
+        self.names = names
+        self.suspended = suspended
+        self._sleepers = _Sleepers(suspended, self.asleep)
+
+    def busy(self) -> bool:
+        """Return whether a thread is inside, other than this one."""
+        return _busy(self.names)
+
+    def asleep(self) -> list[Any]:
+        """Return the calls that are suspended there."""
+        return _asleep(self.suspended)
 
     def quiet(self) -> bool:
         """Return whether none seems to be; cheap enough to ask often while others run."""
-        return not (self._sleepers.any() or _busy(self._names))
+        return not (self._sleepers.any() or self.busy())
 
     @property
     def seconds(self) -> float:
@@ -214,11 +225,12 @@ class _Looks:
 
     def quiet_now(self) -> bool:
         """Return whether none is: true for as long as nobody else runs."""
-        return not (_busy(self._names) or _suspended(self._suspended))
+        return not (self.busy() or self.asleep())
 
     def inside(self) -> tuple[Blocker, ...]:
         """Return who is."""
-        return (*blockers(self._names), *_suspended(self._suspended))
+        asleep = tuple(Blocker("", place(frame)) for frame in map(frame_of, self.asleep()) if frame is not None)
+        return (*blockers(self.names), *asleep)
 
 
 class Alone:
@@ -290,6 +302,7 @@ def at_quiescence(
     force: bool = False,
     at_once: bool = False,
     alone: Alone | None = None,
+    looks: Looks | None = None,
 ) -> tuple[Blocker, ...]:
     """Call `change` at an instant in which no other thread is inside these packages.
 
@@ -299,12 +312,13 @@ def at_quiescence(
     otherwise); without it raises `DrainTimeoutError` that names them, and nothing has changed. `at_once` says that
     nobody was inside a moment ago: the heap is then looked through once, while nobody else runs. `alone` is the time
     for that: a change that finds it over before it has done anything returns False, and is tried again with more.
+    `looks` see who is inside in another way than by these names.
     """
     alone = alone or Alone()
     if suspended:
         alone.seconds = max(alone.seconds, _LEAST_WITH_A_LOOK)
     until = time.monotonic() + within
-    looks = _Looks(names, suspended)
+    looks = looks or Looks(names, suspended)
     tries = 0
     while True:
         time.sleep(_PAUSE_SECONDS)
@@ -335,7 +349,13 @@ def at_quiescence(
 
 
 def when_quiet(
-    names: Names, *, suspended: Names = NOBODY, within: float, force: bool = False, alone: Alone | None = None
+    names: Names,
+    *,
+    suspended: Names = NOBODY,
+    within: float,
+    force: bool = False,
+    alone: Alone | None = None,
+    looks: Looks | None = None,
 ) -> tuple[Blocker, ...]:
     """Wait until none is inside, as `at_quiescence` does, but while others go on: one may be inside again by now.
 
@@ -343,7 +363,7 @@ def when_quiet(
     another one.
     """
     until = time.monotonic() + within
-    looks = _Looks(names, suspended)
+    looks = looks or Looks(names, suspended)
     while True:
         time.sleep(_PAUSE_SECONDS)
         if looks.quiet():

@@ -9,30 +9,87 @@ from __future__ import annotations
 import hashlib
 import inspect
 import itertools
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from types import CoroutineType, GeneratorType
 from typing import Any
 
 from attrs import frozen
 
+from noodle_upgrade_core.counters import ArmCounter
 from noodle_upgrade_core.staged import Arm
-from noodle_upgrade_core.traffic import ArmCounter, call_error
+from noodle_upgrade_core.traffic import call_error
 
-__all__ = ["Key", "Router", "Table", "relayed", "routed_methods"]
+__all__ = ["Key", "Lane", "RoutedCall", "Router", "Table", "added", "relayed", "routed_methods", "spread"]
 
 Key = Callable[..., Any]
 """Called with a call's own arguments; returns what the call belongs to (a user, a tenant): such calls stay together."""
 
 _SPAN = 2**64
 _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / φ: successive multiples spread as evenly as can be
+_SMALL = 2**30
+_SMALL_GOLDEN = 0x278DDE6D  # 2**30 / φ, odd: numbers of this size cost half as much to reckon with
 
 
 @frozen
 class Table:
-    """Where calls go: a call whose point (0 … 2**64) lies under `threshold` goes to the new version."""
+    """Where calls go: a call whose point (0 … 2**64) lies under `threshold` goes to the new version.
+
+    With `members` those of these handles go there, whatever their points, and no others. `small` is the threshold for
+    calls without a key, whose points are smaller.
+    """
 
     weight: float
     threshold: int
+    members: frozenset[str] | None = None
+    small: int = 0
+
+
+def spread(number: int, share: float) -> bool:
+    """Return whether the call of this number is one of a share: after any number of calls that is met within a few."""
+    return (number * _GOLDEN) % _SPAN < round(share * _SPAN)
+
+
+class Lane:
+    """One handle's way to either version: the name of its member, and how many of its calls are inside.
+
+    `methods` returns what the handle calls now. A call may come late: a coroutine that was made while traffic moved and
+    is awaited when that is over. Where the lane is `retired` it goes on with those. `watched` says that calls are to be
+    counted while they are inside, because state may move when none is.
+    """
+
+    __slots__ = ("_count", "_inside", "_methods", "member", "retired", "watched")
+
+    def __init__(
+        self, member: str = "", *, methods: Callable[[], Mapping[str, Callable[..., Any]]] = dict, watched: bool = False
+    ) -> None:
+        self.member = member
+        self.retired = False
+        self._methods = methods
+        self.watched = watched
+        self._count = threading.Lock()
+        self._inside = 0
+
+    @property
+    def inside(self) -> int:
+        """How many calls have entered and not left, of either version; 0 where they are not watched."""
+        return self._inside
+
+    def enter(self) -> None:
+        """A call enters: before it chooses its version, so that none is missed in between."""
+        if self.watched:
+            with self._count:
+                self._inside += 1
+
+    def leave(self) -> None:
+        """It has ended."""
+        if self.watched:
+            with self._count:
+                self._inside -= 1
+
+    def current(self, name: str) -> Callable[..., Any] | None:
+        """Return the method that the handle calls now."""
+        return self._methods().get(name)
 
 
 class Router:
@@ -42,25 +99,25 @@ class Router:
         self.counters = (ArmCounter(old_version), ArmCounter(new_version))
         self.table = Table(0.0, 0)
         self._salt = hashlib.blake2b(salt.encode(), digest_size=16).digest()
-        self._numbers = itertools.count(1)
+        self.number = itertools.count(1).__next__
 
     def route(self, weight: float) -> None:
         """Send this share of calls to the new version from now on; 0 and 1 are exact."""
-        self.table = Table(weight, round(weight * _SPAN))
+        self.table = Table(weight, round(weight * _SPAN), small=round(weight * _SMALL))
 
-    def arm(self, key: Key | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
-        """Return 0 for the old version, 1 for the new.
+    def arm(self, key: Key | None, args: tuple[Any, ...], kwargs: Mapping[str, Any], member: str = "") -> bool:
+        """Return whether a call goes to the new version.
 
         With a key the same key gets the same answer at the same weight, and a growing weight never moves it back.
         """
-        threshold = self.table.threshold
-        if threshold == 0:
-            return 0
-        if threshold == _SPAN:
-            return 1
+        table = self.table
+        if table.members is not None:
+            return member in table.members
         if key is None:
-            return int((next(self._numbers) * _GOLDEN) % _SPAN < threshold)
-        return int(self.point(key(*args, **kwargs)) < threshold)
+            return self.number() * _SMALL_GOLDEN % _SMALL < table.small
+        threshold = table.threshold
+        # At none and at all of the traffic nobody need be asked whose call it is.
+        return threshold > 0 and (threshold == _SPAN or self.point(key(*args, **kwargs)) < threshold)
 
     def point(self, value: Any) -> int:
         """Return the place of a key between 0 and 2**64: the same in every process and on every machine."""
@@ -73,11 +130,16 @@ class Router:
 
 
 def routed_methods(
-    old: Mapping[str, Callable[..., Any]], new: Mapping[str, Callable[..., Any]], router: Router, key: Key | None
+    old: Mapping[str, Callable[..., Any]],
+    new: Mapping[str, Callable[..., Any]],
+    router: Router,
+    key: Key | None,
+    lane: Lane | None = None,
 ) -> dict[str, Callable[..., Any]]:
     """Return a method for every name that either version has, each of which chooses a version for every call."""
+    way = Lane() if lane is None else lane
     return {
-        name: _routed(_Route(name=name, pair=(old.get(name), new.get(name)), router=router, key=key))
+        name: _routed(_Route(name=name, pair=(old.get(name), new.get(name)), router=router, key=key, lane=way))
         for name in {**old, **new}
     }
 
@@ -90,6 +152,7 @@ class _Route:
     pair: tuple[Callable[..., Any] | None, Callable[..., Any] | None]
     router: Router
     key: Key | None
+    lane: Lane
 
 
 def _routed(route: _Route) -> Callable[..., Any]:
@@ -107,27 +170,50 @@ def _routed(route: _Route) -> Callable[..., Any]:
     return made
 
 
-class _Call:
-    """One call, from the choice of its version to its end, whenever that is; `result` is what the method returned."""
+class RoutedCall:
+    """One call that lasts: from the choice of its version to its end, whenever that is.
 
-    __slots__ = ("_counter", "_started", "result")
+    `result` is what the method returned, which is still to run.
+    """
 
-    def __init__(self, route: _Route, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        arm = route.router.arm(route.key, args, kwargs)
-        self._counter = route.router.counters[arm]
-        self._started = self._counter.enter()
-        method = route.pair[arm]
-        try:
-            self.result = _lacking(route.name) if method is None else method(*args, **kwargs)
-        except BaseException as error:
-            self.failed(error)
-            raise
+    __slots__ = ("_counter", "_lane", "_started", "result")
+
+    def __init__(self, lane: Lane, counter: ArmCounter | None, started: int, result: Any) -> None:
+        self._lane = lane
+        self._counter = counter
+        self._started = started
+        self.result = result
 
     def ended(self) -> None:
-        self._counter.leave(self._started)
+        """It went well."""
+        if self._counter is not None:
+            self._counter.leave(self._started)
+        self._lane.leave()
 
     def failed(self, error: BaseException) -> None:
-        self._counter.leave(self._started, call_error(error))
+        """It ended with an error, or was given up."""
+        if self._counter is not None:
+            self._counter.leave(self._started, call_error(error))
+        self._lane.leave()
+
+
+def _begun(route: _Route, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RoutedCall:
+    """Choose a version for a call, and begin it there."""
+    lane, counter, started = route.lane, None, 0
+    lane.enter()
+    try:
+        if lane.retired:
+            method = lane.current(route.name)
+        else:
+            arm = route.router.arm(route.key, args, kwargs, lane.member)
+            counter = route.router.counters[arm]
+            started = counter.enter()
+            method = route.pair[arm]
+        result = _lacking(route.name) if method is None else method(*args, **kwargs)
+    except BaseException as error:
+        RoutedCall(lane, counter, started, None).failed(error)
+        raise
+    return RoutedCall(lane, counter, started, result)
 
 
 def _lacking(name: str) -> Any:
@@ -135,8 +221,41 @@ def _lacking(name: str) -> Any:
 
 
 def _plain(route: _Route) -> Callable[..., Any]:
+    if route.lane.watched or None in route.pair:
+        return _plain_watched(route)
+    router, key, lane, member = route.router, route.key, route.lane, route.lane.member
+    choose, number, counters, pair = router.arm, router.number, router.counters, route.pair
+
     def call(*args: Any, **kwargs: Any) -> Any:
-        one = _Call(route, args, kwargs)
+        # What most calls take while a deployment runs: every line of it is paid for by each of them.
+        if lane.retired:
+            return watched(*args, **kwargs)
+        table = router.table
+        if key is None and table.members is None:
+            arm = number() * _SMALL_GOLDEN % _SMALL < table.small
+        else:
+            arm = choose(key, args, kwargs, member)
+        counter = counters[arm]
+        started = counter.enter()
+        try:
+            result = pair[arm](*args, **kwargs)  # type: ignore[misc]
+        except BaseException as error:
+            counter.leave(started, call_error(error))
+            raise
+        kind = type(result)
+        if kind is CoroutineType or kind is GeneratorType:
+            lasting = RoutedCall(lane, counter, started, result)
+            return _follow(lasting) if kind is CoroutineType else _follow_generator(lasting)
+        counter.leave(started)
+        return result
+
+    watched = _plain_watched(route)
+    return call
+
+
+def _plain_watched(route: _Route) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        one = _begun(route, args, kwargs)
         # A plain function may hand out what is still to run: the call ends when that has ended.
         kind = type(one.result)
         if kind is CoroutineType:
@@ -151,24 +270,24 @@ def _plain(route: _Route) -> Callable[..., Any]:
 
 def _coroutine(route: _Route) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> Any:
-        return await _follow(_Call(route, args, kwargs))
+        return await _follow(_begun(route, args, kwargs))
 
     return call
 
 
 def _generator(route: _Route) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        return (yield from _follow_generator(_Call(route, args, kwargs)))
+        return (yield from _follow_generator(_begun(route, args, kwargs)))
 
     return call
 
 
 def _async_generator(route: _Route) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        begun: list[_Call] = []
+        begun: list[RoutedCall] = []
 
         async def begin() -> AsyncGenerator[Any, Any]:
-            begun.append(_Call(route, args, kwargs))
+            begun.append(_begun(route, args, kwargs))
             running: AsyncGenerator[Any, Any] = begun[0].result
             return running
 
@@ -210,7 +329,7 @@ async def relayed(
         raise
 
 
-async def _follow(one: _Call) -> Any:
+async def _follow(one: RoutedCall) -> Any:
     try:
         result = await one.result
     except BaseException as error:
@@ -220,7 +339,7 @@ async def _follow(one: _Call) -> Any:
     return result
 
 
-def _follow_generator(one: _Call) -> Generator[Any, Any, Any]:
+def _follow_generator(one: RoutedCall) -> Generator[Any, Any, Any]:
     try:
         result = yield from one.result
     except BaseException as error:
@@ -228,3 +347,16 @@ def _follow_generator(one: _Call) -> Generator[Any, Any, Any]:
         raise
     one.ended()
     return result
+
+
+def added(one: Arm, other: Arm) -> Arm:
+    """Return the counts of two parts of one version together."""
+    return Arm(
+        version=one.version,
+        calls=one.calls + other.calls,
+        errors=one.errors + other.errors,
+        in_flight=one.in_flight + other.in_flight,
+        stalled=max(one.stalled, other.stalled),
+        latency=tuple(a + b for a, b in zip(one.latency, other.latency, strict=True)),
+        last_error=one.last_error or other.last_error,
+    )

@@ -28,10 +28,12 @@ from noodle_upgrade_core.model import (
 )
 from noodle_upgrade_core.store import ContentStore
 from noodle_upgrade_core.upgrade import Upgrader
+from noodle_upgrade_runtime.departures import Leaving
 from noodle_upgrade_runtime.discovery import Discovery, Ledger
 from noodle_upgrade_runtime.drain import Drain
 from noodle_upgrade_runtime.engine import Change, Engine
 from noodle_upgrade_runtime.handles import process_handles
+from noodle_upgrade_runtime.handover import Quiet
 from noodle_upgrade_runtime.health import check_health
 from noodle_upgrade_runtime.integration import RuntimeUpgradeIntegration
 from noodle_upgrade_runtime.names import Names
@@ -40,7 +42,7 @@ from noodle_upgrade_runtime.overlay import Overlay
 from noodle_upgrade_runtime.quiescence import NOBODY, stayers
 from noodle_upgrade_runtime.rehearsal import Rehearsals
 from noodle_upgrade_runtime.settings import RuntimeSettings
-from noodle_upgrade_runtime.swap import Leaving, Quiet, RuntimeSwap
+from noodle_upgrade_runtime.swap import RuntimeSwap
 from noodle_upgrade_runtime.trees import declared
 
 __all__ = ["Runtime"]

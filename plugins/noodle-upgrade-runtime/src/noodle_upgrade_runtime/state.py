@@ -12,6 +12,7 @@ than once before a version serves: the last call counts.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import itertools
@@ -47,9 +48,12 @@ class Chain:
         self._new = new
         self._between: dict[str, Space] = {}
 
-    def forward(self) -> None:
-        """Carry the old object's state to the new one. Raises `MigrationError`; the old object is only asked."""
-        self._carry(self._old, self._new, self._path())
+    def forward(self, *, copied: bool = False) -> None:
+        """Carry the old object's state to the new one. Raises `MigrationError`; the old object is only asked.
+
+        With `copied` the new one shares nothing with the old one, which goes on serving.
+        """
+        self._carry(self._old, self._new, self._path(), copied=copied)
 
     def backward(self) -> None:
         """Carry the new object's state to the old one. Raises `MigrationError`, and has then not touched the old."""
@@ -64,7 +68,7 @@ class Chain:
     def _path(self) -> tuple[str, ...]:
         return self._change.path or (self._change.from_version, self._change.to_version)
 
-    def _carry(self, giver: Bound, taker: Bound, path: tuple[str, ...]) -> None:
+    def _carry(self, giver: Bound, taker: Bound, path: tuple[str, ...], *, copied: bool = False) -> None:
         if not has_state(giver.target):
             return
         name = self._change.component.name
@@ -76,6 +80,8 @@ class Chain:
                 details={"component": name, "from": path[0], "to": path[-1]},
             )
         state = self._run(f"export_state of {path[0]}", giver.target.export_state)
+        if copied:
+            state = self._run(f"copying the state of {path[0]}", copy.deepcopy, state)
         direct = self._find(path[0], path[-1], exact=True)
         hops = [(path[0], path[-1])] if direct is not None else list(itertools.pairwise(path))
         for start, end in hops:

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 from packaging.utils import canonicalize_name
 
-from noodle_upgrade_core.errors import DrainTimeoutError, RollbackUnavailableError
-from noodle_upgrade_core.staged import COUNTS, WEIGHTS, Arm, Measurement
+from noodle_upgrade_core.errors import InvalidRequestError, RollbackUnavailableError
+from noodle_upgrade_core.staged import COUNTS, MEMBERS, SHADOW, WEIGHTS, Measurement, Member
+from noodle_upgrade_runtime.departures import Leaving, leading_back
 from noodle_upgrade_runtime.discovery import Ledger
 from noodle_upgrade_runtime.engine import Prepared
-from noodle_upgrade_runtime.gate import Gate
-from noodle_upgrade_runtime.names import Names
+from noodle_upgrade_runtime.handover import Quiet, at, begin, cross, moving
 from noodle_upgrade_runtime.namespace import Space
 from noodle_upgrade_runtime.operations import Call, Operation, Script
 from noodle_upgrade_runtime.quiescence import (
     LEAST_ALONE,
-    NOBODY,
     Alone,
-    Blocker,
-    at_quiescence,
     in_one_go,
-    when_quiet,
 )
+from noodle_upgrade_runtime.routing import added
 
 __all__ = ["Leaving", "Quiet", "RuntimeSwap"]
 
@@ -41,37 +37,14 @@ stop, to get such a time takes as long as it is, for each of them.
 """
 MOST_WAIT_BACK = 5.0
 """Seconds that going back waits for a moment with no call inside."""
-_MOST_TRIES_BACK = 6
-
-
-@frozen(kw_only=True)
-class Quiet:
-    """When code may be changed: `within` seconds an instant must come in which no thread is inside the modules `names`.
-
-    Nor, for those in `suspended`, a call that is suspended.
-    """
-
-    names: Names = NOBODY
-    suspended: Names = NOBODY
-    within: float = 5.0
-    force: bool = False
-    forced: Callable[[Sequence[str]], Any] = field(default=lambda _: None)
-
-
-@frozen(kw_only=True)
-class Leaving:
-    """How long a commit waits for the calls inside the old version; with `force` it is then made, and told."""
-
-    within: float
-    force: bool = False
-    forced: Callable[[Sequence[str]], Any] = field(default=lambda _: None)
 
 
 class RuntimeSwap:
     """Parts of one or several engines, committed and taken back in one atomic step.
 
     With weights in every part traffic is routed; without, the first share is everything. The old version stays warm
-    until `release`, so that going back is one flip at any time before.
+    until `release`, so that going back is one flip at any time before. Where one part is all there is, and that one has
+    members or can have a shadow, so has this.
     """
 
     def __init__(
@@ -101,11 +74,15 @@ class RuntimeSwap:
         self.pause_seconds = 0.0
         """How long calls were held back for the last commit, once nobody was inside any more."""
         self._weight = 0.0
+        self._by_members = False
         self._released = False
         self._lock = threading.Lock()
         self._started = time.monotonic()
         capabilities = reduce(frozenset.__and__, (part.capabilities for part in self.parts))
-        self._capabilities = capabilities if counting else capabilities - {COUNTS}
+        if len(self.parts) > 1:
+            capabilities -= {MEMBERS, SHADOW}
+        # A shadow is there to be measured.
+        self._capabilities = capabilities if counting else capabilities - {COUNTS, SHADOW}
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -133,47 +110,114 @@ class RuntimeSwap:
         """Move a share of traffic; when it raises, nothing has changed."""
         with self._lock:
             self._check_held()
+            self._end_shadow()
             if WEIGHTS in self._capabilities and self._script is None:
                 self._route(weight)
+            elif weight > 0.0 and self._moves_members:
+                self._cross(None)
             elif weight > 0.0:
                 self._apply()
             else:
                 self._take_back()
-            self._weight = weight
+            self._weight, self._by_members = weight, False
 
     def commit(self) -> None:
         """Leave the new version in place and end all routing and counting."""
         with self._lock:
             self._check_held()
-            self._apply()
+            self._end_shadow()
+            if moved := self._moves_members:
+                self._cross(None)
+            self._apply(moved=moved)
             for part in self.parts:
                 part.settle()
             self._weight = 1.0
         self._committed(self)
+
+    # --- members, and a shadow -----------------------------------------------------------------------------------
+
+    def members(self) -> tuple[Member, ...]:
+        """Return the handles of the component, each of which is one that serves it."""
+        with self._lock:
+            self._check_held()
+            found: tuple[Member, ...] = self._able(MEMBERS).members()
+            return found
+
+    def shift_members(self, names: Iterable[str]) -> None:
+        """Have exactly these members serve the new version; when it raises, nothing has changed.
+
+        State moves with its member, when no call is inside that one: `DrainTimeoutError` names who is for too long.
+        Raises `InvalidRequestError` for a name that no member has.
+        """
+        with self._lock:
+            self._check_held()
+            part = self._able(MEMBERS)
+            self._check_open("its members")
+            self._cross(tuple(names))
+            self._weight, self._by_members = part.share, True
+
+    def shadow(self, share: float) -> None:
+        """Run copies of this share of the calls on the new version besides; 0 ends it.
+
+        All traffic is on the old version then. Where there is state a copy of it is taken when no call is inside.
+        """
+        with self._lock:
+            self._check_held()
+            part = self._able(SHADOW)
+            if not isinstance(share, int | float) or not 0.0 <= share <= 1.0:
+                raise InvalidRequestError(f"A shadow takes copies of a share of the calls, 0 to 1, not {share!r}.")
+            if share == 0.0:
+                part.end_shadow()
+                return
+            self._check_open("a shadow")
+            if part.double is not None:
+                part.double.resize(share)
+                return
+            self._take_back()
+            self._weight = 0.0
+            double = part.begin_shadow(share)
+            try:
+                begin(double, part.gate, self._quiet)
+            except BaseException:
+                double.end()
+                raise
+            part.keep_shadow(double)
+
+    def _able(self, capability: str) -> Any:
+        """Return the one part of a change that has a capability."""
+        if capability not in self._capabilities:
+            raise InvalidRequestError(
+                f"This change has no capability {capability!r}.",
+                hint="The plan says what it can do, and why not more.",
+                details={"wanted": capability, "capabilities": sorted(self._capabilities)},
+            )
+        return self.parts[0]
+
+    def _check_open(self, what: str) -> None:
+        if self._script is not None:
+            raise InvalidRequestError(
+                f"The new version is committed: it is too late for {what}.", hint="revert() goes back to the old one."
+            )
+
+    @property
+    def _moves_members(self) -> bool:
+        """Whether traffic moves by members only, because each has a state of its own."""
+        return MEMBERS in self._capabilities and WEIGHTS not in self._capabilities and self._script is None
+
+    def _cross(self, names: Sequence[str] | None, quiet: Quiet | None = None) -> None:
+        cross(self._able(MEMBERS).crossing(names), self._quiet if quiet is None else quiet)
+
+    def _end_shadow(self) -> None:
+        if SHADOW in self._capabilities and self.parts:
+            self._able(SHADOW).end_shadow()
 
     def drain(self) -> None:
         """Wait for the calls that are inside the old version, where the settings want that before a commit.
 
         Raises `DrainTimeoutError` that names them.
         """
-        leaving = self._leaving
-        if leaving is None:
-            return
-        until = time.monotonic() + leaving.within
-        for part in self.parts:
-            old = getattr(part, "in_flight", None)
-            inside = old().wait(max(0.0, until - time.monotonic())) if old is not None else ()
-            if not inside:
-                continue
-            names = [str(one) for one in inside]
-            if not leaving.force:
-                raise DrainTimeoutError(
-                    f"After {leaving.within:g} s calls are still inside the old version: {'; '.join(names)}.",
-                    hint="Wait for them, raise runtime.drain_timeout, or set runtime.on_drain_timeout to extend or"
-                    " force: they then end in the old version, which stays until they have.",
-                    details={"blockers": names},
-                )
-            leaving.forced(names)
+        if self._leaving is not None:
+            self._leaving.wait(self.parts)
 
     def _route(self, weight: float) -> None:
         done = []
@@ -186,7 +230,8 @@ class RuntimeSwap:
                 part.route(self._weight)
             raise
 
-    def _apply(self) -> None:
+    def _apply(self, *, moved: bool = False) -> None:
+        """Make the change at once; where all state has `moved` already, no call has to be waited for."""
         if self._script is not None and self._script.applied:
             return
 
@@ -208,7 +253,10 @@ class RuntimeSwap:
             for part in self.parts:
                 if (looking := getattr(part, "looking", None)) is not None:
                     stack.enter_context(looking())
-            self._quietly(change, self._quiet, alone, moves="hand_over")
+            if moved:
+                change()
+            else:
+                self._quietly(change, self._quiet, alone, moves="hand_over")
         if self._script is not None:
             self._script.tune()
 
@@ -238,9 +286,9 @@ class RuntimeSwap:
             if not gates:
                 for move in movers:
                     move()
-                inside = _at(change, quiet, alone)
+                inside = at(change, quiet, alone)
             else:
-                inside = _moving(change, movers, gates, quiet, alone)
+                inside = moving(change, movers, gates, quiet, alone)
         if inside:
             quiet.forced([str(blocker) for blocker in inside])
 
@@ -250,19 +298,24 @@ class RuntimeSwap:
         """Go back to the old version, from wherever this is; does nothing when it serves already."""
         with self._lock:
             self._check_held()
+            self._end_shadow()
             self._take_back()
             self._weight = 0.0
+
+    @property
+    def _going_back(self) -> Quiet:
+        # A version that hangs is what going back is for: whoever is still inside then ends in a mixture, or loses
+        # what it does to the state. The journal remembers who that was.
+        return evolve(self._quiet, within=min(self._quiet.within, MOST_WAIT_BACK), force=True)
 
     def _take_back(self) -> None:
         if self._script is not None and self._script.applied:
             script = self._script
 
-            # A version that hangs is what going back is for: whoever is still inside then ends in a mixture, or loses
-            # what it does to the state. The journal remembers who that was.
-            quiet = evolve(self._quiet, within=min(self._quiet.within, MOST_WAIT_BACK), force=True)
+            quiet = self._going_back
             noted: list[str] = []
             alone = self._alone("returning_seconds", 1.0)
-            lead_back, is_short = self._leading_back(alone, noted), alone.seconds <= LEAST_ALONE
+            lead_back, is_short = leading_back(self.parts, alone, noted), alone.seconds <= LEAST_ALONE
 
             def change() -> None:
                 script.revert(tuned=False)
@@ -280,30 +333,11 @@ class RuntimeSwap:
             if noted:
                 self._noted(noted)
             self._script = None
+        elif self._moves_members and self._able(MEMBERS).share:
+            self._cross((), self._going_back)
         for part in self.parts:
-            if WEIGHTS in part.capabilities:
+            if part.capabilities & {WEIGHTS, MEMBERS}:
                 part.route(0.0)
-
-    def _leading_back(self, alone: Alone, noted: list[str]) -> Callable[[], bool]:
-        """Return what leads back whoever has taken something of the version that was left, and notes what it could not.
-
-        It is to be called again while it returns False, because others have run meanwhile.
-        """
-        left = [went_back for part in self.parts if (went_back := getattr(part, "went_back", None)) is not None]
-        tries = itertools.count(1)
-
-        def lead_back() -> bool:
-            # It is carried through: where no time is long enough, in the one that there is.
-            is_over = alone.is_over if next(tries) < _MOST_TRIES_BACK else _never
-            while left:
-                said = left[0](is_over)
-                if said is None:
-                    return False
-                noted.extend(said)
-                del left[0]
-            return True
-
-        return lead_back
 
     # --- looking -------------------------------------------------------------------------------------------------
 
@@ -311,11 +345,16 @@ class RuntimeSwap:
         """Return the counts of all parts together, or None without the capability `counts`."""
         if COUNTS not in self._capabilities:
             return None
+        at = time.monotonic() - self._started
+        if SHADOW in self._capabilities and self.parts and (double := self._able(SHADOW).double) is not None:
+            old, new, shadow = double.seen()
+            weight = shadow.share / (1.0 + shadow.share)
+            return Measurement(at=at, weight=weight, old=old, new=new, shadow=shadow, routed=False)
         pairs = [arms for part in self.parts if (arms := part.arms()) is not None]
         if not pairs:
             return None
-        old, new = (reduce(_added, (pair[side] for pair in pairs)) for side in (0, 1))
-        return Measurement(at=time.monotonic() - self._started, weight=self._weight, old=old, new=new)
+        old, new = (reduce(added, (pair[side] for pair in pairs)) for side in (0, 1))
+        return Measurement(at=at, weight=self._weight, old=old, new=new, routed=not self._by_members)
 
     def running(self) -> dict[str, str]:
         """Return the version that each component really runs, by asking its part."""
@@ -343,6 +382,7 @@ class RuntimeSwap:
                 return ()
             self._released = True
             forward = self._weight > 0.0
+            self._end_shadow()
         drains = []
         for part in self.parts:
             let_go = part.release if forward else getattr(part, "discard", None)
@@ -357,95 +397,3 @@ class RuntimeSwap:
                 "The old version was released: a later upgrade has taken its place.",
                 hint="Upgrade to the version that you want, or choose its rollback point.",
             )
-
-
-def _at(
-    change: Callable[[], bool | None],
-    quiet: Quiet,
-    alone: Alone,
-    within: float | None = None,
-    *,
-    at_once: bool = False,
-) -> tuple[Blocker, ...]:
-    if not quiet.names:
-        change()
-        return ()
-    left = quiet.within if within is None else within
-    return at_quiescence(
-        change, quiet.names, suspended=quiet.suspended, within=left, force=quiet.force, at_once=at_once, alone=alone
-    )
-
-
-def _when(quiet: Quiet, alone: Alone, within: float) -> tuple[Blocker, ...]:
-    if not quiet.names:
-        return ()
-    return when_quiet(quiet.names, suspended=quiet.suspended, within=within, force=quiet.force, alone=alone)
-
-
-def _moving(
-    change: Callable[[], bool | None],
-    movers: Sequence[Callable[[], None]],
-    gates: Sequence[Gate],
-    quiet: Quiet,
-    alone: Alone,
-) -> tuple[Blocker, ...]:
-    """Move state and make the change with it; once more for as long as calls pass a gate meanwhile."""
-    until = time.monotonic() + quiet.within
-    while True:
-        # Not while the others are stopped: a call on an event loop would fall due during every look, and pass a gate
-        # right after the count is read.
-        inside = _when(quiet, alone, max(0.0, until - time.monotonic()))
-        late = time.monotonic() >= until
-        attempt = _Attempt(change, gates, alone, forced=late and quiet.force)
-        for move in movers:
-            move()
-        inside = (*inside, *_at(attempt.make, quiet, alone, max(0.0, until - time.monotonic()), at_once=True))
-        if attempt.made:
-            return inside
-        if attempt.lacked_time:
-            alone.longer()
-        if late:
-            raise DrainTimeoutError(
-                f"For {quiet.within:g} s calls kept coming that could not wait: plain ones, on a thread whose event"
-                " loop runs.",
-                hint="Make the methods that change its state async, call them from threads, or give runtime.on_busy ="
-                " force: what those calls do to the state meanwhile is lost.",
-            )
-
-
-class _Attempt:
-    """One try of a change that was prepared a moment ago: it is made unless a call has passed a gate since."""
-
-    def __init__(self, change: Callable[[], bool | None], gates: Sequence[Gate], alone: Alone, *, forced: bool) -> None:
-        self._change = change
-        self._gates = gates
-        self._alone = alone
-        self._forced = forced
-        self._passed = [gate.mark[0] for gate in gates]
-        self.made = False
-        self.lacked_time = False
-        """Whether the look at who is inside took longer than the time alone: the call may have passed during it."""
-
-    def make(self) -> bool:
-        """Make it; False when there was not enough time for it."""
-        if self._forced or [gate.mark for gate in self._gates] == [(passed, 0) for passed in self._passed]:
-            self.made = self._change() is not False
-            return self.made
-        self.lacked_time = self._alone.is_over()
-        return True
-
-
-def _never() -> bool:
-    return False
-
-
-def _added(one: Arm, other: Arm) -> Arm:
-    return Arm(
-        version=one.version,
-        calls=one.calls + other.calls,
-        errors=one.errors + other.errors,
-        in_flight=one.in_flight + other.in_flight,
-        stalled=max(one.stalled, other.stalled),
-        latency=tuple(a + b for a, b in zip(one.latency, other.latency, strict=True)),
-        last_error=one.last_error or other.last_error,
-    )

@@ -23,13 +23,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from noodle_upgrade_core.errors import InvalidRequestError, UpgradeError
+from noodle_upgrade_core.hookspecs import Operation
 from noodle_upgrade_core.model import UpgradePlan, UpgradeRequest
 from noodle_upgrade_core.upgrade import Upgrader
 from noodle_upgrade_core.wire import to_wire
 from noodle_upgrade_server.bodies import (
     ApproveBody,
     EmptyBody,
+    OperationBody,
     PlanBody,
+    PromoteBody,
     Query,
     RollbackBody,
     StartBody,
@@ -43,6 +46,7 @@ from noodle_upgrade_server.errors import (
     ControlInternalError,
     MethodError,
     NoAnswerError,
+    OperationSlowError,
     PlanUnknownError,
     RouteUnknownError,
 )
@@ -96,10 +100,15 @@ class ControlApi:
             get("upgrades/{upgrade_id}", self.upgrade),
             post("upgrades/{upgrade_id}/cancel", self.cancel),
             post("upgrades/{upgrade_id}/approve", self.approve),
+            post("upgrades/{upgrade_id}/pause", self.pause),
+            post("upgrades/{upgrade_id}/resume", self.resume),
+            post("upgrades/{upgrade_id}/promote", self.promote),
             post("rollbacks", self.rollback),
             get("rollback-points", self.rollback_points),
             get("history", self.history),
             get("events", self.events),
+            get("operations", self.operations),
+            post("operations/{name}", self.operate),
             get("plugins", self.plugins),
             get("config", self.config),
             get("doctor", self.doctor),
@@ -164,6 +173,13 @@ class ControlApi:
             after = event_id(resumed, "Last-Event-ID")
         return EventStream(self._feed, after=after, upgrade_id=query.text("upgrade_id"), limits=self._limits)
 
+    async def operations(self, request: Request) -> Response:
+        """Return what plugins can be asked for by name, and for how many seconds each may be waited for here."""
+        Query.of(request)
+        # Every plugin is asked, each within its own time limit.
+        found = await self._work(lambda upgrader: upgrader.list_operations())
+        return answer({"operations": [self._offered(one) for one in found]})
+
     async def plugins(self, request: Request) -> Response:
         """Return the plugins that take part, with their hooks, and those that were left out, with the reason."""
         Query.of(request)
@@ -216,6 +232,44 @@ class ControlApi:
         await self._look(lambda upgrader: upgrader.approve(upgrade_id, by=by, plan_digest=body.plan_digest))
         return answer({"upgrade_id": upgrade_id, "approved": True, "by": by})
 
+    async def pause(self, request: Request) -> Response:
+        """Let no more traffic of an upgrade move until somebody resumes it."""
+        take(EmptyBody, await self._body(request))
+        upgrade_id, by = _segment(request, "upgrade_id"), _peer(request).name
+        await self._look(lambda upgrader: upgrader.pause_upgrade(upgrade_id, by=by))
+        return answer({"upgrade_id": upgrade_id, "paused": True, "by": by})
+
+    async def resume(self, request: Request) -> Response:
+        """End a pause."""
+        take(EmptyBody, await self._body(request))
+        upgrade_id, by = _segment(request, "upgrade_id"), _peer(request).name
+        await self._look(lambda upgrader: upgrader.resume_upgrade(upgrade_id, by=by))
+        return answer({"upgrade_id": upgrade_id, "paused": False, "by": by})
+
+    async def promote(self, request: Request) -> Response:
+        """Go on without waiting for evidence: past the present wait, or past all that are left."""
+        body = take(PromoteBody, await self._body(request))
+        upgrade_id, by = _segment(request, "upgrade_id"), _peer(request).name
+        await self._look(lambda upgrader: upgrader.promote_upgrade(upgrade_id, by=by, full=body.full))
+        return answer({"upgrade_id": upgrade_id, "promoted": True, "full": body.full, "by": by})
+
+    async def operate(self, request: Request) -> Response:
+        """Ask a plugin for one of its operations, in the peer's name.
+
+        The operation's own time limit ends it with an error of the plugin; what takes longer than the server's limit
+        for work is not waited for any more.
+        """
+        body = take(OperationBody, await self._body(request))
+        name, by = _segment(request, "name"), _peer(request).name
+        try:
+            result = await self._work(lambda upgrader: upgrader.operate(name, body.arguments, by=by))
+        except NoAnswerError as error:
+            raise OperationSlowError(
+                f"The operation {name[:80]!r} gave no answer within {self._limits.work_seconds:g} s.",
+                hint="Ask its plugin how far it is; what takes this long should answer at once, and go on by itself.",
+            ) from error
+        return answer({"result": result})
+
     async def rollback(self, request: Request) -> Response:
         """Go back to the version before."""
         body, by = take(RollbackBody, await self._body(request)), _peer(request).name
@@ -229,6 +283,13 @@ class ControlApi:
     async def _body(self, request: Request) -> Any:
         Query.of(request)
         return with_defaults(await read_body(request, self._limits), self._bridge.upgrader.settings)
+
+    def _offered(self, one: Operation) -> dict[str, Any]:
+        own = one.seconds
+        if own is None:
+            own = self._bridge.upgrader.settings.runtime_upgrade.plugins.hook_timeout
+        seconds = min(own, self._limits.work_seconds)
+        return {"name": one.name, "help": one.help, "changes": one.changes, "seconds": seconds}
 
     async def _plan(self, requests: tuple[UpgradeRequest, ...], peer: Peer) -> UpgradePlan:
         if not requests:

@@ -21,7 +21,9 @@ from noodle_upgrade_server.limits import Limits
 __all__ = [
     "ApproveBody",
     "EmptyBody",
+    "OperationBody",
     "PlanBody",
+    "PromoteBody",
     "Query",
     "RollbackBody",
     "StartBody",
@@ -56,6 +58,20 @@ class ApproveBody:
     """POST /v1/upgrades/{id}/approve: the digest of the plan that the peer has seen."""
 
     plan_digest: str = ""
+
+
+@frozen(kw_only=True)
+class PromoteBody:
+    """POST /v1/upgrades/{id}/promote: past the present wait, or with `full` past all that are left."""
+
+    full: bool = False
+
+
+@frozen(kw_only=True)
+class OperationBody:
+    """POST /v1/operations/{name}: what the operation is given; within the bounds of any body."""
+
+    arguments: Mapping[str, Any] = field(factory=dict)
 
 
 @frozen(kw_only=True)

@@ -18,6 +18,7 @@ from noodle_upgrade_core.errors import (
     JournalFullError,
     LeaseHeldError,
     LeaseLostError,
+    OperationUnknownError,
     RollbackUnavailableError,
     SettingsError,
     StageError,
@@ -48,6 +49,7 @@ __all__ = [
     "MethodError",
     "NoAnswerError",
     "NoRoomError",
+    "OperationSlowError",
     "PlanUnknownError",
     "RouteUnknownError",
     "ServeError",
@@ -150,6 +152,13 @@ class NoAnswerError(UpgradeError):
     default_safe = "What was begun goes on; the journal knows it."
 
 
+class OperationSlowError(NoAnswerError):
+    """A plugin's operation took longer than the server waits for work."""
+
+    code = "operation.timeout"
+    default_safe = "An asynchronous operation was cancelled; any other goes on, and its answer is not kept."
+
+
 class ControlInternalError(UpgradeError):
     """A defect of the server or of a plugin; the program's log has it whole."""
 
@@ -170,6 +179,7 @@ _STATUS: Mapping[type[UpgradeError], int] = {
     VersionUnknownError: 404,
     UpgradeUnknownError: 404,
     PlanUnknownError: 404,
+    OperationUnknownError: 404,
     RouteUnknownError: 404,
     MethodError: 405,
     BodyTooSlowError: 408,
@@ -203,6 +213,13 @@ _STATUS: Mapping[type[UpgradeError], int] = {
 }
 
 
+_BY_LAST_WORD: Mapping[str, int] = {"invalid": 400, "unknown": 404, "conflict": 409, "refused": 422}
+"""For errors of plugins' own, which no class here covers: the last word of their code."""
+
+
 def status_of(error: UpgradeError) -> int:
-    """Return the HTTP status for an error: 500 for what no class in the table covers."""
-    return next(_STATUS[base] for base in type(error).__mro__ if base in _STATUS)
+    """Return the HTTP status for an error: 500 for what neither the table nor the last word of its code covers."""
+    covered = next(base for base in type(error).__mro__ if base in _STATUS)
+    if covered is UpgradeError:
+        return _BY_LAST_WORD.get(error.code.rpartition(".")[2], _STATUS[UpgradeError])
+    return _STATUS[covered]

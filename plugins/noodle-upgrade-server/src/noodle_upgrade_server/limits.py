@@ -11,9 +11,10 @@ __all__ = ["Limits"]
 class Limits:
     """The bounds of a control server; `_bytes` are bytes, `_seconds` seconds, the rest are counts.
 
-    `answer_seconds` is for what only looks, `work_seconds` for what fetches or changes something; `wait_seconds` is
-    the most that a client may ask to wait for an upgrade's end. `send_seconds` is how long a client may leave what it
-    was sent unread. `events` are kept for readers that come, or come back, later; `plans` for those who start one.
+    `answer_seconds` is for what only looks, `work_seconds` for what fetches or changes something, and for what plugins
+    are asked for by name, whose own time limits may be shorter; `wait_seconds` is the most that a client may ask to
+    wait for an upgrade's end. `send_seconds` is how long a client may leave what it was sent unread. `events` are kept
+    for readers that come, or come back, later; `plans` for those who start one.
     """
 
     body_bytes: int = 1 << 20

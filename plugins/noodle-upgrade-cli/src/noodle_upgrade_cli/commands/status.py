@@ -17,6 +17,7 @@ from noodle_upgrade_cli.display import (
     findings_view,
     progress_of,
     result_view,
+    stands_still,
     waits_for,
 )
 from noodle_upgrade_cli.exits import Exit
@@ -101,7 +102,7 @@ def _all(answer: Mapping[str, Any]) -> RenderableType:
                         progress_of(row),
                         row.get("phase", ""),
                         f"{row['weight']:.0%}" if isinstance(row.get("weight"), int | float) else "-",
-                        row.get("awaits") or "",
+                        row.get("awaits") or stands_still(row),
                         when(row.get("started_at")),
                     ]
                     for row in active
@@ -112,6 +113,8 @@ def _all(answer: Mapping[str, Any]) -> RenderableType:
         parts.append(Text("No upgrade is active."))
     if any(waits_for_approval(row) for row in active):
         parts.append(Text("`noodle approve ID` lets one that waits go on.", style="yellow"))
+    if any(row.get("paused") for row in active):
+        parts.append(Text("`noodle resume ID` lets one that is paused go on.", style="yellow"))
     rest = {
         key: value for key, value in answer.items() if key not in {"enabled", "enabled_origin", "active", "findings"}
     }
@@ -145,6 +148,7 @@ def _one(state: Mapping[str, Any]) -> RenderableType:
                     ("upgrade", state.get("upgrade_id")),
                     ("phase", state.get("phase")),
                     ("waiting", waits_for(state) if waits_for_approval(state) else ""),
+                    ("held", Text(held, style="yellow") if (held := stands_still(state)) else ""),
                     ("approved by", ", ".join(map(str, state.get("approvals") or ()))),
                     ("traffic", f"{weight:.0%} on the new version" if isinstance(weight, int | float) else ""),
                     ("since", when(state.get("started_at") or state.get("created_at"))),

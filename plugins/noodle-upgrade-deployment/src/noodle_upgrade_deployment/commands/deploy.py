@@ -16,6 +16,7 @@ __all__ = ["deploy"]
 
 _OK, _FAILED, _MISTAKE = 0, 1, 2
 _ENDED_WELL = "succeeded"
+_WAITING = frozenset({"pending", "queued"})
 _ENDED = frozenset(
     {"rejected", "succeeded", "rolled_back", "rollback_failed", "superseded", "inconclusive", "cancelled"}
 )
@@ -75,7 +76,7 @@ def _ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
 @click.option("--again", is_flag=True, help="Also a version that was taken back here before.")
 @click.option("--no-wait", is_flag=True, help="Return as soon as it is asked for.")
 @click.pass_context
-def start(ctx: click.Context, what: tuple[str, ...], **said: Any) -> int:
+def start(ctx: click.Context, /, what: tuple[str, ...], **said: Any) -> int:
     """Ask for a deployment, and follow it to its end; Ctrl-C leaves it, and it goes on.
 
     Several components are one deployment: committed whole or not at all.
@@ -123,7 +124,8 @@ def status(ctx: click.Context) -> int:
         program.show(_line(one))
     if not found["active_deployments"] and not found["pending_upgrades"]:
         program.show("Nothing is under way, and nothing waits.")
-    program.show(f"{found['policies_count']} policies; {found['recent_events_24h']} changes in the last 24 hours.")
+    policies = "1 policy" if found["policies_count"] == 1 else f"{found['policies_count']} policies"
+    program.show(f"{policies}; {found['recent_events_24h']} changes in the last 24 hours.")
     return _OK
 
 
@@ -242,20 +244,28 @@ def _followed(program: Any, deployment_id: str) -> int:
     """Show a deployment until it has ended: its waiting in words, its upgrade in the live view."""
     for state in _states(program, deployment_id):
         if state["stage"] in _ENDED:
-            _answer(program, program.operate("deployment.show", {"deployment_id": deployment_id}))
+            _answer(program, state)
             return _OK if state["stage"] == _ENDED_WELL else _FAILED
-        if not program.json and state["upgrade_id"]:
-            program.watch(state["upgrade_id"])
-        elif not program.json:
+        if program.json:
+            continue
+        if state["upgrade_id"] and state["stage"] not in _WAITING:
+            if program.watch(state["upgrade_id"]) is None:
+                return _OK  # whoever looked has left; it goes on
+        else:
             program.note(_line(state))
     return _FAILED
 
 
 def _states(program: Any, deployment_id: str) -> Iterator[dict[str, Any]]:
-    """Yield a deployment as it is, and again whenever that has changed, until it has ended."""
+    """Yield a deployment as it is, and again whenever that has changed, until it has ended.
+
+    It is looked at whenever something is told of it, and at every beat of the stream: nothing is missed by that what
+    happened before the stream was open.
+    """
     last: tuple[Any, ...] = ()
-    events = program.events(after=None)
-    while True:
+    for event in program.events(beats=True):
+        if event is not None and (event.get("data") or {}).get("deployment_id") != deployment_id:
+            continue
         state = program.operate("deployment.show", {"deployment_id": deployment_id})
         here = (state["stage"], state["why"], state["upgrade_id"])
         if here != last:
@@ -263,11 +273,6 @@ def _states(program: Any, deployment_id: str) -> Iterator[dict[str, Any]]:
             yield state
             if state["stage"] in _ENDED:
                 return
-            continue
-        for event in events:
-            data = event.get("data") or {}
-            if data.get("deployment_id") == deployment_id:
-                break
 
 
 # --- policies --------------------------------------------------------------------------------------------------------

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from noodle_upgrade_core import Outcome, Shift, UpgradeContext, UpgradePlan
+from attrs import define, frozen
+
+from noodle_upgrade_core import Finding, Measurement, Observation, Outcome, Shift, UpgradeContext, UpgradePlan
 from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import InvalidRequestError
 from noodle_upgrade_core.model import now
 from noodle_upgrade_core.steps import JudgeDriver
 from noodle_upgrade_core.strategies import rollout_of
 from noodle_upgrade_deployment.deploying.attempts import ENVIRONMENT
+from noodle_upgrade_deployment.deploying.surroundings import PROBE_SECONDS, fresh
+from noodle_upgrade_deployment.health import HealthChecks
 from noodle_upgrade_deployment.policies.choice import calendar_for, policy_for
 from noodle_upgrade_deployment.policies.composition import composed
-from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
+from noodle_upgrade_deployment.policies.policy import JUDGE, DeploymentUpgradePolicy
 from noodle_upgrade_deployment.settings import DeploymentSettings
 
-__all__ = ["carried_out", "environment_of", "judge_of"]
-
-JUDGE = "betting"
-"""The judge of a policy that names none."""
+__all__ = ["Life", "Watchful", "carried_out", "environment_of", "judge_of"]
 
 
 def environment_of(settings: DeploymentSettings, parameters: Mapping[str, Any]) -> str:
@@ -55,10 +57,55 @@ async def carried_out(
     strategy = composed(policy, context.drivers, defaults)
     rollout = rollout_of(strategy, plan)
     judge = judge_of(policy, context.drivers)
-    return await context.conduct(rollout, judge=judge, hold=hold, name=f"strategy {policy.strategy}")
+    life = Life(fresh(policy.health_checks))
+    watching = asyncio.create_task(life.watch(), name="noodle health")
+    try:
+        name = f"strategy {policy.strategy}"
+        return await context.conduct(rollout, judge=Watchful(judge, life), hold=hold, name=name)
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+        if callable(close := getattr(judge, "close", None)):
+            close()
 
 
 def judge_of(policy: DeploymentUpgradePolicy, drivers: Drivers) -> JudgeDriver:
-    """Make the judge of a policy."""
-    made: JudgeDriver = drivers.make("judges", policy.judge or JUDGE, **policy.judge_parameters)
+    """Make the judge of a policy.
+
+    Raises `DriverUnknownError` with those that are installed, and `InvalidRequestError` for parameters and metrics that
+    cannot be meant.
+    """
+    given = {**policy.judge_parameters, **({"metrics": policy.metrics} if policy.metrics else {})}
+    made: JudgeDriver = drivers.make("judges", policy.judge or JUDGE, **given)
     return made
+
+
+@define
+class Life:
+    """Whether the program lives, as its checks say; `failing` are those that fail."""
+
+    checks: HealthChecks
+    failing: tuple[Finding, ...] = ()
+
+    async def watch(self) -> None:
+        """Ask for ever; each check as often as it may be."""
+        while True:
+            self.failing = await self.checks.ask("live")
+            await asyncio.sleep(PROBE_SECONDS)
+
+
+@frozen
+class Watchful:
+    """A judge that says harm as soon as the program does not live any more, and else what another one says.
+
+    It asks nothing itself: what it is made of may hang, and is called where that stops nobody.
+    """
+
+    judge: JudgeDriver
+    life: Life
+
+    def observe(self, seen: Measurement) -> Observation | Awaitable[Observation]:
+        """Look at the checks, then ask the other judge."""
+        if failing := self.life.failing:
+            return Observation(harm=True, reasons=tuple(finding.message for finding in failing))
+        return self.judge.observe(seen)

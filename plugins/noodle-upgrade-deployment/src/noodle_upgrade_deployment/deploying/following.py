@@ -90,8 +90,10 @@ class Follower:
         # The step is told before it is carried out: its evidence is what was seen at the share before.
         self._step = Stage.JUDGING if kind == "Judge" else Stage.RUNNING
         evidence = self.seen if kind in {"Shift", "Revert"} else {}
-        stage = Stage.ABORTING if kind == "Revert" else self._step
-        return Turn(stage=stage, why=event.message, evidence=evidence, changes={"step": event.message})
+        if kind == "Revert":
+            why = "; ".join(map(str, self.seen.get("reasons", ()))) or event.message
+            return Turn(stage=Stage.ABORTING, why=why, evidence=evidence, changes={"step": event.message})
+        return Turn(stage=self._step, why=event.message, evidence=evidence, changes={"step": event.message})
 
     def _measured(self, event: Event) -> Turn | None:
         data = event.data

@@ -28,9 +28,10 @@ _LEAST_GROWTH = 1e-9
 class Levels:
     """How sure one must be, and of what.
 
-    `alpha` is the chance that a version which is at most `allowed` times as bad as the old one is ever called harmful.
-    `beta` is the chance, at each share, that one which is at least `margin` times as bad, and bad in `tolerable` or
-    more of its events, is called safe. A `tolerable` of 0 means that no number of bad events is too small to matter.
+    `alpha` is the chance that a version which is at most `allowed` times as bad as the old one is ever called harmful;
+    none is while no more than `tolerable` of its events are bad. `beta` is the chance, at each share, that one which is
+    at least `margin` times as bad, and bad in `tolerable` or more of its events, is called safe. A `tolerable` of 0
+    means that no number of bad events is too small to matter.
     """
 
     alpha: float = 0.01
@@ -114,7 +115,7 @@ class Comparison:
             incidents.take(at, old_bad, new_bad)
         self._last = counts
         if over is not None:
-            self.harm = self.harm or self._log_harm >= self._levels.to_harm
+            self.harm = self.harm or (self._log_harm >= self._levels.to_harm and self._matters)
         if not self.safe and (over is not None or self._hardly_ever_bad):
             self.safe = self._log_safe >= self._levels.to_safe
 
@@ -135,6 +136,14 @@ class Comparison:
     def _log_harm(self) -> float:
         # One of them stands still: either both versions serve, or only one does.
         return self._harm.log_capital + self._record.log_capital(self._last)
+
+    @property
+    def _matters(self) -> bool:
+        """Whether more of the new version's events are bad than never matter: a worse version may still be good enough.
+
+        A version that has few calls is colder than one that has most of them, and a little slower for that alone.
+        """
+        return self._last.new_bad > self._levels.tolerable * self._last.new
 
     @property
     def _log_safe(self) -> float:
@@ -176,7 +185,8 @@ class Comparison:
     def evidence(self) -> dict[str, float | int | None]:
         """Return the numbers: bad shares, their ratio with its interval at 95 %, and how far it is to harm and to safe.
 
-        `harm` and `safe` are parts of the way there, 1 and above meaning that it is reached.
+        `harm` and `safe` are parts of the way there, 1 and above meaning that it is reached; harm only counts once more
+        of the new version's events are bad than never matter.
         """
         seen = self._last
         low, high = self._interval.limits()

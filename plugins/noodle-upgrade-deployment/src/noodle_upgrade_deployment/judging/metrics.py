@@ -1,16 +1,23 @@
-"""Metrics as counts of bad events: what of a measurement a judge compares between the two versions."""
+"""Metrics as counts of bad events: what of a measurement a judge compares between the two versions.
+
+Beside them a judge takes metrics from elsewhere (see `noodle_upgrade_deployment.metrics`), which are readings.
+"""
 
 from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from noodle_upgrade_core.errors import InvalidRequestError
 from noodle_upgrade_core.settings import suggestion
-from noodle_upgrade_core.staged import LATENCY_BOUNDS, Arm, Measurement
+from noodle_upgrade_core.staged import LATENCY_BOUNDS, Arm, Measurement, bucket_of
 from noodle_upgrade_deployment.judging.counts import NOTHING, Counts
+from noodle_upgrade_deployment.judging.readings import Readings
+from noodle_upgrade_deployment.metrics import metric as elsewhere
+from noodle_upgrade_deployment.metrics.feeds import Feed
+from noodle_upgrade_deployment.metrics.tables import metrics_from
 
 __all__ = ["BUILT_IN", "Errors", "Latency", "Metric", "metrics_of"]
 
@@ -42,17 +49,20 @@ class Errors:
 
 
 class Latency:
-    """Calls that took longer than nearly all calls of the old version did at the beginning.
+    """Calls that took at least twice as long as nearly all calls of the old version did at the beginning.
 
-    The limit is a bound of a bucket that at most `usual` of the old version's first calls exceeded; then it stays.
-    Calls before that are not judged.
+    At most `usual` of the old version's first calls exceeded some bound of a bucket; the limit is the bound after it,
+    and then it stays: where most calls take as long as a bound, it would else be passed by a version that is slower by
+    a hair. It is `least` seconds at least: a version with few calls finds the caches cold, and what that costs is less
+    than anybody notices. Calls before it is known are not judged.
     """
 
     name = "latency"
-    tolerable: float = 0.01
+    tolerable: float = 0.02
 
-    def __init__(self, *, usual: float = 0.05, calls: int = 200) -> None:
+    def __init__(self, *, usual: float = 0.05, calls: int = 200, least: float = 0.001) -> None:
         self._usual = usual
+        self._least = bucket_of(least)
         self._calls = calls
         self._bucket: int | None = None
         self._before = NOTHING
@@ -74,7 +84,8 @@ class Latency:
     def _most_are_faster(self, arm: Arm) -> int:
         faster = tuple(accumulate(arm.latency))
         # The last bucket has no bound: what falls into it is slow whatever the others are.
-        return min(bisect.bisect_left(faster, (1.0 - self._usual) * faster[-1]), len(LATENCY_BOUNDS) - 1)
+        usual = bisect.bisect_left(faster, (1.0 - self._usual) * faster[-1])
+        return min(max(usual + 1, self._least), len(LATENCY_BOUNDS) - 1)
 
     def _counts(self, seen: Measurement) -> Counts:
         slow = (self._bucket or 0) + 1
@@ -86,21 +97,47 @@ BUILT_IN: Final[Mapping[str, Callable[[], Metric]]] = {"errors": Errors, "latenc
 """The metrics that can be read off any measurement, by name."""
 
 
-def metrics_of(named: str | Iterable[str | Metric]) -> tuple[Metric, ...]:
-    """Return metrics by their names, made anew; an object is taken as it is.
+def metrics_of(named: str | Iterable[Any] | Mapping[str, Any]) -> tuple[Metric | Readings, ...]:
+    """Return metrics by their names, made anew; an object is taken as it is, and one from elsewhere is given a feed.
 
-    Raises `InvalidRequestError` for an unknown name, for none at all, and for one that comes twice.
+    A mapping is a table of metrics from elsewhere (see `metrics_from`), which come beside those that are built in; with
+    `"latency": False` that one is left out.
+
+    Raises `InvalidRequestError` for an unknown name, for none at all, and for one that comes twice; and what
+    `metrics_from` raises.
     """
-    given = (named,) if isinstance(named, str) else tuple(named)
-    metrics = tuple(_metric_of(one) if isinstance(one, str) else one for one in given)
+    metrics = tuple(_metric_of(one) for one in _given(named))
     names = [metric.name for metric in metrics]
     if not names or len(set(names)) < len(names):
         raise InvalidRequestError(f"metrics must name at least one metric, and none twice, got {names!r}.")
     return metrics
 
 
-def _metric_of(name: str) -> Metric:
+def _given(named: Any) -> tuple[Any, ...]:
+    if isinstance(named, str):
+        return (named,)
+    if isinstance(named, Mapping):
+        switched = {name: on for name, on in named.items() if isinstance(on, bool)}
+        for name in switched:
+            _check_built_in(name)
+        others = metrics_from({name: entry for name, entry in named.items() if name not in switched})
+        return (*(name for name in BUILT_IN if switched.get(name, True)), *others)
+    if not isinstance(named, Iterable):
+        raise InvalidRequestError(f"metrics must be names or a table, got {named!r}.")
+    return tuple(named)
+
+
+def _metric_of(one: Any) -> Metric | Readings:
+    if isinstance(one, elsewhere.Metric):
+        return Readings(Feed(one))
+    if isinstance(one, str):
+        _check_built_in(one)
+        return BUILT_IN[one]()
+    made: Metric | Readings = one
+    return made
+
+
+def _check_built_in(name: str) -> None:
     if name not in BUILT_IN:
         hint = suggestion(name, BUILT_IN) or "Or give an object that reads it."
         raise InvalidRequestError(f"there is no metric {name!r}; there are: {', '.join(BUILT_IN)}.", hint=hint)
-    return BUILT_IN[name]()

@@ -19,7 +19,8 @@ class Split:
     """Bets that the odds of a call to meet the new version are more than a quarter off, at one share."""
 
     def __init__(self, seen: Measurement) -> None:
-        self._asked = seen.weight
+        # Where nobody chooses who gets a call, no split was asked for.
+        self._asked = seen.weight if seen.routed else 1.0
         self._begin = self._block = seen
         self._more = Bets(_OFF, {1.6 * _OFF: 0.5, 4.0 * _OFF: 0.5})
         self._fewer = Bets(1.0 / _OFF, {1.0 / (1.6 * _OFF): 0.5, 1.0 / (4.0 * _OFF): 0.5})

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from attrs import frozen
 
 from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import PluginBrokenError, UpgradeError
 from noodle_upgrade_core.isolation import attempt, blame, overdue
-from noodle_upgrade_core.staged import COUNTS, SHADOW, WEIGHTS
+from noodle_upgrade_core.staged import COUNTS, MEMBERS, SHADOW, WEIGHTS
 from noodle_upgrade_core.steps import Judge, Observation, Shift, Step, Strategy, Wait
 from noodle_upgrade_core.strategies import rollout_of
 from noodle_upgrade_core.testing.samples import sample_plan, sample_step, sample_verdict
+from noodle_upgrade_core.testing.strategies import MEMBERS_THERE
+from noodle_upgrade_deployment.policies.composition import composed
+from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
 
 __all__ = ["Course", "StepsUnknownError", "course_of", "followed"]
 
@@ -29,7 +31,10 @@ class StepsUnknownError(UpgradeError):
 
 @frozen
 class Course:
-    """The steps of a rollout in which every step goes well, on a swap that knows shares and shadows, and no members."""
+    """The steps of a rollout in which every step goes well, of a component that can be changed in every way.
+
+    It has the members `MEMBERS_THERE`: three of them, in two domains.
+    """
 
     steps: tuple[Step, ...] = ()
 
@@ -54,13 +59,13 @@ class Course:
         return sum(map(_seconds, self.steps))
 
 
-def course_of(drivers: Drivers, name: str, parameters: Mapping[str, Any]) -> Course:
-    """Return the course of an installed strategy.
+def course_of(policy: DeploymentUpgradePolicy, drivers: Drivers) -> Course:
+    """Return the course of what carries a policy out: its strategy, its mode and its gates together.
 
     Raises `DriverUnknownError` with the list of those installed, `InvalidRequestError` for a parameter that it does not
     take, and what `followed` raises.
     """
-    return followed(drivers.make("strategies", name, **parameters), name)
+    return followed(composed(policy, drivers), policy.strategy)
 
 
 def followed(strategy: Strategy, name: str) -> Course:
@@ -84,7 +89,7 @@ def followed(strategy: Strategy, name: str) -> Course:
 
 
 def _tried(strategy: Strategy) -> tuple[Step, ...]:
-    verdict = sample_verdict(capabilities=frozenset({WEIGHTS, COUNTS, SHADOW}))
+    verdict = sample_verdict(capabilities=frozenset({WEIGHTS, COUNTS, SHADOW, MEMBERS}))
     rollout = rollout_of(strategy, sample_plan(steps=(sample_step(verdict=verdict),)))
     steps: list[Step] = []
     weight = 0.0
@@ -95,7 +100,7 @@ def _tried(strategy: Strategy) -> tuple[Step, ...]:
         steps.append(step)
         weight = step.weight if isinstance(step, Shift) else weight
         try:
-            step = rollout.send(Observation(safe=True, weight=weight))
+            step = rollout.send(Observation(safe=True, weight=weight, members=MEMBERS_THERE))
         except StopIteration:
             step = None
     return tuple(steps)

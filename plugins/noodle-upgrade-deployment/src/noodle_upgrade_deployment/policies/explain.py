@@ -15,10 +15,10 @@ from noodle_upgrade_core.errors import UpgradeError
 from noodle_upgrade_core.steps import Gate, Judge, Probe, Shift, Step, Wait
 from noodle_upgrade_deployment.policies.calendars import Calendar
 from noodle_upgrade_deployment.policies.choice import calendar_for, policy_for, policy_name_for
-from noodle_upgrade_deployment.policies.courses import Course, StepsUnknownError, course_of
+from noodle_upgrade_deployment.policies.courses import StepsUnknownError, course_of
 from noodle_upgrade_deployment.policies.durations import duration
 from noodle_upgrade_deployment.policies.pictures import week
-from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
+from noodle_upgrade_deployment.policies.policy import JUDGE, DeploymentUpgradePolicy
 from noodle_upgrade_deployment.policies.vocabulary import DeploymentUpgradeTrigger, UpgradeDeploymentMode
 from noodle_upgrade_deployment.policies.zones import in_utc
 from noodle_upgrade_deployment.settings import DeploymentSettings
@@ -27,6 +27,8 @@ __all__ = ["Explanation", "Opening", "explain"]
 
 _MOST_OPENINGS = 3
 _MOST_STEPS = 40
+_NOTHING = (Wait(0.0), Shift(0.0))
+"""Steps that move nothing, and only look."""
 
 _MODES: Final[Mapping[UpgradeDeploymentMode, str]] = {
     UpgradeDeploymentMode.SYNCHRONOUS: "whoever asks waits until the deployment has ended",
@@ -180,7 +182,7 @@ def _checks(policy: DeploymentUpgradePolicy) -> Iterator[str]:
         yield f"The new version must say that it is well{named}."
     else:
         yield "The new version need not say that it is well."
-    judge = f"the judge {policy.judge!r}" if policy.judge else "the judge of runtime_upgrade.drivers"
+    judge = f"the judge {policy.judge or JUDGE!r}"
     besides = f", which compares besides calls: {', '.join(policy.metrics)}" if policy.metrics else ""
     yield f"Both versions are watched by {judge}{besides}."
 
@@ -194,30 +196,21 @@ def _mode(policy: DeploymentUpgradePolicy) -> Iterator[str]:
 
 def _steps(policy: DeploymentUpgradePolicy, drivers: Drivers) -> Iterator[str]:
     try:
-        course = course_of(drivers, policy.strategy, policy.strategy_parameters)
+        course = course_of(policy, drivers)
     except StepsUnknownError as error:
         yield f"{error.message[:1].upper()}{error.message[1:]}"
     except UpgradeError as error:
         yield f"These steps cannot be told: {error.message.rstrip('.')}."
     else:
-        told = tuple(_with_gates(policy, course))
+        if any(isinstance(step, Shift) and step.members is not None for step in course.steps):
+            yield "With three members in two domains, say:"
+        told = tuple(_step(step) for step in course.steps if step not in _NOTHING)
         yield from told[:_MOST_STEPS]
         if len(told) > _MOST_STEPS:
             yield f"and {len(told) - _MOST_STEPS} more steps, the last of them: {told[-1]}"
     yield "The new version is permanent."
     if policy.bake:
         yield f"It is watched for {duration(policy.bake)} more."
-    if policy.warm and "blue_green" in (policy.deployment_mode, policy.strategy):
-        yield f"The old version is kept warm for {duration(policy.warm)}."
-
-
-def _with_gates(policy: DeploymentUpgradePolicy, course: Course) -> Iterator[str]:
-    waiting = sorted((gate for gate in policy.gates if gate.share), key=lambda gate: gate.share)
-    for step in course.steps:
-        while isinstance(step, Shift) and waiting and waiting[0].share <= step.weight * 100:
-            gate = waiting.pop(0)
-            yield f"Wait for the {_gate(gate.name, gate.approvals, gate.expires, gate.of)}."
-        yield _step(step)
 
 
 def _step(step: Step) -> str:
@@ -231,7 +224,7 @@ def _step(step: Step) -> str:
         case Probe():
             return "Ask the new version whether it is well."
         case Gate():
-            return f"Wait for the {_gate(step.name, step.approvals, step.expires)}."
+            return f"Wait for the {_gate(step.name, step.approvals, step.expires, step.of)}."
         case _:
             words = str(step)
             return f"{words[:1].upper()}{words[1:]}."

@@ -20,8 +20,8 @@ from noodle_upgrade_deployment.policies.choice import calendar_for
 from noodle_upgrade_deployment.policies.courses import Course, StepsUnknownError, course_of
 from noodle_upgrade_deployment.policies.durations import duration
 from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
-from noodle_upgrade_deployment.policies.stages import unjudged
-from noodle_upgrade_deployment.policies.vocabulary import DeploymentUpgradeTrigger, UpgradeDeploymentMode
+from noodle_upgrade_deployment.policies.stages import read_steps, unjudged
+from noodle_upgrade_deployment.policies.vocabulary import DeploymentUpgradeTrigger
 from noodle_upgrade_deployment.settings import DEFAULT, DeploymentSettings
 
 __all__ = ["lint"]
@@ -29,7 +29,7 @@ __all__ = ["lint"]
 _YEAR = timedelta(days=366)
 _DAY_SECONDS = 86_400.0
 _HARDLY_EVER = 5.0
-_USUAL_MEMBERS = (0, 1)
+_USUAL = DeploymentUpgradePolicy()
 
 
 def lint(settings: DeploymentSettings, drivers: Drivers, *, at: datetime | None = None) -> tuple[Finding, ...]:
@@ -69,11 +69,15 @@ class _Linter:
         yield from self._thresholds()
         calendar = calendar_for(self.settings, self.name)
         yield from self._times(calendar, at)
-        yield from self._gates()
+        impossible = tuple(self._gates())
+        yield from impossible
+        yield from self._gates_twice()
         yield from self._dependencies()
         yield from self._without_effect()
+        if impossible:
+            return
         try:
-            course = course_of(self.drivers, self.policy.strategy, self.policy.strategy_parameters)
+            course = course_of(self.policy, self.drivers)
         except StepsUnknownError as error:
             yield self._info(error.code, "upgrade_strategy", error.message, error.hint)
             return
@@ -82,7 +86,6 @@ class _Linter:
             return
         yield from self._steps(course)
         yield from self._seconds(course)
-        yield from self._gates_of(course)
 
     # --- drivers -------------------------------------------------------------------------------------------------
 
@@ -158,15 +161,10 @@ class _Linter:
         for before, share in unjudged(course.steps) if course.judged else ():
             message = f"between {before:.0%} and {share:.0%} of the traffic nothing is judged."
             yield self._warning("policy.unjudged", key, message, hint)
-        moves = [step.weight for step in course.steps if isinstance(step, Shift)]
+        moves = [step.weight for step in course.steps if isinstance(step, Shift) and step.members is None]
         for share in dict.fromkeys(share for share, following in pairwise(moves) if share == following):
             message = f"the share {share:.0%} is given twice in a row: the second moves nothing."
             yield self._warning("policy.share_twice", key, message, "Leave it out.")
-        by_share = any(0.0 < share < 1.0 for share in course.shares)
-        if self.policy.deployment_mode is UpgradeDeploymentMode.CANARY and not by_share:
-            message = f"the mode is canary, and the strategy {self.policy.strategy!r} moves all traffic at once."
-            hint = "Choose a strategy with shares, such as gradual, or write steps."
-            yield self._warning("policy.canary", "deployment_mode", message, hint)
 
     def _gates(self) -> Iterator[Finding]:
         for index, gate in enumerate(self.policy.gates):
@@ -177,8 +175,10 @@ class _Linter:
                     "policy.gate", f"gates[{index}].approvals", message, "Name more people, or ask fewer."
                 )
 
-    def _gates_of(self, course: Course) -> Iterator[Finding]:
-        steps = {step.name for step in course.steps if isinstance(step, Gate)}
+    def _gates_twice(self) -> Iterator[Finding]:
+        steps = (
+            {step.name for step in read_steps(self.policy.steps) if isinstance(step, Gate)} if self.policy.steps else ()
+        )
         for index, gate in enumerate(self.policy.gates):
             if gate.name in steps:
                 message = f"there is a step with a gate {gate.name!r} as well: who opens one opens either."
@@ -195,10 +195,10 @@ class _Linter:
     def _without_effect(self) -> Iterator[Finding]:
         policy = self.policy
         kinds = (policy.deployment_mode.value, policy.strategy)
-        if policy.warm and "blue_green" not in kinds:
+        if policy.warm != _USUAL.warm and "blue_green" not in kinds:
             message = "warm has no effect: neither mode nor strategy is blue_green."
             yield self._warning("policy.no_effect", "warm", message, "")
-        if (policy.surge, policy.unavailable) != _USUAL_MEMBERS and "rolling" not in kinds:
+        if (policy.surge, policy.unavailable) != (_USUAL.surge, _USUAL.unavailable) and "rolling" not in kinds:
             message = "surge and unavailable have no effect: neither mode nor strategy is rolling."
             yield self._warning("policy.no_effect", "surge", message, "")
         if policy.auto_trigger and not self.settings.triggers.allowed - {DeploymentUpgradeTrigger.MANUAL}:

@@ -17,12 +17,16 @@ from noodle_upgrade_deployment.policies.windows import Window, read_window
 from noodle_upgrade_deployment.policies.zones import zone_of
 
 __all__ = [
+    "JUDGE",
     "DependsOn",
     "DeploymentUpgradePolicy",
     "PolicyGate",
     "ResourceThreshold",
     "TimingConstraints",
 ]
+
+JUDGE = "betting"
+"""The judge of a policy that names none."""
 
 _YEAR = 366 * 86_400.0
 _START = "start"
@@ -139,9 +143,9 @@ class DeploymentUpgradePolicy:
     timezone: str = setting("", help="IANA time zone of windows and freezes; empty: that of the section.")
     steps: tuple[Mapping[str, Any], ...] = setting((), help="The steps of the strategy `staged`, a table each.")
     parameters: Mapping[str, Any] = setting(factory=dict, help="Parameters of the strategy.")
-    judge: str = setting("", help="The judge; empty: that of runtime_upgrade.drivers.")
+    judge: str = setting("", help=f"The judge; empty: {JUDGE}.")
     judge_parameters: Mapping[str, Any] = setting(factory=dict, help="Parameters of the judge.")
-    metrics: Mapping[str, Mapping[str, Any]] = setting(factory=dict, help="What is judged besides calls, by name.")
+    metrics: Mapping[str, Any] = setting(factory=dict, help="What is judged besides calls, by name; or false.")
     health_checks: Mapping[str, Mapping[str, Any]] = setting(factory=dict, help="How health is asked for, by name.")
     freezes: tuple[Freeze, ...] = setting((), help="Spans of time in which nothing moves.")
     gates: tuple[PolicyGate, ...] = setting((), help="Where a deployment waits for people.")
@@ -158,7 +162,9 @@ class DeploymentUpgradePolicy:
         0.0, ge=0, le=_YEAR, help="Seconds without progress that are a failure; 0: none."
     )
     bake: float = setting(0.0, ge=0, le=_YEAR, help="Seconds to watch the new version after the promotion.")
-    warm: float = setting(0.0, ge=0, le=_YEAR, help="Seconds that blue_green keeps the old version for the way back.")
+    warm: float = setting(
+        60.0, ge=0, le=_YEAR, help="Seconds that blue_green watches the new version, with the old one at hand."
+    )
     known_bad: Mapping[str, tuple[str, ...]] = setting(
         factory=dict, help="Versions that may not be deployed, by component: versions or specifiers."
     )

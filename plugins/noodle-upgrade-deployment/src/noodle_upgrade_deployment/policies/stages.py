@@ -18,6 +18,7 @@ from noodle_upgrade_core.model import UpgradePlan
 from noodle_upgrade_core.settings import shown, suggestion
 from noodle_upgrade_core.staged import WEIGHTS
 from noodle_upgrade_core.steps import Gate, Judge, Observation, Probe, Revert, Rollout, Shift, Step, Wait
+from noodle_upgrade_core.strategies import unanswered
 
 __all__ = ["Staged", "read_steps", "unjudged"]
 
@@ -98,8 +99,8 @@ def _gate(value: Any) -> Step:
     if isinstance(value, str):
         return Gate(_text(value))
     if not isinstance(value, Mapping):
-        raise InvalidRequestError(f"must be a name, or a table of name, approvals and expires, not {shown(value)}.")
-    return Gate(**_known(value, {"name": _text, "approvals": _count, "expires": _seconds}))
+        raise InvalidRequestError(f"must be a name, or a table of name, approvals, expires and of, not {shown(value)}.")
+    return Gate(**_known(value, {"name": _text, "approvals": _count, "expires": _seconds, "of": _texts}))
 
 
 _READERS: Final[Mapping[str, Callable[[Any], Step]]] = {
@@ -139,6 +140,12 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise InvalidRequestError(f"name must be a text that is not empty, not {shown(value)}.")
     return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise InvalidRequestError(f"of must be a list of people, not {shown(value)}.")
+    return tuple(map(_text, value))
 
 
 def _check_shares(steps: tuple[Step, ...]) -> None:
@@ -203,14 +210,7 @@ class Staged:
                 return
 
     def _goes_on(self, seen: Observation) -> bool:
-        if seen.harm or seen.safe:
-            return False
-        if self.require_evidence:
-            return True
-        if seen.measured is None:
-            return False
-        new = seen.measured.since_shift().new
-        return new.calls == 0 and new.stalled > 0
+        return unanswered(seen) or (self.require_evidence and not seen.safe and not seen.harm)
 
 
 def _at_once(steps: tuple[Step, ...]) -> Iterator[Step]:

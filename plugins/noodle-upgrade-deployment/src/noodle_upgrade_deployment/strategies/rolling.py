@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from attrs import define, field, frozen
 
-from noodle_upgrade_core import Observation, Probe, Revert, Rollout, Shift, Step, Strategy, UpgradePlan, checks
+from noodle_upgrade_core import Observation, Probe, Revert, Rollout, Shift, Step, Strategy, UpgradePlan, Wait, checks
 from noodle_upgrade_core.errors import InvalidRequestError
 from noodle_upgrade_core.staged import Member
 from noodle_upgrade_core.strategies import Immediate, watched
@@ -41,7 +41,7 @@ class Rolling:
         """Carry out the steps of the inner strategy, with its shares as batches of members."""
         with_members(plan, "rolling")
         # Nothing moves by it; but what is seen names the members.
-        seen = yield Shift(0.0)
+        seen = yield Wait(0.0)
         turn = _Turn(most=self.surge + self.unavailable, bake=self.bake, seen=seen)
         seen = yield from through(self.inner, plan, turn.carry)
         if seen.harm:
