@@ -104,7 +104,11 @@ def test_an_asynchronous_one_returns_at_once_and_goes_on_by_itself(folder):
         ("blue_green", {"warm": 0.2}, [1.0, "commit"]),
         ("canary", {}, [0.05, 1.0, "commit"]),
         ("canary", {"upgrade_strategy": "ramp", "parameters": {"start": 30}}, [0.3, 0.9, 1.0, "commit"]),
-        ("blue_green", {"upgrade_strategy": "gradual", "parameters": {"percentage": 50}}, [0.5, 1.0, "commit"]),
+        (
+            "blue_green",
+            {"upgrade_strategy": "gradual", "parameters": {"percentage": 50}, "warm": 0.2},
+            [0.5, 1.0, "commit"],
+        ),
     ],
 )
 def test_each_mode_really_moves_the_traffic_its_own_way(folder, mode, policy, log):
@@ -346,6 +350,18 @@ def test_an_abort_takes_back_what_is_under_way_and_calls_off_what_has_not_begun(
             assert state.why == "not on a Friday"
             assert deployments.events("dep-1")[-1].who == "alice"
             assert deployments.upgrader.shop.swaps[-1].log[-1] == "revert"
+
+    run(story())
+
+
+def test_a_version_that_was_called_off_is_not_held_against_it(folder):
+    async def story():
+        async with deploying(folder, settings(prod=slow()), Shop(rate=0.0)) as deployments:
+            await deployments.request_deployment_aware_upgrade("dep-1", ask(), environment="prod")
+            await until(lambda: deployments.state("dep-1").weight == 0.1)
+            await deployments.abort("dep-1", by="alice")
+            await deployments.request_deployment_aware_upgrade("dep-2", ask(), environment="prod")
+            await until(lambda: deployments.state("dep-2").weight == 0.1)
 
     run(story())
 

@@ -18,8 +18,6 @@ from noodle_upgrade_deployment.policies.policy import DependsOn, DeploymentUpgra
 
 __all__ = ["Obstacle", "Surroundings", "obstacles", "overlapping"]
 
-_GONE_WRONG = frozenset({Stage.ROLLED_BACK, Stage.ROLLBACK_FAILED})
-
 
 @frozen(kw_only=True)
 class Obstacle:
@@ -146,7 +144,7 @@ def _failed_before(
         and any(_same(theirs, request) for theirs in other.requests)
     ]
     last = max(tried, key=lambda other: other.updated_at, default=None)
-    return last if last is not None and last.stage in _GONE_WRONG else None
+    return last if last is not None and last.harmful else None
 
 
 def _same(one: UpgradeRequest, other: UpgradeRequest) -> bool:

@@ -42,6 +42,7 @@ _ENDS: Mapping[Stage, str] = {
     Stage.SUPERSEDED: EventKind.DEPLOYMENT_ROLLED_BACK,
 }
 _WENT_BACK = frozenset({Stage.ROLLED_BACK, Stage.CANCELLED, Stage.INCONCLUSIVE})
+_GONE_WRONG = frozenset({Stage.ROLLED_BACK, Stage.ROLLBACK_FAILED})
 _RECORDS = 1000
 """How far back the upgrade of an attempt is looked for after a crash."""
 _SHORTEST = 0.05
@@ -258,7 +259,8 @@ class Dispatcher:
         if state.called_off is not None and stage in _WENT_BACK:
             stage = state.called_off.ends(begun=stage is not Stage.CANCELLED)
             who, why = state.called_off.who, state.called_off.why
-        await self._end(state, stage, who=who, why=why, evidence={"result": to_wire(result)})
+        harmful = stage in _GONE_WRONG and state.called_off is None and _blames_the_version(result.error)
+        await self._end(state, stage, who=who, why=why, evidence={"result": to_wire(result)}, harmful=harmful)
 
     async def call_off(self, deployment_id: str, stage: Stage, *, who: str, why: str, wait: bool = True) -> None:
         """End a deployment, wherever it is: what was moved goes back, what had not begun never begins.
@@ -304,10 +306,11 @@ class Dispatcher:
         who: str,
         why: str,
         evidence: Mapping[str, Any] | None = None,
+        **changes: Any,
     ) -> None:
         if self._register.get(state.deployment_id).stage.ended:
             return
-        ended = await self._register.move(state.deployment_id, stage, who=who, why=why, evidence=evidence)
+        ended = await self._register.move(state.deployment_id, stage, who=who, why=why, evidence=evidence, **changes)
         about = {"deployment_id": state.deployment_id, "environment": state.environment, "stage": stage.value}
         kind = _ENDS.get(stage, EventKind.DEPLOYMENT_FAILED)
         self._tell(kind, f"{state.deployment_id} ended as {stage}: {why}", about)
@@ -327,7 +330,7 @@ class Dispatcher:
             begun = record is not None and record.phase is not Phase.ABORTED
             await self._end(state, called.ends(begun=begun), who=called.who, why=called.why)
         elif stage is not Stage.ABORTING:
-            await self._end(state, stage, who="recovery", why=why)
+            await self._end(state, stage, who="recovery", why=why, harmful=stage in _GONE_WRONG)
         elif policy is not None and policy.restart == "resume" and state.attempt < MOST_ATTEMPTS:
             await self._register.move(state.deployment_id, Stage.QUEUED, who="recovery", why=f"{why}: it is resumed")
         else:
@@ -341,3 +344,8 @@ class Dispatcher:
 
     def _tell(self, kind: str, message: str, data: Mapping[str, Any]) -> None:
         self._upgrader.events.emit(kind, message=message, data=data)
+
+
+def _blames_the_version(error: UpgradeError | None) -> bool:
+    """Whether it went back because the version did not do well: not because it was cancelled, or the program ended."""
+    return error is None or error.code != "upgrade.cancelled"

@@ -178,7 +178,7 @@ class DeploymentUpgradePolicy:
             zone_of(self.timezone)
         if self.steps:
             read_steps(self.steps)
-        problems = [*self._contradictions(), *self._bad_versions(), *self._same_gates()]
+        problems = [*self._contradictions(), *self._bad_versions(), *self._same_gates(), *self._odd_metrics()]
         if problems:
             raise settings_error(problems)
 
@@ -236,6 +236,14 @@ class DeploymentUpgradePolicy:
         if not self.surge and not self.unavailable:
             hint = "One of them must be at least 1, or no member could ever change."
             yield Problem(key="unavailable", problem="is 0, and surge is 0", hint=hint)
+
+    def _odd_metrics(self) -> Iterator[Problem]:
+        for name, metric in self.metrics.items():
+            if not isinstance(metric, Mapping | bool):
+                hint = "Write a table, or false to leave out one that is built in."
+                yield Problem(
+                    key=f"metrics.{name}", problem=f"must be a table of settings, not {shown(metric)}", hint=hint
+                )
 
     def _bad_versions(self) -> Iterator[Problem]:
         for component, versions in self.known_bad.items():
