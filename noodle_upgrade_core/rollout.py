@@ -37,6 +37,10 @@ MOST_STEPS = 100_000
 """A strategy that yields more steps than this without ending is broken: nothing real needs a tenth of it."""
 
 
+TELL_SECONDS = 0.5
+"""How often what was measured is told while the judge says the same."""
+
+
 class Clock(Protocol):
     """Time as a rollout knows it: seconds since any fixed moment."""
 
@@ -351,7 +355,10 @@ class Conductor:
     async def _look(self, state: _State) -> Observation:
         """Ask the judge once, and tell what it says."""
         state.last = seen = await self._judged(await self._measured(state), state)
-        if self.emit is not _silent:
+        verdict = (seen.weight, seen.harm, seen.safe, seen.starved)
+        if self.emit is not _silent and (verdict != state.told or seen.elapsed - state.told_at >= TELL_SECONDS):
+            # A judge looks ten times a second; whoever looks on would find little else among what happened.
+            state.told, state.told_at = verdict, seen.elapsed
             self.emit("upgrade.measured", data=_report(seen))
         return seen
 
@@ -413,6 +420,8 @@ class _State:
     shadowed: bool = False
     counted: Measurement | None = None
     held_harm: tuple[str, ...] = ()
+    told: tuple[Any, ...] = ()
+    told_at: float = 0.0
 
     def outcome(self, *, promoted: bool, reasons: tuple[str, ...] = ()) -> Outcome:
         last = self.last
