@@ -23,6 +23,7 @@ TEST_TOOLS = ["pytest>=8", "hypothesis>=6.100"]
 EXTRA_TOOLS = {
     "noodle-upgrade-server": ["httpx"],
     "noodle-upgrade-cli": ["noodle-upgrade-server", "noodle-upgrade-runtime"],
+    "noodle-upgrade-deployment": ["click", "rich", "matplotlib"],
 }
 
 nox.options.default_venv_backend = "venv"
