@@ -5,14 +5,13 @@ The strategy decides, the judge reads the evidence, and everything that has an e
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import define, evolve, field, frozen
 
+from noodle_upgrade_core.clocks import Clock, RealClock
 from noodle_upgrade_core.controls import Controls
 from noodle_upgrade_core.errors import InvalidRequestError, PluginBrokenError, UpgradeError, UpgradeTimeoutError
 from noodle_upgrade_core.hookspecs import Outcome
@@ -31,7 +30,7 @@ from noodle_upgrade_core.steps import (
     Wait,
 )
 
-__all__ = ["Clock", "Conductor", "RealClock", "VirtualClock", "arm_summary", "quantile"]
+__all__ = ["Conductor", "arm_summary", "quantile"]
 
 MOST_STEPS = 100_000
 """A strategy that yields more steps than this without ending is broken: nothing real needs a tenth of it."""
@@ -39,74 +38,6 @@ MOST_STEPS = 100_000
 
 TELL_SECONDS = 0.5
 """How often what was measured is told while the judge says the same."""
-
-
-class Clock(Protocol):
-    """Time as a rollout knows it: seconds since any fixed moment."""
-
-    def now(self) -> float:
-        """Return the present time in seconds."""
-
-    async def sleep(self, seconds: float, controls: Controls) -> None:
-        """Let seconds pass, or less when somebody gives a command."""
-
-    def until_next_look(self, interval: float, left: float, next_look: float | None) -> float:
-        """Return after how many seconds a judge is to look again, of `left` that it has.
-
-        `interval` is how often a judge looks, `next_look` in how many seconds it says that it will have something new
-        to say although nothing happens.
-        """
-
-
-class RealClock:
-    """The monotonic clock of this machine."""
-
-    def now(self) -> float:
-        """Return `time.monotonic()`."""
-        return time.monotonic()
-
-    async def sleep(self, seconds: float, controls: Controls) -> None:
-        """Wait on the event loop."""
-        try:
-            async with asyncio.timeout(seconds):
-                await controls.heard()
-        except TimeoutError:
-            return
-
-    def until_next_look(self, interval: float, left: float, next_look: float | None) -> float:  # noqa: ARG002 - what happens is not known before
-        """Return the interval: anything may happen meanwhile."""
-        return min(interval, left)
-
-
-class VirtualClock:
-    """A clock that only moves when somebody sleeps: an hour of a rollout takes as long as its steps do.
-
-    `next_event`, where it is given, returns in how many seconds the modelled traffic does something that a judge must
-    see, or None when it does nothing more: looks that would see nothing new are then left out.
-    """
-
-    def __init__(self, start: float = 0.0, *, next_event: Callable[[], float | None] | None = None) -> None:
-        self._now = start
-        self._next_event = next_event
-        self.on_sleep: Callable[[float], None] | None = None
-
-    def now(self) -> float:
-        """Return the virtual time in seconds."""
-        return self._now
-
-    async def sleep(self, seconds: float, controls: Controls) -> None:
-        """Advance at once, and let a model of the traffic do what would have happened meanwhile."""
-        if not controls.aborted:
-            self._now += seconds
-            if self.on_sleep is not None:
-                self.on_sleep(seconds)
-
-    def until_next_look(self, interval: float, left: float, next_look: float | None) -> float:
-        """Return when something happens next, but no less than the interval."""
-        if self._next_event is None:
-            return min(interval, left)
-        due = [at for at in (self._next_event(), next_look) if at is not None and at > 0]
-        return min(left, max(interval, min(due, default=left)))
 
 
 async def _no_gate(gate: Gate) -> bool:

@@ -5,10 +5,11 @@ import contextlib
 
 import pytest
 
+from noodle_upgrade_core.clocks import RealClock, VirtualClock
 from noodle_upgrade_core.controls import Controls
 from noodle_upgrade_core.errors import InvalidRequestError
 from noodle_upgrade_core.judges import KillSwitch
-from noodle_upgrade_core.rollout import Conductor, RealClock, VirtualClock
+from noodle_upgrade_core.rollout import Conductor
 from noodle_upgrade_core.staged import MEMBERS, SHADOW, WEIGHTS, Arm, Measurement, Member, Shadow
 from noodle_upgrade_core.steps import Gate, Judge, Observation, Revert, Shift, Wait
 
