@@ -42,9 +42,9 @@ class Obstacle:
 class Surroundings:
     """What an admission looks at besides the policy: `others` are all other deployments, ended ones too.
 
-    `pressed` are resources beyond their thresholds, `ill` health checks that fail, `running` the versions of
-    what runs, where that was looked at. `last_end` is when the last upgrade of the environment ended that had begun. `starting` says that this
-    program has only just begun, and the deployment is older.
+    `pressed` are resources beyond their thresholds, `ill` health checks that fail, `running` the versions of what runs,
+    where that was looked at. `last_end` is when the last upgrade of the environment ended that had begun. `starting`
+    says that this program has only just begun, and the deployment is older.
     """
 
     at: datetime
