@@ -194,11 +194,13 @@ def _differences(count: int | None) -> str:
 def _crash(found: dict[str, Any] | None) -> list[str]:
     if not found:
         return []
+    deployments = found.get("deployments", {}).get("kills", 0)
+    deploying = f", {deployments:,} of them at every transition of deployments" if deployments else ""
     return [
         "## Killed",
         "",
         f"`nox -s crash`: {found['kills']:,} processes killed with `kill -9` at every write of the journal and the store, and again"
-        f" while they recovered: {found['violations']} violations of an invariant. Of {found['planted']} bugs that were planted to"
+        f" while they recovered{deploying}: {found['violations']} violations of an invariant. Of {found['planted']} bugs that were planted to"
         f" see whether it would notice, it caught {found['caught']}.",
         "",
     ]
