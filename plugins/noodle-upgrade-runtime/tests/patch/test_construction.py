@@ -1,6 +1,7 @@
 import sys
 import textwrap
 import threading
+import time
 import types
 
 import pytest
@@ -121,6 +122,22 @@ def test_instances_that_calls_make_and_let_go_of_are_not_counted():
         assert long_lived([Held], within=0.2) == {}
     finally:
         stop.set()
+        thread.join()
+
+
+def test_instances_of_calls_that_take_longer_are_waited_for_as_long_as_some_of_them_go():
+    calls = [Held() for _ in range(3)]
+
+    def work():
+        while calls:
+            time.sleep(0.3)
+            calls.pop()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        assert long_lived([Held], within=0.6) == {}
+    finally:
         thread.join()
 
 
