@@ -153,6 +153,23 @@ def test_a_program_that_is_closed_resumes_what_was_under_way_when_it_is_opened_a
     run(story())
 
 
+def test_what_is_resumed_waits_until_the_program_that_started_again_runs_its_component(folder):
+    async def story():
+        async with deploying(folder, settings(prod=slow()), Shop(rate=0.0)) as deployments:
+            await deployments.request_deployment_aware_upgrade("dep-1", ask(), environment="prod")
+            await until(lambda: deployments.state("dep-1").weight == 0.1)
+        later = Shop()
+        del later.versions["lamp"]
+        async with deploying(folder, settings(prod=slow()), later) as deployments:
+            await until(lambda: "does not run lamp" in deployments.state("dep-1").why)
+            assert deployments.state("dep-1").stage is Stage.QUEUED
+            later.versions["lamp"] = "1.0"
+            state = await deployments.wait("dep-1")
+            assert (state.stage, state.attempt) == (Stage.SUCCEEDED, 2)
+
+    run(story())
+
+
 def test_two_that_supersede_each_other_at_the_same_time_leave_the_newer_one(folder):
     async def story():
         made = settings(prod=slow(concurrency="supersede"))
