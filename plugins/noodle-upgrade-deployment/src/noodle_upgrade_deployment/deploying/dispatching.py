@@ -176,7 +176,7 @@ class Dispatcher:
         return (
             Obstacle(
                 code="deployment.absent",
-                message=f"This program does not run {', '.join(missing)} since its start.",
+                message=f"This program does not run {', '.join(missing)} yet.",
                 until=self._clock() + timedelta(seconds=_ABSENT_SECONDS),
                 hint="It waits until the program has it; `noodle deploy abort` ends it.",
             ),
