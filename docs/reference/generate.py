@@ -9,7 +9,9 @@ import inspect
 import pathlib
 import sys
 import types
+from collections.abc import Iterable, Iterator
 
+import attrs
 import click
 from describing import described, first_sentence, function_of, prose
 
@@ -25,7 +27,16 @@ from noodle_upgrade_core.drivers import GROUPS
 from noodle_upgrade_core.events import EventKind
 from noodle_upgrade_core.hookspecs import UpgradeHooks
 from noodle_upgrade_core.judges import KillSwitch
+from noodle_upgrade_core.settings import SettingRow, meta_of
 from noodle_upgrade_core.testing import pytest_plugin
+from noodle_upgrade_deployment import fetching, resources
+from noodle_upgrade_deployment.deploying import errors as deploying
+from noodle_upgrade_deployment.metrics import metric
+from noodle_upgrade_deployment.policies import choice, courses
+from noodle_upgrade_deployment.policies.freezes import Freeze
+from noodle_upgrade_deployment.policies.policy import DependsOn, PolicyGate
+from noodle_upgrade_deployment.settings import DeploymentSettings, MaintenanceWindow
+from noodle_upgrade_deployment.simulation import plots
 from noodle_upgrade_runtime.settings import RuntimeSettings
 from noodle_upgrade_server import errors as served
 
@@ -75,10 +86,14 @@ EVENTS = {
     EventKind.UPGRADE_FAILED: "It failed; `data` is the error.",
     EventKind.UPGRADE_ROLLED_BACK: "The old version runs again; `data` is the error where one was the reason.",
     EventKind.AGENT_FEEDBACK: "For plugins with agents; nothing here emits it.",
-    EventKind.DEPLOYMENT_STARTED: "For plugins that deploy; nothing here emits it.",
-    EventKind.DEPLOYMENT_COMPLETED: "For plugins that deploy; nothing here emits it.",
-    EventKind.DEPLOYMENT_FAILED: "For plugins that deploy; nothing here emits it.",
-    EventKind.DEPLOYMENT_ROLLED_BACK: "For plugins that deploy; nothing here emits it.",
+    EventKind.DEPLOYMENT_STARTED: (
+        "The deployment plugin: a deployment's traffic is about to move; `data` has `deployment_id` and `environment`, as in the three below."
+    ),
+    EventKind.DEPLOYMENT_COMPLETED: "It succeeded; `data` has `stage` too.",
+    EventKind.DEPLOYMENT_FAILED: "It was rejected or cancelled, or going back failed; `data` has `stage` too.",
+    EventKind.DEPLOYMENT_ROLLED_BACK: (
+        "The old version serves again: it did harm, was aborted or superseded, or its time was over; `data` has `stage` too."
+    ),
     EventKind.PHASE_CHANGED: "An upgrade came into another phase; `data` has `from` and `to`.",
     EventKind.PROGRESS: "For engines that can tell how far they are; nothing here emits it.",
     EventKind.STEP: "A step of the strategy is carried out; the message is the step in words.",
@@ -99,6 +114,12 @@ OTHER_EVENTS = {
     "journal.failed": "The journal could not be written; `data` is the error.",
     "upgrade.left_over": "Going back left something that could not be made whole; `data` says what.",
     "journal.recovered": "There is room for the journal again; upgrades can be made.",
+    "deployment_upgrade.requested": "A deployment was asked for; `data` has `deployment_id` and `environment`.",
+    "deployment_upgrade.validated": "The upgrade of a deployment was validated.",
+    "deployment_upgrade.stage": "A deployment came to another stage, or something was noted; `data` has `stage`, `who` and the evidence.",
+    "deployment_upgrade.rollback_triggered": "A deployment is about to go back; the message says why.",
+    "deployment_upgrade.timeout": "Nothing of a deployment has moved on for `progress_deadline` seconds.",
+    "deployment_upgrade.failed": "Deployments, or their triggers, could not be attended to; `data` is the error.",
     "runtime.sync_failed": "The runtime plugin could not re-read what is loaded.",
 }
 FINDINGS = {
@@ -112,12 +133,36 @@ FINDINGS = {
     "constraint.superseded": "What needed another version changes in the same plan.",
     "constraint.unmet": "Something that runs needs another version than the plan brings.",
     "constraint.unreadable": "A constraint that PEP 440 does not allow; it is ignored.",
+    "deployment.absent": "After a restart the program does not run the component yet; the deployment waits for it.",
+    "deployment.busy": "Another deployment changes the component here.",
+    "deployment.dependency": "What the policy's `depends_on` names has not succeeded.",
+    "deployment.failed_before": "The version was taken back here before.",
+    "deployment.frozen": "A version that does harm has frozen the environment.",
+    "deployment.health": "A health check of this program fails.",
+    "deployment.interval": "The last upgrade here ended too short a time ago.",
+    "deployment.known_bad": "The version is on the policy's list `known_bad`.",
+    "deployment.pressure": "A resource is used beyond its threshold, or cannot be read.",
+    "deployment.window": "It is outside of the maintenance windows, or in a freeze.",
     "dependency.missing": "The new version needs something that is not there.",
     "dependency.optional_missing": "A component could use another one, which is not there.",
     "driver.unfit": "`noodle stack check`: a driver lacks a method that its group must have.",
     "health.failed": "The health check of the new version did not pass.",
     "hot_swap.disabled": "The settings forbid to change code in this process.",
     "requirement.unreadable": "A requirement of the new version that PEP 508 does not allow; it is ignored.",
+    "policy.bake": "`noodle deploy lint`: the bake is longer than deployments are kept.",
+    "policy.circle": "`noodle deploy lint`: environments wait for one another, so that none can begin.",
+    "policy.deadline": "`noodle deploy lint`: one step may take longer than `progress_deadline`.",
+    "policy.depends_on": "`noodle deploy lint`: a policy waits for an environment that has none.",
+    "policy.freeze_over": "`noodle deploy lint`: a freeze is over.",
+    "policy.gate": "`noodle deploy lint`: nobody can open a gate, or two have one name.",
+    "policy.interval": "`noodle deploy lint`: the interval is longer than every window.",
+    "policy.never_open": "`noodle deploy lint`: traffic may never be moved, or not within a year.",
+    "policy.no_effect": "`noodle deploy lint`: a key that nothing reads with this mode and strategy.",
+    "policy.settings": "`noodle deploy lint`: what `noodle config check` says of the section as well.",
+    "policy.share_twice": "`noodle deploy lint`: a share is given twice in a row.",
+    "policy.threshold": "`noodle deploy lint`: a threshold that lets no deployment start, or hardly any.",
+    "policy.timeout": "`noodle deploy lint`: the steps may take longer than `upgrade_timeout`.",
+    "policy.unjudged": "`noodle deploy lint`: traffic is raised although no judge has looked.",
     "plugin.left_behind": "The doctor: a call of a plugin was given up at its time limit, and still runs.",
     "restore.loaded": "A component was imported before the Upgrader opened, and could not be changed afterwards.",
     "restore.missing": "The files of an active version are not in the store.",
@@ -149,6 +194,18 @@ DRIVER_LINES = [
     *(f"| `{GROUPS[name]}` | {text} |" for name, text in DRIVERS.items()),
     "",
 ]
+OTHER_ERRORS = {
+    "Of the control API": (served,),
+    "Of the command": (failures,),
+    "Of the deployment plugin": (deploying, choice, courses, metric, fetching, resources, plots),
+}
+TABLES = {
+    "deployment.policies.NAME.gates": PolicyGate,
+    "deployment.policies.NAME.freezes": Freeze,
+    "deployment.policies.NAME.depends_on": DependsOn,
+    "deployment.maintenance_windows.NAME": MaintenanceWindow,
+}
+"""Tables of which there may be several."""
 PHASES = ("validate", "decide", "swap", "recompile", "deploy", "rollback")
 
 
@@ -272,8 +329,9 @@ def error_page() -> str:
         "|---|---|---|",
     ]
     lines += _error_rows(errors)
-    for title, module in (("Of the control API", served), ("Of the command", failures)):
-        lines += ["", f"## {title}", "", "| code | class | meaning |", "|---|---|---|", *_error_rows(module)]
+    for title, modules in OTHER_ERRORS.items():
+        lines += ["", f"## {title}", "", "| code | class | meaning |", "|---|---|---|"]
+        lines += [row for module in modules for row in _error_rows(module)]
     lines += [
         "",
         "## Codes of findings",
@@ -297,15 +355,17 @@ def _error_rows(module: types.ModuleType) -> list[str]:
 
 
 def settings_page() -> str:
-    """Return the page of the core's settings: every key, its default and its variable."""
+    """Return the page of settings: the core's and those of our plugins, each with its default and its variable."""
+    sections = {"runtime": RuntimeSettings, "deployment": DeploymentSettings}
     lines = [
         "# Settings",
         "",
         "From JSON and TOML files, and from variables. An argument wins over a variable, a variable over a file, a later",
         "file over an earlier one, a file over the default. Unknown keys are errors. `noodle config show` prints every",
         "effective value and where it came from. Plugins add sections of their own, named like their entry point (with `_`",
-        "for `-`); the section `runtime` is the runtime plugin's. In a variable a list is written with commas, a switch as",
-        "`1` or `0`; a plugin's own variables begin with `NOODLE_`. In TOML the part before the last dot is a table:",
+        "for `-`); the section `runtime` is the runtime plugin's, `deployment` the deployment plugin's. In a variable a list",
+        "is written with commas, a switch as `1` or `0`; a plugin's own variables begin with `NOODLE_`. In TOML the part",
+        "before the last dot is a table:",
         "",
         "```toml",
         "[runtime_upgrade.soak]",
@@ -314,11 +374,36 @@ def settings_page() -> str:
         "",
         "| key | default | variable | meaning |",
         "|---|---|---|---|",
+        *_setting_rows(load_settings([], environ={}, sections=sections).explain()),
+        "",
+        *_policy_lines(),
     ]
-    for row in load_settings([], environ={}, sections={"runtime": RuntimeSettings}).explain():
+    return "\n".join(lines)
+
+
+def _setting_rows(rows: Iterable[SettingRow]) -> Iterator[str]:
+    for row in rows:
         variables = ", ".join(f"`{name}`" for name in row.variables)
-        lines.append(f"| `{row.key}` | `{row.value!r}` | {variables} | {row.help} |")
-    return "\n".join([*lines, ""])
+        yield f"| `{row.key}` | `{row.value!r}` | {variables} | {row.help} |"
+
+
+def _policy_lines() -> Iterator[str]:
+    """Yield what stands in tables of a name of the user's own, and in lists of tables."""
+    key = "deployment.policies.NAME"
+    rows = load_settings(
+        [], environ={}, overrides={"deployment.policies": {"NAME": {}}}, sections={"deployment": DeploymentSettings}
+    ).explain()
+    yield from ("## A policy", "")
+    yield "One for each environment; `default` is that of every environment without one of its own."
+    yield from ("", "| key | default | variable | meaning |", "|---|---|---|---|")
+    yield from _setting_rows(row for row in rows if row.key.startswith(key))
+    for place, cls in TABLES.items():
+        yield from ("", f"### `{place}`", "", f"{first_sentence(cls.__doc__)}", "")
+        yield from ("| key | default | meaning |", "|---|---|---|")
+        for name, field in attrs.fields_dict(cls).items():
+            default = "required" if field.default is attrs.NOTHING else f"`{field.default!r}`"
+            yield f"| `{name}` | {default} | {meta_of(field).help} |"
+    yield ""
 
 
 def steps_page() -> str:

@@ -19,12 +19,15 @@ from programs import environment
 from reader import LIMIT, Reader
 
 from noodle_upgrade_core import Phase, load_settings
+from noodle_upgrade_deployment.settings import DeploymentSettings
 from noodle_upgrade_runtime.settings import RuntimeSettings
 
 TUTORIAL = ROOT / "docs" / "tutorial" / "first-upgrade.md"
 CAREFUL = ROOT / "docs" / "how-to" / "careful-strategy" / "README.md"
 PICTURES = ROOT / "docs" / "pictures"
 SERVICE = "docs/tutorial/demo/service.py"
+
+SECTIONS = {"runtime": RuntimeSettings, "deployment": DeploymentSettings}
 
 NOT_HERE = {
     "python3 -m pip install nox && python3 -m nox -s demo": "minutes, and the demo has a session of its own",
@@ -225,10 +228,10 @@ def test_every_example_that_is_a_file_is_saved_by_a_reader():
 def test_examples_of_toml_can_be_read_and_settings_among_them_are_settings(page, tmp_path):
     for number, block in enumerate(blocks(page, "toml")):
         names = tomllib.loads(block.text).keys()
-        if names <= {"stack", "runtime_upgrade", "runtime"} and "typo" not in block.file:
+        if names <= {"stack", "runtime_upgrade", *SECTIONS} and "typo" not in block.file:
             file = tmp_path / f"{number}.toml"
             file.write_text(block.text)
-            assert load_settings([file], environ={}, sections={"runtime": RuntimeSettings}).problems() == (), block
+            assert load_settings([file], environ={}, sections=SECTIONS).problems() == (), block
 
 
 # --- pictures ----------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from noodle_upgrade_cli.main import cli
 from noodle_upgrade_core import EventKind, UpgradeHooks, load_settings, testing
 from noodle_upgrade_core.drivers import GROUPS
 from noodle_upgrade_core.testing import pytest_plugin
+from noodle_upgrade_deployment.settings import DeploymentSettings
 from noodle_upgrade_runtime.settings import RuntimeSettings
 from noodle_upgrade_server.app import ControlApi
 
@@ -94,7 +95,11 @@ def test_every_kind_of_event_that_is_emitted_is_listed():
     kinds = set(EventKind)
     for tree in trees():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in {"emit", "tell", "_told"} and node.args:
+            if (
+                isinstance(node, ast.Call)
+                and getattr(node.func, "attr", "") in {"emit", "tell", "_tell", "_told"}
+                and node.args
+            ):
                 kind = node.args[0]
                 if isinstance(kind, ast.Constant):
                     kinds.add(kind.value)
@@ -102,9 +107,13 @@ def test_every_kind_of_event_that_is_emitted_is_listed():
     assert kinds == listed
 
 
-def test_every_setting_is_listed_with_its_default_and_its_variables():
+SECTIONS = {"runtime": RuntimeSettings, "deployment": DeploymentSettings}
+
+
+@pytest.mark.parametrize("given", [{}, {"deployment.policies": {"NAME": {}}}], ids=["settings", "policies"])
+def test_every_setting_is_listed_with_its_default_and_its_variables(given):
     text = page("settings")
-    for row in load_settings([], environ={}, sections={"runtime": RuntimeSettings}).explain():
+    for row in load_settings([], environ={}, sections=SECTIONS, overrides=given).explain():
         (line,) = (line for line in text.splitlines() if line.startswith(f"| `{row.key}` |"))
         assert f"| `{row.value!r}` |" in line
         assert [name for name in row.variables if f"`{name}`" not in line] == []

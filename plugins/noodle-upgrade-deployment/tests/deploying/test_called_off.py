@@ -52,6 +52,16 @@ class SlowShop(Shop):
         return super().assess(step)
 
 
+class LaterShop(Shop):
+    """A shop that nobody has asked for anything yet, as a program is before it was imported."""
+
+    there = False
+
+    @hookimpl
+    def discover(self):
+        return super().discover() if self.there else []
+
+
 @pytest.fixture
 def folder(tmp_path):
     return fill(tmp_path)
@@ -147,6 +157,22 @@ def test_a_program_that_is_closed_resumes_what_was_under_way_when_it_is_opened_a
             await deployments.request_deployment_aware_upgrade("dep-1", ask(), environment="prod")
             await until(lambda: deployments.state("dep-1").weight == 0.1)
         async with deploying(folder, settings(prod=slow())) as deployments:
+            state = await deployments.wait("dep-1")
+            assert (state.stage, state.attempt) == (Stage.SUCCEEDED, 2)
+
+    run(story())
+
+
+def test_what_is_resumed_waits_until_the_program_that_started_again_runs_its_component(folder):
+    async def story():
+        async with deploying(folder, settings(prod=slow()), Shop(rate=0.0)) as deployments:
+            await deployments.request_deployment_aware_upgrade("dep-1", ask(), environment="prod")
+            await until(lambda: deployments.state("dep-1").weight == 0.1)
+        later = LaterShop()
+        async with deploying(folder, settings(prod=slow()), later) as deployments:
+            await until(lambda: "does not run lamp yet" in deployments.state("dep-1").why)
+            assert deployments.state("dep-1").stage is Stage.QUEUED
+            later.there = True
             state = await deployments.wait("dep-1")
             assert (state.stage, state.attempt) == (Stage.SUCCEEDED, 2)
 

@@ -67,6 +67,18 @@ def stages(integration, deployment_id):
 # --- the way there ---------------------------------------------------------------------------------------------------
 
 
+def test_a_policy_s_own_steps_are_what_moves_the_traffic(folder):
+    async def story():
+        steps = [{"shift": 30}, {"judge": 0.2}, {"shift": 100}]
+        policy = {"steps": steps, "health_check_required": False, "judge": "quick"}
+        async with deploying(folder, settings(staging=policy)) as deployments:
+            state = await deployments.request_deployment_aware_upgrade("dep-1", ask(), environment="staging")
+            assert (state.stage, state.why) == (Stage.SUCCEEDED, "all traffic is on the new version")
+            assert "shift to 30%" in [event.why for event in deployments.events("dep-1")]
+
+    run(story())
+
+
 def test_a_synchronous_deployment_returns_when_it_has_ended_and_the_running_version_has_changed(folder):
     async def story():
         async with deploying(folder, settings(staging=QUICK)) as deployments:

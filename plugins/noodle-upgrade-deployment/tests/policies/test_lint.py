@@ -132,6 +132,10 @@ def test_all_traffic_at_once_is_judged_while_it_bakes():
     assert of_policy(upgrade_strategy="immediate", bake=60) == ()
 
 
+def test_the_end_of_a_shadow_is_no_share_that_is_given_twice():
+    assert "policy.share_twice" not in [one.code for one in of_policy(upgrade_strategy="shadow", bake=60)]
+
+
 def test_a_share_that_is_given_twice_in_a_row_is_told():
     assert (
         only(staged({"shift": 5}, {"judge": 9}, {"shift": 5}, {"judge": 9}, {"shift": 100}))[1] == "policy.share_twice"

@@ -32,7 +32,8 @@ def requests_of(
             request,
             request_id=f"{state.deployment_id}.{state.attempt}.{number}",
             strategy=policy.strategy,
-            parameters={**_others(request.parameters), **parameters},
+            # The core makes the strategy when it plans: one that lacks a parameter is refused before anything begins.
+            parameters={**policy.strategy_parameters, **_others(request.parameters), **parameters},
             timeout_seconds=request.time_limit(time_limit),
             requested_by=state.requested_by,
         )

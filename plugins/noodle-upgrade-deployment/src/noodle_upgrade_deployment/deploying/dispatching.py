@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+
+from packaging.utils import canonicalize_name
 
 from noodle_upgrade_core.errors import JournalError, UpgradeBusyError, UpgradeError
 from noodle_upgrade_core.events import EventKind
@@ -46,6 +48,8 @@ _GONE_WRONG = frozenset({Stage.ROLLED_BACK, Stage.ROLLBACK_FAILED})
 _RECORDS = 1000
 """How far back the upgrade of an attempt is looked for after a crash."""
 _SHORTEST = 0.05
+_ABSENT_SECONDS = 1.0
+"""How soon to look again for a component that the program has not asked for yet."""
 
 
 class Dispatcher:
@@ -77,11 +81,13 @@ class Dispatcher:
         self._calling: set[asyncio.Future[Any]] = set()
         self._begun: dict[str, str] = {}
         self._held: dict[str, frozenset[str]] = {}
+        self._inherited: set[str] = set()
 
     # --- life ----------------------------------------------------------------------------------------------------
 
     async def begin(self) -> None:
         """Find again what an earlier process left under way, and attend to what waits from now on."""
+        self._inherited = {state.deployment_id for state in self._register.active()}
         for state in self._register.active():
             if not state.stage.waiting:
                 await self._find_again(state)
@@ -153,7 +159,29 @@ class Dispatcher:
         except UpgradeError as error:
             # Nobody took the policy away for good, maybe: what waits goes on waiting.
             return (Obstacle(code=error.code, message=error.message, hint=error.hint),), None
-        return obstacles(state, policy, calendar, await self._survey(state, policy)), policy
+        found = obstacles(state, policy, calendar, await self._survey(state, policy))
+        return (*found, *await self._absent(state)), policy
+
+    async def _absent(self, state: DeploymentUpgradeState) -> tuple[Obstacle, ...]:
+        """Return what a program that has just started again does not run yet of an earlier process's deployment.
+
+        A component behind a handle is known when its handle is made, which comes after deployments are found again.
+        """
+        if state.deployment_id not in self._inherited:
+            return ()
+        there = {canonicalize_name(component.name) for component in await self._upgrader.components()}
+        missing = [name for name in state.components if canonicalize_name(name) not in there]
+        if not missing:
+            self._inherited.discard(state.deployment_id)
+            return ()
+        return (
+            Obstacle(
+                code="deployment.absent",
+                message=f"This program does not run {', '.join(missing)} yet.",
+                until=self._clock() + timedelta(seconds=_ABSENT_SECONDS),
+                hint="It waits until the program has it; `noodle deploy abort` ends it.",
+            ),
+        )
 
     async def _hold(self, state: DeploymentUpgradeState, against: tuple[Obstacle, ...]) -> None:
         why = " ".join(one.message for one in against)

@@ -161,8 +161,8 @@ class _Linter:
         for before, share in unjudged(course.steps) if course.judged else ():
             message = f"between {before:.0%} and {share:.0%} of the traffic nothing is judged."
             yield self._warning("policy.unjudged", key, message, hint)
-        moves = [step.weight for step in course.steps if isinstance(step, Shift) and step.members is None]
-        for share in dict.fromkeys(share for share, following in pairwise(moves) if share == following):
+        moves = [step for step in course.steps if isinstance(step, Shift) and step.members is None]
+        for share in dict.fromkeys(step.weight for step, following in pairwise(moves) if step == following):
             message = f"the share {share:.0%} is given twice in a row: the second moves nothing."
             yield self._warning("policy.share_twice", key, message, "Leave it out.")
 
