@@ -43,8 +43,7 @@ class Surroundings:
     """What an admission looks at besides the policy: `others` are all other deployments, ended ones too.
 
     `pressed` are resources beyond their thresholds, `ill` health checks that fail, `running` the versions of what runs,
-    where that was looked at. `last_end` is when the last upgrade of the environment ended that had begun. `starting`
-    says that this program has only just begun, and the deployment is older.
+    where that was looked at. `last_end` is when the last upgrade of the environment ended that had begun.
     """
 
     at: datetime
@@ -53,10 +52,6 @@ class Surroundings:
     pressed: Sequence[Finding] = ()
     ill: Sequence[Finding] = ()
     running: Mapping[str, str] = field(factory=dict)
-    starting: bool = False
-
-
-_SOON = timedelta(seconds=1)
 
 
 def obstacles(
@@ -65,7 +60,6 @@ def obstacles(
     """Return every reason against a start now, those that never pass first."""
     found = [
         *_known_bad(state, policy, around),
-        *_not_there_yet(state, around),
         *_dependencies(state, policy, around),
         *_others(state, policy, around),
         *_closed(calendar, around.at),
@@ -156,18 +150,6 @@ def _failed_before(
 def _same(one: UpgradeRequest, other: UpgradeRequest) -> bool:
     names = canonicalize_name(one.component_name) == canonicalize_name(other.component_name)
     return names and _meets(one.target_version, other.target_version)
-
-
-def _not_there_yet(state: DeploymentUpgradeState, around: Surroundings) -> Iterator[Obstacle]:
-    """A program that has just begun may not have imported what an earlier one was asked to change."""
-    there = set(map(canonicalize_name, around.running))
-    missing = [name for name in state.components if canonicalize_name(name) not in there]
-    if around.starting and missing:
-        yield Obstacle(
-            code="deployment.not_there_yet",
-            message=f"The program has just begun, and has not loaded {', '.join(missing)} yet.",
-            until=around.at + _SOON,
-        )
 
 
 # --- other deployments -----------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -25,8 +24,6 @@ __all__ = ["Surveyor", "fresh"]
 PROBE_SECONDS = 0.5
 """How soon a version that does not say that it is well is asked once more."""
 _ALL = 100.0
-_STARTING_SECONDS = 60.0
-"""How long a program may take to import what it is made of."""
 
 
 class Surveyor:
@@ -36,7 +33,6 @@ class Surveyor:
         self._upgrader = upgrader
         self._register = register
         self._clock = clock
-        self._began, self._began_at = time.monotonic(), clock()
         self._resources = Resources(upgrader.directory)
         self._health: dict[str, HealthChecks] = {}
 
@@ -48,15 +44,13 @@ class Surveyor:
             for other in others
             if other.environment == state.environment and other.stage.ended and other.began_at is not None
         ]
-        starting = time.monotonic() < self._began + _STARTING_SECONDS and state.created_at < self._began_at
-        running = await self._upgrader.components() if policy.depends_on or starting else ()
+        running = await self._upgrader.components() if policy.depends_on else ()
         return Surroundings(
             at=self._clock(),
             others=others,
             last_end=max(ended, default=None),
             pressed=await self.pressed(policy),
             ill=await self.ill(policy) if policy.health_check_required else (),
-            starting=starting,
             running={component.name: component.version for component in running},
         )
 
