@@ -64,7 +64,7 @@ def _ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
 # --- asking ----------------------------------------------------------------------------------------------------------
 
 
-@deploy.command()
+@deploy.command(short_help="Ask for a deployment and follow it.")
 @click.argument("what", nargs=-1, required=True, metavar="NAME VERSION [NAME VERSION]…")
 @click.option("-e", "--environment", metavar="NAME", default="", help="Environment (else the program's own).")
 @click.option("--id", "deployment_id", metavar="ID", default="", help="Its id; asking again with it is harmless.")
@@ -147,7 +147,7 @@ def list_(ctx: click.Context, environment: str, limit: int) -> int:
     return _OK
 
 
-@deploy.command()
+@deploy.command(short_help="Show a deployment and what became of it.")
 @_id
 @click.pass_context
 def show(ctx: click.Context, deployment_id: str) -> int:
@@ -164,7 +164,7 @@ def show(ctx: click.Context, deployment_id: str) -> int:
     return _OK
 
 
-@deploy.command()
+@deploy.command(short_help="Follow a deployment live.")
 @_id
 @click.pass_context
 def watch(ctx: click.Context, deployment_id: str) -> int:
@@ -175,7 +175,7 @@ def watch(ctx: click.Context, deployment_id: str) -> int:
 # --- saying ----------------------------------------------------------------------------------------------------------
 
 
-@deploy.command()
+@deploy.command(short_help="Go on without waiting for evidence.")
 @_id
 @click.option("--full", is_flag=True, help="Past all waits that are left, not only the present one.")
 @click.pass_context
@@ -278,7 +278,7 @@ def _states(program: Any, deployment_id: str) -> Iterator[dict[str, Any]]:
 # --- policies --------------------------------------------------------------------------------------------------------
 
 
-@deploy.command()
+@deploy.command(short_help="Say what is wrong or odd with the policies.")
 @click.pass_context
 def lint(ctx: click.Context) -> int:
     """Say what is wrong, or odd, with the policies of the settings; ends with 1 when no deployment could succeed."""
@@ -300,7 +300,7 @@ def lint(ctx: click.Context) -> int:
     return _FAILED if bad else _OK
 
 
-@deploy.command()
+@deploy.command(short_help="Say in plain words what a policy means.")
 @click.argument("environment", required=False, default="")
 @click.option("--at", metavar="TIME", default="", help="At this moment, in ISO form with an offset (else now).")
 @click.pass_context

@@ -34,7 +34,10 @@ _MADE_UP = {"model": "--model", "rate": "--rate", "errors": "--errors", "slow": 
 _OF_FLEETS = ("domains", "start", "fails", "surge", "unavailable")
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    short_help="Carry rollouts out in virtual time.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option("--policy", metavar="ENVIRONMENT", default="", help="As the policy of an environment has it.")
 @click.option("--strategy", metavar="NAME", default="gradual", show_default=True, help="How traffic moves.")
 @click.option("--judge", metavar="NAME", default="betting", show_default=True, help="Who says harm and safe.")
