@@ -166,16 +166,16 @@ def crash(session: nox.Session) -> None:
     parser = argparse.ArgumentParser(prog="nox -s crash --", add_help=False, allow_abbrev=False)
     parser.add_argument("--deployment-kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bug-kills", type=int, default=400)
     ours, others = parser.parse_known_args(session.posargs)
+    common = [f"--seed={ours.seed}", f"--bug-kills={ours.bug_kills}"]
     journal, deployments = BUILD / "crash.json", BUILD / "killed.json"
     for report in (journal, deployments):
         report.unlink(missing_ok=True)
     # A campaign that has found something ends with 1; the other one is run all the same, and the reports tell.
+    session.run("python", "-m", "tests.crash", *others, *common, f"--report={journal}", success_codes=[0, 1])
     session.run(
-        "python", "-m", "tests.crash", *others, f"--seed={ours.seed}", f"--report={journal}", success_codes=[0, 1]
-    )
-    session.run(
-        "python", "-m", "killed", f"--kills={ours.deployment_kills}", f"--seed={ours.seed}", f"--report={deployments}",
+        "python", "-m", "killed", f"--kills={ours.deployment_kills}", *common, f"--report={deployments}",
         env={"PYTHONPATH": str(source_of("noodle-upgrade-deployment") / "tests" / "deploying")}, success_codes=[0, 1],
     )  # fmt: skip
     if missing := [report.name for report in (journal, deployments) if not report.is_file()]:
