@@ -50,6 +50,8 @@ class DeploymentPlugin:
     @hookimpl
     async def deploy(self, plan: UpgradePlan, context: UpgradeContext) -> Outcome | None:
         """Move the traffic as the policy of the upgrade's environment says."""
+        if not self._settings.upgrade_integration.enabled:
+            return None
         percentage = getattr(self._core, "gradual_rollout_percentage", 10.0)
         defaults = {"gradual": {"percentage": percentage}}
         return await carried_out(plan, context, settings=self._settings, defaults=defaults, clock=self._clock)

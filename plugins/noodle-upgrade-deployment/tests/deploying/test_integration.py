@@ -104,7 +104,11 @@ def test_an_asynchronous_one_returns_at_once_and_goes_on_by_itself(folder):
         ("blue_green", {"warm": 0.2}, [1.0, "commit"]),
         ("canary", {}, [0.05, 1.0, "commit"]),
         ("canary", {"upgrade_strategy": "ramp", "parameters": {"start": 30}}, [0.3, 0.9, 1.0, "commit"]),
-        ("blue_green", {"upgrade_strategy": "gradual", "parameters": {"percentage": 50}}, [0.5, 1.0, "commit"]),
+        (
+            "blue_green",
+            {"upgrade_strategy": "gradual", "parameters": {"percentage": 50}, "warm": 0.2},
+            [0.5, 1.0, "commit"],
+        ),
     ],
 )
 def test_each_mode_really_moves_the_traffic_its_own_way(folder, mode, policy, log):

@@ -16,9 +16,11 @@ from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState, 
 from noodle_upgrade_deployment.policies.calendars import Calendar
 from noodle_upgrade_deployment.policies.policy import DependsOn, DeploymentUpgradePolicy
 
-__all__ = ["Obstacle", "Surroundings", "obstacles", "overlapping"]
+__all__ = ["Obstacle", "Surroundings", "obstacles", "overlapping", "remembers"]
 
 _GONE_WRONG = frozenset({Stage.ROLLED_BACK, Stage.ROLLBACK_FAILED})
+_TRIED = _GONE_WRONG | {Stage.SUCCEEDED}
+"""Ends that say something of a version: what was refused, called off or without evidence says nothing."""
 
 
 @frozen(kw_only=True)
@@ -142,11 +144,18 @@ def _failed_before(
         other
         for other in others
         if other.environment == state.environment
-        and other.stage.ended
+        and other.stage in _TRIED
         and any(_same(theirs, request) for theirs in other.requests)
     ]
     last = max(tried, key=lambda other: other.updated_at, default=None)
     return last if last is not None and last.stage in _GONE_WRONG else None
+
+
+def remembers(state: DeploymentUpgradeState, others: Sequence[DeploymentUpgradeState]) -> bool:
+    """Whether a deployment is why one of its versions is refused: it must be kept for as long as that is to be so."""
+    if state.stage not in _GONE_WRONG:
+        return False
+    return any(_failed_before(state, request, others) is state for request in state.requests)
 
 
 def _same(one: UpgradeRequest, other: UpgradeRequest) -> bool:

@@ -10,10 +10,11 @@ from typing import Any
 from attrs import evolve
 
 from noodle_upgrade_core.documents import Documents
-from noodle_upgrade_core.errors import InvalidRequestError
+from noodle_upgrade_core.driven import carried_through
 from noodle_upgrade_core.model import now
 from noodle_upgrade_core.wire import from_wire, to_wire
-from noodle_upgrade_deployment.deploying.errors import DeploymentUnknownError
+from noodle_upgrade_deployment.deploying.errors import DeploymentExistsError, DeploymentUnknownError
+from noodle_upgrade_deployment.deploying.evidence import fitting, in_short
 from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeEvent, DeploymentUpgradeState, Stage
 
 __all__ = ["Register"]
@@ -94,10 +95,10 @@ class Register:
     # --- changing ------------------------------------------------------------------------------------------------
 
     async def add(self, state: DeploymentUpgradeState, *, why: str) -> DeploymentUpgradeState:
-        """Write a new one, which is then safe from any crash; raises `InvalidRequestError` where there is one."""
+        """Write a new one, which is then safe from any crash; raises `DeploymentExistsError` where there is one."""
         async with self._turn:
             if state.deployment_id in self._known:
-                raise InvalidRequestError(f"There is a deployment {state.deployment_id!r} already.")
+                raise DeploymentExistsError(f"There is a deployment {state.deployment_id!r} already.")
             state = self._in_turn(state)
             return await self._keep(state, 0, who=state.requested_by, why=why, evidence={}, durable=True)
 
@@ -122,7 +123,7 @@ class Register:
             state, revision = self.get(deployment_id), self._known[deployment_id][1]
             if state.stage.ended or (only and state.stage not in only):
                 return state
-            moved = evolve(state, stage=stage or state.stage, why=why, updated_at=self._clock(), **changes)
+            moved = evolve(state, stage=stage or state.stage, why=in_short(why), updated_at=self._clock(), **changes)
             durable = durable or moved.stage not in _FINE
             moved = self._in_turn(moved)
             return await self._keep(moved, revision, who=who, why=why, evidence=evidence or {}, durable=durable)
@@ -133,12 +134,15 @@ class Register:
             return state
         return evolve(state, turn=1 + max((other.turn for other, _ in self._known.values()), default=0))
 
-    async def forget(self, *, older_than_days: float) -> int:
-        """Drop what ended so long ago; what became of it stays in the audit. Returns how many."""
+    async def forget(
+        self, *, older_than_days: float, but: Callable[[DeploymentUpgradeState], bool] = lambda _: False
+    ) -> int:
+        """Drop what ended so long ago, `but` for some; what became of it stays in the audit. Returns how many."""
         limit = self._clock() - timedelta(days=older_than_days)
-        old = [state.deployment_id for state in self.all() if state.stage.ended and state.updated_at < limit]
+        ended = [state for state in self.all() if state.stage.ended and state.updated_at < limit]
+        old = [state.deployment_id for state in ended if not but(state)]
         async with self._turn:
-            for deployment_id in old:
+            for deployment_id in (one for one in old if one in self._known):
                 await self._documents.drop(
                     deployment_id, who="deployment", why=f"it ended more than {older_than_days:g} days ago"
                 )
@@ -155,18 +159,24 @@ class Register:
         evidence: Mapping[str, Any],
         durable: bool,
     ) -> DeploymentUpgradeState:
-        said = {**to_wire(dict(evidence)), "stage": state.stage.value}
-        document = await self._documents.keep(
-            state.deployment_id,
-            to_wire(state),
-            who=who or "deployment",
-            why=why,
-            evidence=said,
-            ended=state.stage.ended,
-            expected=revision,
-            durable=durable,
-        )
-        self._known[state.deployment_id] = (state, document.revision)
+        said = {**fitting(evidence), "stage": state.stage.value}
+        why = in_short(why)
+
+        async def written() -> None:
+            document = await self._documents.keep(
+                state.deployment_id,
+                to_wire(state),
+                who=who or "deployment",
+                why=why,
+                evidence=said,
+                ended=state.stage.ended,
+                expected=revision,
+                durable=durable,
+            )
+            self._known[state.deployment_id] = (state, document.revision)
+
+        # Whoever gives up meanwhile must not leave this behind what the journal has: no change would pass any more.
+        cancelled = await carried_through(written())
         for future in tuple(self._waiting):
             if not future.done():
                 future.set_result(None)
@@ -175,4 +185,6 @@ class Register:
             message=f"{state.deployment_id}: {state.stage}, {why}" if why else f"{state.deployment_id}: {state.stage}",
             data={"deployment_id": state.deployment_id, "environment": state.environment, "who": who, **said},
         )
+        if cancelled:
+            raise asyncio.CancelledError
         return state
