@@ -221,8 +221,11 @@ class Conductor:
     async def _perform(self, step: Step, state: _State) -> Observation:
         match step:
             case Shift():
+                rises = step.weight > state.weight
                 if await self._may_rise(step, state):
                     await self._shift(step, state)
+                    if rises:
+                        self.controls.reached()
                 return self._observation(state)
             case Wait():
                 await self._wait(step.seconds)

@@ -135,6 +135,7 @@ class DeploymentRuntimeUpgradeIntegration:
             await self._lookout.close()
             self._lookout = None
         await self._dispatcher.close()
+        self._register.close()
 
     # --- asking --------------------------------------------------------------------------------------------------
 

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import sqlite3
+import sys
 import threading
 import time
+import types
 from datetime import timedelta
 
 import pytest
@@ -12,10 +14,13 @@ from shop import DRIVERS, Quick, Shop, Wall, ask, fill, opened, run, until
 from test_called_off import ASYNC, until_full
 from test_integration import QUICK, deploying, settings, slow
 
-from noodle_upgrade_core import Observation
-from noodle_upgrade_core.errors import JournalFullError
+from noodle_upgrade_core import Observation, Outcome, Shift, hookimpl
+from noodle_upgrade_core.errors import InvalidRequestError, JournalFullError, SettingsError
 from noodle_upgrade_deployment.deploying.records import Stage
 from noodle_upgrade_deployment.integration import DeploymentRuntimeUpgradeIntegration
+from noodle_upgrade_deployment.plugin import DeploymentPlugin
+from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy, PolicyGate
+from noodle_upgrade_deployment.settings import DeploymentSettings
 
 
 @pytest.fixture
@@ -278,20 +283,38 @@ def test_plugins_that_are_switched_off_govern_nothing(folder):
     async def story():
         made = settings(prod=slow(), integration={"enabled": False})
         made["deployment.environment"] = "prod"
-        async with opened(
-            folder,
-            plugins={
-                "deployment": __import__(
-                    "noodle_upgrade_deployment.plugin", fromlist=["DeploymentPlugin"]
-                ).DeploymentPlugin
-            },
-            **made,
-        ) as upgrader:
+        async with opened(folder, plugins={"deployment": DeploymentPlugin}, **made) as upgrader:
             result = await upgrader.upgrade(ask(strategy="immediate"))
             assert result.success
             assert upgrader.shop.swaps[-1].log == [1.0, "commit"]
 
     run(story())
+
+
+class Usurper(Shop):
+    """An engine that also moves the traffic, before anybody else can."""
+
+    @hookimpl(tryfirst=True)
+    async def deploy(self, plan, staged, context):
+        await staged.shift(1.0)
+        return Outcome(promoted=True)
+
+
+def test_a_deployment_whose_traffic_another_plugin_moved_is_no_success(folder):
+    async def story():
+        async with deploying(folder, settings(prod=slow(gates=[{"name": "qa"}])), Usurper()) as deployments:
+            await request(deployments, "dep-1")
+            state = await deployments.wait("dep-1")
+            assert state.stage is Stage.ROLLED_BACK
+            assert "Another plugin moved the traffic" in state.why
+            assert deployments.upgrader.shop.versions["lamp"] == "1.0"
+
+    run(story())
+
+
+def test_the_gate_at_which_people_are_asked_about_harm_is_no_gate_of_a_policy():
+    with pytest.raises(SettingsError, match="'harm', which is taken"):
+        DeploymentUpgradePolicy(gates=(PolicyGate(name="harm"),))
 
 
 # --- forged requests -------------------------------------------------------------------------------------------------
@@ -330,8 +353,6 @@ class Sleepy:
 
 class Eager:
     def rollout(self, plan):
-        from noodle_upgrade_core import Shift
-
         yield Shift(1.0)
 
 
@@ -351,23 +372,30 @@ def test_strategies_and_judges_that_are_slow_to_make_or_to_close_never_stop_the_
         monkeypatch.setitem(DRIVERS, "strategies", {"sleepy": Sleepy})
         policy = {**ASYNC, "upgrade_strategy": "sleepy", "judge": "clinger"}
         async with deploying(folder, settings(prod=policy)) as deployments:
-            longest, ended = 0.0, asyncio.Event()
-
-            async def beat():
-                nonlocal longest
-                while not ended.is_set():
-                    at = time.monotonic()
-                    await asyncio.sleep(0.01)
-                    longest = max(longest, time.monotonic() - at)
-
-            beating = asyncio.ensure_future(beat())
-            await request(deployments, "dep-1")
-            assert (await deployments.wait("dep-1")).stage is Stage.SUCCEEDED
-            ended.set()
-            await beating
-            assert longest < 0.5
+            async with heartbeat() as beats:
+                await request(deployments, "dep-1")
+                assert (await deployments.wait("dep-1")).stage is Stage.SUCCEEDED
+            assert max(beats) < 0.5
 
     run(story())
+
+
+@contextlib.asynccontextmanager
+async def heartbeat():
+    """How long the event loop takes to come back to a task that only sleeps for a moment, in seconds."""
+    beats = []
+
+    async def beat():
+        while True:
+            at = time.monotonic()
+            await asyncio.sleep(0.01)
+            beats.append(time.monotonic() - at)
+
+    beating = asyncio.ensure_future(beat())
+    try:
+        yield beats
+    finally:
+        beating.cancel()
 
 
 class Stubborn(Quick):
@@ -389,6 +417,21 @@ def test_a_judge_that_hangs_when_it_is_closed_keeps_no_deployment_from_its_end(f
         Stubborn.let_go.set()
 
     run(story())
+
+
+def test_hundreds_that_wait_never_stop_the_loop(folder):
+    async def story():
+        policy = {**ASYNC, "timing_constraints": {"maintenance_windows": ["13:00-14:00"]}}
+        async with deploying(folder, settings(default=policy), clock=Wall()) as deployments:
+            async with heartbeat() as beats:
+                for number in range(300):
+                    environment, version = f"eu.{number % 7}/x", ("1.1", "2.0")[number % 2]
+                    await request(deployments, f"a/{number}:x", version, environment=environment)
+                await until(lambda: all("Closed" in state.why for state in deployments.states()), 30)
+                await asyncio.sleep(0.5)
+            assert max(beats) < 0.5
+
+    run(story(), 90)
 
 
 # --- what is left behind ---------------------------------------------------------------------------------------------
@@ -456,22 +499,6 @@ def test_what_waits_when_the_upgrader_is_closed_waits_when_it_is_opened_again(fo
 # --- people ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_person_s_pause_stops_the_deadlines_too(folder):
-    async def story():
-        policy = slow(progress_deadline=1.0)
-        made = settings(prod=policy, integration={"upgrade_timeout": 3.0})
-        async with deploying(folder, made, Shop(rate=0.0)) as deployments:
-            await request(deployments, "dep-1")
-            await until(lambda: deployments.state("dep-1").weight == 0.1)
-            await deployments.pause("dep-1", by="alice")
-            await asyncio.sleep(4.0)
-            assert not deployments.state("dep-1").stage.ended, deployments.state("dep-1").why
-            await deployments.resume("dep-1", by="alice")
-            assert (await deployments.wait("dep-1")).stage is Stage.INCONCLUSIVE
-
-    run(story())
-
-
 def test_what_is_refused_takes_nobody_s_place(folder):
     async def story():
         policy = slow(concurrency="supersede", known_bad={"lamp": ["2.0"]})
@@ -482,6 +509,25 @@ def test_what_is_refused_takes_nobody_s_place(folder):
             assert (await deployments.wait("dep-2")).stage is Stage.REJECTED
             assert not deployments.state("dep-1").stage.ended
             assert deployments.state("dep-1").called_off is None
+
+    run(story())
+
+
+def test_what_was_superseded_before_it_began_takes_nobody_back(folder):
+    async def story():
+        closed = {"timing_constraints": {"maintenance_windows": ["13:00-14:00"]}}
+        made = settings(
+            prod={**ASYNC, "concurrency": "supersede", **closed},
+            web=slow(depends_on=[{"component": "lamp", "environment": "prod"}]),
+        )
+        async with deploying(folder, made, Shop(rate=0.0), clock=Wall()) as deployments:
+            await request(deployments, "web-1", "1.1", "book", environment="web")
+            await until(lambda: deployments.state("web-1").weight == 0.1)
+            await request(deployments, "lamp-1")
+            await request(deployments, "lamp-2", "2.0")
+            assert (await deployments.wait("lamp-1")).stage is Stage.SUPERSEDED
+            await asyncio.sleep(0.3)
+            assert deployments.state("web-1").called_off is None
 
     run(story())
 
@@ -514,9 +560,6 @@ def test_a_condition_that_nobody_waited_for_meanwhile_triggers_the_next_one(fold
                 )
                 await until(lambda name=name: deployments.state(name).stage is not Stage.PENDING, 5)
 
-    import sys
-    import types
-
     module = types.ModuleType("health_of_tests")
     module.well = lambda: False
     sys.modules["health_of_tests"] = module
@@ -528,10 +571,6 @@ def test_a_condition_that_nobody_waited_for_meanwhile_triggers_the_next_one(fold
 
 def test_an_integration_without_the_plugin_refuses_what_only_the_plugin_carries_out(folder):
     async def story():
-        from noodle_upgrade_core.errors import InvalidRequestError
-        from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy, PolicyGate
-        from noodle_upgrade_deployment.settings import DeploymentSettings
-
         async with opened(folder) as upgrader:
             policy = DeploymentUpgradePolicy(upgrade_strategy="immediate", gates=(PolicyGate(name="qa"),))
             made = DeploymentSettings(policies={"prod": policy})

@@ -1,4 +1,4 @@
-"""What others say, made fit to be kept: evidence that is no JSON, or too much of it, keeps nothing from being written."""
+"""What others say, made fit to be kept: no evidence, however odd or large, keeps a change from being written."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from noodle_upgrade_core.events import Event, EventKind
 from noodle_upgrade_core.model import Phase, UpgradeResult, UpgradeStatus
 from noodle_upgrade_core.steps import Gate
 from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState, Stage
-from noodle_upgrade_deployment.strategies.failing import HARM_GATE
+from noodle_upgrade_deployment.policies.vocabulary import HARM_GATE
 
 __all__ = ["Follower", "Turn", "asks_people", "end_of"]
 

@@ -11,6 +11,7 @@ from attrs import evolve
 
 from noodle_upgrade_core.documents import Documents
 from noodle_upgrade_core.driven import carried_through
+from noodle_upgrade_core.errors import UpgradeCancelledError
 from noodle_upgrade_core.model import now
 from noodle_upgrade_core.wire import from_wire, to_wire
 from noodle_upgrade_deployment.deploying.errors import DeploymentExistsError, DeploymentUnknownError
@@ -36,9 +37,11 @@ class Register:
         self._known: dict[str, tuple[DeploymentUpgradeState, int]] = {}
         self._turn = asyncio.Lock()
         self._waiting: set[asyncio.Future[None]] = set()
+        self._closed = False
 
     def load(self) -> None:
         """Read every deployment that the journal has; raises what reading a document raises."""
+        self._closed = False
         self._known = {
             document.key: (from_wire(DeploymentUpgradeState, document.body), document.revision)
             for document in self._documents.all()
@@ -84,13 +87,22 @@ class Register:
         )
 
     async def changed(self) -> None:
-        """Wait for the next change of any."""
+        """Wait for the next change of any; raises `UpgradeCancelledError` when there will be none."""
+        if self._closed:
+            raise _no_more()
         future = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
         try:
             await future
         finally:
             self._waiting.discard(future)
+
+    def close(self) -> None:
+        """Say to whoever waits that nothing changes here any more."""
+        self._closed = True
+        for future in tuple(self._waiting):
+            if not future.done():
+                future.set_exception(_no_more())
 
     # --- changing ------------------------------------------------------------------------------------------------
 
@@ -188,3 +200,10 @@ class Register:
         if cancelled:
             raise asyncio.CancelledError
         return state
+
+
+def _no_more() -> UpgradeCancelledError:
+    return UpgradeCancelledError(
+        "Deployments are not attended to any more: the program is shutting down.",
+        hint="The next start finds it again: `noodle deploy show`.",
+    )
