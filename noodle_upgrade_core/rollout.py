@@ -156,8 +156,11 @@ class Conductor:
     async def _perform(self, step: Step, state: _State) -> Observation:
         match step:
             case Shift():
+                rises = step.weight > state.weight
                 if await self._may_rise(step, state):
                     await self._shift(step, state)
+                    if rises:
+                        self.controls.reached()
                 return self._observation(state)
             case Wait():
                 await self._wait(step.seconds)
@@ -193,7 +196,7 @@ class Conductor:
 
     async def _may_rise(self, step: Shift, state: _State) -> bool:
         """Wait until traffic may be raised; returns False when it must not be any more: aborted, or seen to do harm."""
-        if step.weight <= state.weight:
+        if step.weight <= state.weight and not state.adds(step):
             return True
         told = ""
         with contextlib.ExitStack() as stack:
@@ -227,6 +230,7 @@ class Conductor:
         if step.members is not None or step.shadow:
             await self._shift_otherwise(step, staged)
             state.weight, state.otherwise, state.shadowed = step.weight, True, step.shadow > 0.0
+            state.members = frozenset(step.members or ())
             if self.turned is not None and not step.shadow:
                 self.turned(step.weight > 0.0)
             state.base = await self._measured(state)
@@ -237,6 +241,7 @@ class Conductor:
         if target == state.weight and not state.otherwise:
             return
         state.otherwise = state.shadowed = False
+        state.members = frozenset()
         # With weights every call is routed, and stays where it began. Without, the change is made between calls.
         async with _at_once() if by_share else self.quiet() as under_way:
             await settle(staged.shift(target))
@@ -280,8 +285,19 @@ class Conductor:
                 return evolve(seen, safe=True, starved=False, reasons=(f"promoted by {who}",))
             asked = getattr(self.judge, "next_look", None)
             next_look = None if asked is None or seen.measured is None else asked - seen.measured.at
-            await self.clock.sleep(self.clock.until_next_look(self.interval, left, next_look), self.controls)
+            seconds = self.clock.until_next_look(self.interval, left, next_look)
+            await self._sleep(seconds, state)
             self._check(state)
+
+    async def _sleep(self, seconds: float, state: _State) -> None:
+        """Let seconds pass between two looks: they are not the rollout's time while somebody has paused it."""
+        if not self.controls.paused:
+            await self.clock.sleep(seconds, self.controls)
+            return
+        since = self.clock.now()
+        with self.standing():
+            await self.clock.sleep(seconds, self.controls)
+        state.waited += self.clock.now() - since
 
     async def _look(self, state: _State) -> Observation:
         """Ask the judge once, and tell what it says."""
@@ -350,9 +366,14 @@ class _State:
     otherwise: bool = False
     shadowed: bool = False
     counted: Measurement | None = None
+    members: frozenset[str] = frozenset()
     held_harm: tuple[str, ...] = ()
     told: tuple[Any, ...] = ()
     told_at: float = 0.0
+
+    def adds(self, step: Shift) -> bool:
+        """Whether a step gives members to the new version, whatever share of all those that there are by now it is."""
+        return 0.0 < self.weight < 1.0 and not self.members.issuperset(step.members or ())
 
     def outcome(self, *, promoted: bool, reasons: tuple[str, ...] = ()) -> Outcome:
         last = self.last

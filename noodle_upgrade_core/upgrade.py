@@ -243,6 +243,11 @@ class Upgrader:
 
     # --- looking -------------------------------------------------------------------------------------------------
 
+    @property
+    def closing(self) -> bool:
+        """Whether it is being closed: nothing begins any more, and what runs goes back."""
+        return self._runs.closing
+
     async def components(self) -> tuple[ComponentDescriptor, ...]:
         """Return what runs now, in upgrade order where there is one, by name otherwise."""
         registry, _ = await self._planner.registry()

@@ -16,7 +16,7 @@ from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState, 
 from noodle_upgrade_deployment.policies.calendars import Calendar
 from noodle_upgrade_deployment.policies.policy import DependsOn, DeploymentUpgradePolicy
 
-__all__ = ["Obstacle", "Surroundings", "obstacles", "overlapping"]
+__all__ = ["Obstacle", "Surroundings", "obstacles", "overlapping", "remembers"]
 
 
 @frozen(kw_only=True)
@@ -140,11 +140,18 @@ def _failed_before(
         other
         for other in others
         if other.environment == state.environment
-        and other.stage.ended
+        and (other.harmful or other.stage is Stage.SUCCEEDED)  # else its end says nothing of the version
         and any(_same(theirs, request) for theirs in other.requests)
     ]
     last = max(tried, key=lambda other: other.updated_at, default=None)
     return last if last is not None and last.harmful else None
+
+
+def remembers(state: DeploymentUpgradeState, others: Sequence[DeploymentUpgradeState]) -> bool:
+    """Whether a deployment is why one of its versions is refused: it must be kept for as long as that is to be so."""
+    if not state.harmful:
+        return False
+    return any(_failed_before(state, request, others) is state for request in state.requests)
 
 
 def _same(one: UpgradeRequest, other: UpgradeRequest) -> bool:

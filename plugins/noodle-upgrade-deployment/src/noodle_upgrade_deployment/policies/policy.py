@@ -12,7 +12,7 @@ from noodle_upgrade_core.versions import is_specifier, is_version
 from noodle_upgrade_deployment.policies.calendars import Calendar
 from noodle_upgrade_deployment.policies.freezes import Freeze
 from noodle_upgrade_deployment.policies.stages import read_steps
-from noodle_upgrade_deployment.policies.vocabulary import UpgradeDeploymentMode
+from noodle_upgrade_deployment.policies.vocabulary import HARM_GATE, UpgradeDeploymentMode
 from noodle_upgrade_deployment.policies.windows import Window, read_window
 from noodle_upgrade_deployment.policies.zones import zone_of
 
@@ -257,3 +257,6 @@ class DeploymentUpgradePolicy:
         names = [gate.name for gate in self.gates]
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield Problem(key="gates", problem=f"has two of the name {name!r}", hint="People open them by their names.")
+        if HARM_GATE in names:
+            hint = "That gate is where people are asked about a version that does harm."
+            yield Problem(key="gates", problem=f"has the name {HARM_GATE!r}, which is taken", hint=hint)
