@@ -160,6 +160,15 @@ CONTEXTS = {
             "assert app is not served and callable(app)\nopened.__exit__(None, None, None)",
         )
     ],
+    "docs/how-to/careful-strategy/README.md": [
+        (EVERYTHING, "check_strategy(Fifths)\ncheck_strategy(ThenAWhile)"),
+        (
+            f"{EVERYTHING}from noodle_upgrade_core.errors import InvalidRequestError\n"
+            "from noodle_upgrade_core.strategies import watched\n",
+            "check_strategy(OneByOne)",
+        ),
+        (EVERYTHING, "check_strategy(Asked)"),
+    ],
     "docs/reference/hooks.md": [
         (
             EVERYTHING,
