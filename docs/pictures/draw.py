@@ -150,7 +150,51 @@ def mechanisms() -> Drawing:
     return made
 
 
-PICTURES = {"states.svg": states, "crash.svg": crash, "mechanisms.svg": mechanisms}
+def deployment() -> Drawing:
+    """Draw the stages of a deployment, and its ends."""
+    made = Drawing(
+        986, 356, "The stages of a deployment",
+        "Pending and queued wait. Preparing and warming change nothing that anybody sees. A step is running, judging,"
+        " starved, gated, paused or frozen. Promoting and baking run the new version. Ends are rejected and cancelled before"
+        " traffic moved; rolled back, inconclusive, superseded and rollback failed after aborting; and succeeded.",
+    )  # fmt: skip
+    made.area(8, 8, STEP * 4 - 7, 340, "grey")
+    made.area(8 + STEP * 4, 8, STEP * 2 - 7, 340, "yellow")
+    made.area(8 + STEP * 6, 8, STEP * 2 - 1, 340, "green")
+    made.words(8 + STEP * 2, 30, "the old version serves", size=14, strong=True)
+    made.words(_middle(4.5), 30, "traffic moves step by step", size=14, strong=True)
+    made.words(_middle(6.5), 30, "all traffic is on the new one", size=14, strong=True)
+    line = (("pending", "a trigger"), ("queued", "admission"), ("preparing", "plan, approval"), ("warming", "staged"))
+    for number, (name, how) in enumerate(line):
+        made.box(LEFT + number * STEP, 110, WIDTH, 54, "white", name, how)
+        made.arrow((LEFT + (number + 1) * STEP - GAP, 137), (LEFT + (number + 1) * STEP, 137))
+    for column, row, name, how in (
+        (4, 52, "paused", "people, windows"), (4, 110, "running", "shift, probe"), (4, 168, "gated", "people"),
+        (5, 52, "frozen", "harm, people"), (5, 110, "judging", "evidence"), (5, 168, "starved", "no calls"),
+    ):  # fmt: skip
+        made.box(LEFT + column * STEP, row, WIDTH, 46, "white", name, how)
+    made.arrow((LEFT + 5 * STEP - GAP, 133), (LEFT + 5 * STEP, 133), tips="both")
+    made.arrow((LEFT + 6 * STEP - GAP, 133), (LEFT + 6 * STEP, 133))
+    made.box(LEFT + 6 * STEP, 110, WIDTH, 54, "white", "promoting", "the commit")
+    made.arrow((LEFT + 7 * STEP - GAP, 137), (LEFT + 7 * STEP, 137))
+    made.box(LEFT + 7 * STEP, 110, WIDTH, 54, "white", "baking", "watched on")
+    made.arrow((_middle(7), 164), (_middle(7), 262))
+    made.box(LEFT + 7 * STEP, 262, WIDTH, 54, "green", "succeeded")
+    for number, (name, how) in ((0, ("rejected", "refused")), (1, ("cancelled", "called off"))):
+        made.box(LEFT + (number + 0.5) * STEP, 262, WIDTH, 54, "red", name, how)
+        made.arrow((_middle(number + 0.5), 220), (_middle(number + 0.5), 262))
+    made.arrow((_middle(0), 164), (_middle(0), 220), (_middle(3), 220), (_middle(3), 164), tips="none")
+    made.arrow((_middle(4.5), 214), (_middle(4.5), 240), (_middle(5.5), 240), (_middle(5.5), 262))
+    made.arrow((_middle(6), 164), (_middle(6), 240), (_middle(5.5), 240), tips="none")
+    made.box(_middle(5.5) - WIDTH / 2, 262, WIDTH, 54, "yellow", "aborting", "going back")
+    made.box(
+        LEFT + 2.75 * STEP, 254, WIDTH * 1.85, 70, "red", "rolled_back, superseded", "inconclusive", "rollback_failed"
+    )
+    made.arrow((_middle(5.5) - WIDTH / 2, 289), (LEFT + 2.75 * STEP + WIDTH * 1.85, 289))
+    return made
+
+
+PICTURES = {"deployment.svg": deployment, "states.svg": states, "crash.svg": crash, "mechanisms.svg": mechanisms}
 
 
 def main() -> int:

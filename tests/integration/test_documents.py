@@ -150,6 +150,24 @@ async def idle():
 EVERYTHING = "from noodle_upgrade_core import *\nfrom noodle_upgrade_core.testing import *\n"
 HEAVY = "import rich\nfrom noodle_upgrade_core import hookimpl\nclass Plugin:\n @hookimpl\n def observe(self): pass\n"
 
+DEPLOYED = """
+from noodle_upgrade_runtime import handle
+
+for version in ("1.0", "1.1"):
+    folder = pathlib.Path("runtime_components/greeter", version)
+    folder.mkdir(parents=True)
+    (folder / "greeter.py").write_text("class Greeter:\\n    def greet(self):\\n        return 1\\n")
+    (folder / "component.toml").write_text('entry_point = "greeter:Greeter"\\n')
+    if version == "1.0":
+        given = {
+            "runtime_upgrade.approval.automatic": True,
+            "deployment.policies": {"production": {"upgrade_strategy": "immediate", "health_check_required": False}},
+        }
+        opened = Upgrader.open(load_settings([], environ={}, overrides=given))
+        upgrader = await opened.__aenter__()
+        greeter = handle("greeter")
+"""
+
 CONTEXTS = {
     "README.md": [(USES, "assert result.success\nassert markdown_it.__version__ == '2.2.0'")],
     "docs/explanation/how-the-swap-works.md": [("", "assert renderer.render('# hi') == '<h1>hi</h1>\\n'")],
@@ -159,6 +177,15 @@ CONTEXTS = {
             "opened = BlockingUpgrader.open()\nupgrader = opened.__enter__()\napp = served = object()\n",
             "assert app is not served and callable(app)\nopened.__exit__(None, None, None)",
         )
+    ],
+    "docs/how-to/careful-strategy/README.md": [
+        (EVERYTHING, "check_strategy(Fifths)\ncheck_strategy(ThenAWhile)"),
+        (
+            f"{EVERYTHING}from noodle_upgrade_core.errors import InvalidRequestError\n"
+            "from noodle_upgrade_core.strategies import watched\n",
+            "check_strategy(OneByOne)",
+        ),
+        (EVERYTHING, "check_strategy(Asked)"),
     ],
     "docs/reference/hooks.md": [
         (
@@ -182,6 +209,12 @@ CONTEXTS = {
             "import click\n",
             "from noodle_upgrade_cli.options import share_options\nshare_options(report)\n"
             "assert {'--json', '--state', '--url'} <= {word for one in report.params for word in one.opts}",
+        )
+    ],
+    "plugins/noodle-upgrade-deployment/README.md": [
+        (
+            f"{EVERYTHING}import sys, pathlib\n{DEPLOYED}",
+            "assert state.stage == 'succeeded', state.why\nawait opened.__aexit__(None, None, None)",
         )
     ],
     "plugins/noodle-upgrade-runtime/README.md": [
