@@ -24,7 +24,7 @@ from noodle_upgrade_core.errors import (
 )
 from noodle_upgrade_core.model import Finding, UpgradePlan, UpgradeRequest, now
 from noodle_upgrade_core.upgrade import Upgrader
-from noodle_upgrade_deployment.deploying.admission import overlapping
+from noodle_upgrade_deployment.deploying.admission import BUSY, overlapping
 from noodle_upgrade_deployment.deploying.aftermath import dependents, still_asked
 from noodle_upgrade_deployment.deploying.asking import (
     asks_the_same,
@@ -273,7 +273,8 @@ class DeploymentRuntimeUpgradeIntegration:
             strategy=policy.strategy,
         )
         against, _ = await self._dispatcher.against(asked)
-        return tuple(one.finding(plan.component_names[0]) for one in against)
+        # Who holds its components is this very upgrade.
+        return tuple(one.finding(plan.component_names[0]) for one in against if one.code != BUSY)
 
     # --- commands to one under way -------------------------------------------------------------------------------
 

@@ -347,6 +347,25 @@ def test_a_program_that_is_an_environment_holds_every_upgrade_to_its_policy(fold
     run(story())
 
 
+def test_what_another_environment_changes_is_waited_for_and_that_is_written_once(folder):
+    async def story():
+        made = settings(prod=slow(), other={**QUICK, "deployment_mode": "asynchronous"})
+        async with deploying(folder, made, Shop(rate=0.0)) as deployments:
+            await deployments.request_deployment_aware_upgrade("dep-1", ask(), environment="prod")
+            await until(lambda: deployments.state("dep-1").weight == 0.1)
+            await deployments.request_deployment_aware_upgrade("dep-2", ask("2.0"), environment="other")
+            await until(lambda: "lamp is being changed by up-" in deployments.state("dep-2").why)
+            told = len(deployments.events("dep-2"))
+            for _ in range(5):
+                deployments._dispatcher.wake()
+                await asyncio.sleep(0.1)
+            assert len(deployments.events("dep-2")) == told
+            await deployments.abort("dep-1", by="alice")
+            assert (await deployments.wait("dep-2")).stage is Stage.SUCCEEDED
+
+    run(story())
+
+
 # --- commands --------------------------------------------------------------------------------------------------------
 
 

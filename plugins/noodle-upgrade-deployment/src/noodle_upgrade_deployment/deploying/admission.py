@@ -16,7 +16,10 @@ from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState, 
 from noodle_upgrade_deployment.policies.calendars import Calendar
 from noodle_upgrade_deployment.policies.policy import DependsOn, DeploymentUpgradePolicy
 
-__all__ = ["Obstacle", "Surroundings", "obstacles", "overlapping", "remembers"]
+__all__ = ["BUSY", "Obstacle", "Surroundings", "obstacles", "overlapping", "remembers"]
+
+
+BUSY = "deployment.component_busy"
 
 
 @frozen(kw_only=True)
@@ -43,7 +46,8 @@ class Surroundings:
     """What an admission looks at besides the policy: `others` are all other deployments, ended ones too.
 
     `pressed` are resources beyond their thresholds, `ill` health checks that fail, `running` the versions of what runs,
-    where that was looked at. `last_end` is when the last upgrade of the environment ended that had begun.
+    where that was looked at, `busy` the upgrades that change components now, by their names. `last_end` is when the
+    last upgrade of the environment ended that had begun.
     """
 
     at: datetime
@@ -52,6 +56,7 @@ class Surroundings:
     pressed: Sequence[Finding] = ()
     ill: Sequence[Finding] = ()
     running: Mapping[str, str] = field(factory=dict)
+    busy: Mapping[str, str] = field(factory=dict)
 
 
 def obstacles(
@@ -62,6 +67,7 @@ def obstacles(
         *_known_bad(state, policy, around),
         *_dependencies(state, policy, around),
         *_others(state, policy, around),
+        *_busy(state, around),
         *_closed(calendar, around.at),
         *_too_early(policy, around),
         *_findings("deployment.pressure", around.pressed),
@@ -221,6 +227,20 @@ def _others(state: DeploymentUpgradeState, policy: DeploymentUpgradePolicy, arou
             passes=policy.concurrency != "reject",
             hint="Wait for it, or abort it: `noodle deploy abort`.",
         )
+
+
+def _busy(state: DeploymentUpgradeState, around: Surroundings) -> Iterator[Obstacle]:
+    """Upgrades that nobody here asked for, or that another environment's deployment did."""
+    known = {other.upgrade_id for other in overlapping(state, around.others)}
+    held = {canonicalize_name(name): upgrade_id for name, upgrade_id in around.busy.items()}
+    for name in state.components:
+        upgrade_id = held.get(canonicalize_name(name))
+        if upgrade_id is not None and upgrade_id not in known:
+            yield Obstacle(
+                code=BUSY,
+                message=f"{name} is being changed by {upgrade_id}.",
+                hint="Wait for it, or cancel it: `noodle cancel`.",
+            )
 
 
 # --- time, resources and health --------------------------------------------------------------------------------------
