@@ -98,6 +98,7 @@ GROUPS: tuple[Group, ...] = (
     Group(
         measure="shares:effect",
         rows=(Row(name="share_effect", unit="ms", target=1.0, of="value"),),
+        processes=3,
         swap=True,
     ),
     Group(

@@ -99,7 +99,7 @@ def effect(options: Options) -> list[Reading]:
     took: dict[str, list[int]] = {name: [] for name in moves}
     for _ in range(10):
         for name, (called, move) in moves.items():
-            took[name] += _changes_seen(called, key, move, options.most(100, 10))
+            took[name] += _changes_seen(called, key, move, options.most(50, 10))
     swap.revert()
     share, attribute = (statistics.quantiles(found, n=100)[98] / 1e6 for found in took.values())
     middle = {name: statistics.median(found) / 1000 for name, found in took.items()}

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 from canary import SOMETIMES_FAILS, play_canary
@@ -152,12 +153,7 @@ def play(story: Story) -> Kept:
 def kill_in_the_middle(story: Story, state: pathlib.Path) -> None:
     """kill -9 while traffic is on the new version and not committed: a restart comes back on the old one."""
     noodle("upgrade", COMPONENT, NEW, "--strategy", "immediate", "--set", "bake=60", "--yes", "--no-wait", state=state)
-    until = time.monotonic() + 60
-    while NEW not in story.clients.take().versions:
-        if time.monotonic() > until:
-            story.faults.append("the second upgrade never became visible")
-            break
-        time.sleep(0.02)
+    come_to(story, "the second upgrade never became visible", lambda: NEW in story.clients.take().versions)
     story.clients.pause()
     story.service.kill()
     story.service.start()
@@ -168,17 +164,27 @@ def kill_in_the_middle(story: Story, state: pathlib.Path) -> None:
     if found["exit_code"]:
         story.faults.append(f"doctor: {json.dumps(found)[:500]}")
     noodle("upgrade", COMPONENT, NEW, "--strategy", "immediate", "--set", "soak=60", "--yes", "--no-wait", state=state)
-    until = time.monotonic() + 60
-    while all(one["phase"] != "soaking" for one in noodle("status", state=state)["active"]):
-        if time.monotonic() > until:
-            story.faults.append("the third upgrade never soaked")
-            break
+    come_to(
+        story,
+        "the third upgrade never soaked",
+        lambda: any(one["phase"] == "soaking" for one in noodle("status", state=state)["active"]),
+    )
     story.clients.pause()
     story.service.kill()
     story.service.start()
     story.clients.take()
     story.clients.go_on()
     story.step("killed with -9 after the commit", f"{OLD}+{NEW}", expect=NEW)
+
+
+def come_to(story: Story, otherwise: str, there: Callable[[], bool]) -> None:
+    """Wait until the upgrade under way is there; where it ends instead, note its error as a fault."""
+    until = time.monotonic() + 60
+    while not there():
+        newest = noodle("history", "--limit", "1", state=story.service.state)["history"][0]
+        if newest.get("error") or time.monotonic() > until:
+            story.faults.append(f"{otherwise}: it is {newest['phase']}. {said(newest)}")
+            return
 
 
 def report(story: Story, kept: Kept, canary: dict[str, Any]) -> int:

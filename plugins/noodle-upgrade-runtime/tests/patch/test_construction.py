@@ -6,6 +6,7 @@ import types
 
 import pytest
 
+from noodle_upgrade_runtime.patch import census
 from noodle_upgrade_runtime.patch.census import long_lived
 from noodle_upgrade_runtime.patch.construction import outdated, tables_of
 
@@ -139,6 +140,18 @@ def test_instances_of_calls_that_take_longer_are_waited_for_as_long_as_some_of_t
         assert long_lived([Held], within=0.6) == {}
     finally:
         thread.join()
+
+
+def test_where_looks_come_late_because_the_machine_is_busy_calls_get_longer_too(monkeypatch):
+    late = types.SimpleNamespace(sleep=lambda seconds: time.sleep(4 * seconds), monotonic=time.monotonic)
+    monkeypatch.setattr(census, "time", late)
+    calls = [Held()]
+    timer = threading.Timer(0.6, calls.clear)
+    timer.start()
+    try:
+        assert long_lived([Held], within=0.3) == {}
+    finally:
+        timer.join()
 
 
 def test_instances_without_weak_references_count_when_they_are_there():
