@@ -151,15 +151,19 @@ class Dispatcher:
     async def against(
         self, state: DeploymentUpgradeState
     ) -> tuple[tuple[Obstacle, ...], DeploymentUpgradePolicy | None]:
-        """Return what stands against a start now, and the policy."""
+        """Return what stands against a start now, and the policy.
+
+        What cannot be looked at stands against this one alone: those behind it must not wait for it.
+        """
+        if absent := await self._absent(state):
+            return absent, None
         try:
             policy = policy_for(self._settings, state.environment)
             calendar = calendar_for(self._settings, state.environment)
+            return obstacles(state, policy, calendar, await self._survey(state, policy)), policy
         except UpgradeError as error:
             # Nobody took the policy away for good, maybe: what waits goes on waiting.
             return (Obstacle(code=error.code, message=error.message, hint=error.hint),), None
-        found = obstacles(state, policy, calendar, await self._survey(state, policy))
-        return (*found, *await self._absent(state)), policy
 
     async def _absent(self, state: DeploymentUpgradeState) -> tuple[Obstacle, ...]:
         """Return what a program that has just started again does not run yet of an earlier process's deployment.
