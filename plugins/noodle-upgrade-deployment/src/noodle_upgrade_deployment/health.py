@@ -21,7 +21,7 @@ from attrs import field, frozen
 
 from noodle_upgrade_core import Finding, Severity, checks
 from noodle_upgrade_core.errors import InvalidRequestError, UpgradeError
-from noodle_upgrade_core.settings import suggestion
+from noodle_upgrade_core.settings import shown, suggestion
 from noodle_upgrade_deployment.fetching import FetchError, check_url, fetch
 from noodle_upgrade_deployment.metrics.callables import function_of
 from noodle_upgrade_deployment.outcomes import Call
@@ -166,8 +166,11 @@ _KEYS = ("callable", "http", "kind", "expect", "timeout", "every", "failures", "
 def _check(name: str, entry: Any) -> HealthCheck:
     try:
         if not isinstance(entry, Mapping) or len({"callable", "http"} & entry.keys()) != 1:
+            given = (
+                f"one with {', '.join(map(str, entry)) or 'nothing'}" if isinstance(entry, Mapping) else shown(entry)
+            )
             raise InvalidRequestError(
-                f"it must be a table with callable or http in it, got {entry!r}.",
+                f"it must be a table with either callable or http in it, not {given}.",
                 hint='Write {"http": "http://127.0.0.1:8000/ready"} or {"callable": "module:function"}.',
             )
         for key in entry:

@@ -30,6 +30,7 @@ from noodle_upgrade_deployment.deploying.asking import (
     asks_the_same,
     check_needs_no_plugin,
     checked_id,
+    checked_policy,
     checked_requests,
     checked_trigger,
     switched_off,
@@ -165,7 +166,7 @@ class DeploymentRuntimeUpgradeIntegration:
         self._check_enabled()
         requests = (upgrade_request,) if isinstance(upgrade_request, UpgradeRequest) else tuple(upgrade_request)
         environment = environment or self.settings.environment
-        policy = policy_for(self.settings, environment)
+        policy = await checked_policy(self.settings, environment, self._upgrader.drivers)
         if _run_by_a_plugin(self._upgrader) is None:
             check_needs_no_plugin(policy, calendar_for(self.settings, environment))
         state = DeploymentUpgradeState(
@@ -193,8 +194,7 @@ class DeploymentRuntimeUpgradeIntegration:
                 hint="Choose another id; the same id with the same request is the same deployment.",
                 details={"deployment_id": deployment_id},
             )
-        synchronous = policy.deployment_mode is UpgradeDeploymentMode.SYNCHRONOUS
-        if wait and synchronous and known.stage is not Stage.PENDING:
+        if wait and policy.deployment_mode is UpgradeDeploymentMode.SYNCHRONOUS and known.stage is not Stage.PENDING:
             return await self.wait(deployment_id)
         return self._register.get(deployment_id)
 

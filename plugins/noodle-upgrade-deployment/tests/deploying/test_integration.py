@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from shop import Shop, Wall, ask, fill, opened, run, until
 
-from noodle_upgrade_core.errors import InvalidRequestError, UpgradeDisabledError
+from noodle_upgrade_core.errors import InvalidRequestError, UpgradeDisabledError, UpgradeError
 from noodle_upgrade_core.model import now
 from noodle_upgrade_deployment.deploying.errors import (
     DeploymentConflictError,
@@ -32,7 +32,8 @@ def folder(tmp_path):
 def settings(*, triggers=None, integration=None, **policies):
     """The section `deployment` with these policies, as overrides of the settings."""
     section = {"upgrade_integration": {"sync_interval": 0.2, **(integration or {})}, "triggers": triggers or {}}
-    return dict(flattened({**section, "policies": policies}, "deployment"))
+    # A policy is given whole: of tables inside it that are given key by key only the last key would count.
+    return {**dict(flattened(section, "deployment")), "deployment.policies": policies}
 
 
 def flattened(value, key):
@@ -274,6 +275,39 @@ def test_an_environment_without_a_policy_is_refused_unless_there_is_a_default(fo
             assert state.stage is Stage.SUCCEEDED
 
     run(with_default())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"metrics": {"depth": {"callabel": "shop:depth"}}, "judge": ""}, "does not say where it comes from"),
+        ({"health_checks": {"front": {"htp": "http://127.0.0.1/"}}}, "the health check 'front'"),
+        ({"judge": "quik"}, "quik"),
+    ],
+)
+def test_a_policy_that_cannot_be_meant_is_told_to_who_asks_and_no_version_is_blamed_for_it(folder, wrong, words):
+    async def story():
+        async with deploying(folder, settings(staging={**QUICK, **wrong}, other=QUICK)) as deployments:
+            with pytest.raises(UpgradeError, match=words):
+                await deployments.request_deployment_aware_upgrade("dep-1", ask(), environment="staging")
+            assert deployments.states() == ()
+
+    run(story())
+
+
+def test_one_whose_surroundings_cannot_be_looked_at_any_more_waits_alone(folder):
+    async def story():
+        closed = {**QUICK, "timing_constraints": {"maintenance_windows": ["13:00-14:00"]}}
+        async with deploying(folder, settings(staging=closed), clock=Wall()) as deployments:
+            await deployments.request_deployment_aware_upgrade("dep-1", ask(), environment="staging", wait=False)
+        wrong = {**QUICK, "health_check_required": True, "health_checks": {"front": {"htp": "http://127.0.0.1/"}}}
+        async with deploying(folder, settings(staging=wrong, other=QUICK)) as deployments:
+            state = await deployments.request_deployment_aware_upgrade("dep-2", ask(name="book"), environment="other")
+            assert state.stage is Stage.SUCCEEDED
+            assert deployments.state("dep-1").stage is Stage.QUEUED
+            assert "the health check 'front'" in deployments.state("dep-1").why
+
+    run(story())
 
 
 def test_what_cannot_be_planned_is_rejected_with_the_core_s_words(folder):

@@ -132,6 +132,11 @@ def test_all_traffic_at_once_is_judged_while_it_bakes():
     assert of_policy(upgrade_strategy="immediate", bake=60) == ()
 
 
+def test_a_strategy_that_is_not_there_is_told_beside_a_gate_that_nobody_can_open():
+    found = of_policy(upgrade_strategy="canry", gates=[{"name": "qa", "approvals": 2, "of": ["bob"]}])
+    assert {one.code for one in found} == {"policy.gate", "driver.unknown"}
+
+
 def test_the_end_of_a_shadow_is_no_share_that_is_given_twice():
     assert "policy.share_twice" not in [one.code for one in of_policy(upgrade_strategy="shadow", bake=60)]
 

@@ -213,7 +213,7 @@ def _others(state: DeploymentUpgradeState, policy: DeploymentUpgradePolicy, arou
         if other.environment == state.environment and other.stage is Stage.FROZEN:
             yield Obstacle(
                 code="deployment.frozen",
-                message=f"{state.environment} is frozen: {other.deployment_id} does harm ({other.why}).",
+                message=f"{state.environment} is frozen by {other.deployment_id}: {other.why}.",
                 hint="Say what becomes of that one: `noodle deploy approve` or `noodle deploy abort`.",
             )
     for other in overlapping(state, around.others):

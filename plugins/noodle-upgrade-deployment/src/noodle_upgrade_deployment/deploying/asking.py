@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import InvalidRequestError
 from noodle_upgrade_core.model import UpgradeRequest
 from noodle_upgrade_core.settings import suggestion
 from noodle_upgrade_core.wire import dumps
 from noodle_upgrade_deployment.deploying.attempts import DEPLOYMENT
+from noodle_upgrade_deployment.deploying.carrying import judge_of
 from noodle_upgrade_deployment.deploying.errors import DeploymentRefusedError
 from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState
+from noodle_upgrade_deployment.health import HealthChecks
 from noodle_upgrade_deployment.policies.calendars import Calendar
+from noodle_upgrade_deployment.policies.choice import policy_for
 from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
 from noodle_upgrade_deployment.policies.vocabulary import DeploymentUpgradeTrigger, UpgradeDeploymentMode
 from noodle_upgrade_deployment.settings import DeploymentSettings
@@ -20,6 +25,7 @@ __all__ = [
     "asks_the_same",
     "check_needs_no_plugin",
     "checked_id",
+    "checked_policy",
     "checked_requests",
     "checked_trigger",
     "switched_off",
@@ -51,6 +57,21 @@ def checked_requests(requests: tuple[UpgradeRequest, ...]) -> tuple[UpgradeReque
         error.args = (error.message,)
         raise
     return requests
+
+
+async def checked_policy(settings: DeploymentSettings, environment: str, drivers: Drivers) -> DeploymentUpgradePolicy:
+    """Return an environment's policy, after its judge, metrics and health checks were made once.
+
+    What is wrong with them is told to who asks, and no version is blamed for it. Functions that they name are imported.
+    Raises as `policy_for` and `judge_of` do, and `InvalidRequestError` for checks
+    that cannot be meant.
+    """
+    policy = policy_for(settings, environment)
+    judge = await asyncio.to_thread(judge_of, policy, drivers)
+    if callable(close := getattr(judge, "close", None)):
+        close()
+    await asyncio.to_thread(HealthChecks, policy.health_checks)
+    return policy
 
 
 def asks_the_same(known: DeploymentUpgradeState, state: DeploymentUpgradeState) -> bool:

@@ -176,7 +176,12 @@ class Dispatcher:
     async def against(
         self, state: DeploymentUpgradeState
     ) -> tuple[tuple[Obstacle, ...], DeploymentUpgradePolicy | None]:
-        """Return what stands against a start now, and the policy."""
+        """Return what stands against a start now, and the policy.
+
+        What cannot be looked at stands against this one alone: those behind it must not wait for it.
+        """
+        if absent := await self._absent(state):
+            return absent, None
         try:
             policy = policy_for(self._settings, state.environment)
             calendar = calendar_for(self._settings, state.environment)

@@ -75,6 +75,8 @@ class _Linter:
         yield from self._dependencies()
         yield from self._without_effect()
         if impossible:
+            # Such gates cannot be made, so there are no steps to look at; the strategy may be wrong as well.
+            yield from self._strategy()
             return
         try:
             course = course_of(self.policy, self.drivers)
@@ -96,6 +98,12 @@ class _Linter:
             self.drivers.make("judges", self.policy.judge, **self.policy.judge_parameters)
         except UpgradeError as error:
             yield self._refused("judge", error)
+
+    def _strategy(self) -> Iterator[Finding]:
+        try:
+            self.drivers.make("strategies", self.policy.strategy, **self.policy.strategy_parameters)
+        except UpgradeError as error:
+            yield self._refused("upgrade_strategy", error)
 
     def _refused(self, key: str, error: UpgradeError) -> Finding:
         surely = isinstance(error, DriverUnknownError | InvalidRequestError)
