@@ -186,6 +186,36 @@ def told(deployments):
     return deployments.upgrader.events.recent()
 
 
+def test_a_program_whose_disk_is_full_opens_and_attends_to_what_waits_when_there_is_room(folder, monkeypatch):
+    async def story():
+        made = settings(prod=slow(concurrency="supersede"))
+        async with deploying(folder, made, Shop(rate=0.0)) as deployments:
+            await request(deployments, "dep-1")
+            await until(lambda: deployments.state("dep-1").weight == 0.1)
+        opened_otherwise = DeploymentPlugin.opened
+
+        async def full(self, upgrader):
+            fill_up(upgrader)
+            await opened_otherwise(self, upgrader)
+
+        monkeypatch.setattr(DeploymentPlugin, "opened", hookimpl(full))
+        async with deploying(folder, made) as deployments:
+            deployments.upgrader.journal._file._writer.execute("PRAGMA max_page_count = 1000000")
+            assert (await asyncio.wait_for(deployments.wait("dep-1"), 10)).stage is Stage.SUCCEEDED
+
+    run(story())
+
+
+def fill_up(upgrader):
+    """Let the journal grow no more, and fill what room its pages have left."""
+    writer = upgrader.journal._file._writer
+    (pages,) = writer.execute("PRAGMA page_count").fetchone()
+    writer.execute(f"PRAGMA max_page_count = {pages}")
+    with contextlib.suppress(JournalFullError):
+        for number in range(1000):
+            upgrader.journal.keep_document("filler", "page", {"x": "y" * number}, who="x", why="it fills")
+
+
 # --- callers that give up, and callers at once -----------------------------------------------------------------------
 
 
@@ -447,6 +477,42 @@ def test_no_task_and_no_listener_is_left_after_close(folder):
             left = [task for task in asyncio.all_tasks() if "Queue.get" in repr(task) or "noodle dep" in repr(task)]
             assert left == []
             assert not [one for one in upgrader.events._subscribers if "Pursuit" in repr(one)]
+
+    run(story())
+
+
+def test_nothing_runs_when_the_upgrader_is_closed(folder):
+    async def story():
+        before = asyncio.all_tasks()
+        for _ in range(3):
+            async with deploying(folder, settings(prod=slow()), Shop(rate=0.0)) as deployments:
+                await request(deployments, "dep-1")
+                await until(lambda: deployments.state("dep-1").upgrade_id)
+            assert asyncio.all_tasks() == before
+
+    run(story())
+
+
+class Undecided(Quick):
+    """A judge that changes its mind at every look."""
+
+    def __init__(self):
+        self._starved = False
+
+    def observe(self, seen):
+        self._starved = not self._starved
+        return Observation(starved=self._starved, reasons=("it depends",))
+
+
+def test_a_judge_that_changes_its_mind_all_the_time_fills_no_disk(folder, monkeypatch):
+    async def story():
+        monkeypatch.setitem(DRIVERS, "judges", {"undecided": Undecided})
+        async with deploying(folder, settings(prod=slow(judge="undecided"))) as deployments:
+            await request(deployments, "dep-1")
+            await until(lambda: deployments.state("dep-1").stage is Stage.STARVED)
+            before = len(deployments.events("dep-1"))
+            await asyncio.sleep(2.0)
+            assert len(deployments.events("dep-1")) <= before + 2
 
     run(story())
 
