@@ -366,9 +366,8 @@ class DeploymentRuntimeUpgradeIntegration:
         """Forget what ended long ago, but for what an admission still asks for."""
         self._forgot = self._clock()
         asked = still_asked(self.settings, self._register.all(), self._forgot)
-        days = self.settings.upgrade_integration.history_days
         with contextlib.suppress(JournalError):  # what cannot be dropped now is dropped another time
-            await self._register.forget(older_than_days=days, but=asked)
+            await self._register.forget(older_than_days=self.settings.upgrade_integration.history_days, but=asked)
 
     def _check_enabled(self) -> None:
         if not self.settings.upgrade_integration.enabled:

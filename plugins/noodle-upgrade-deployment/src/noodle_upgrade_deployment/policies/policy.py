@@ -178,7 +178,7 @@ class DeploymentUpgradePolicy:
             zone_of(self.timezone)
         if self.steps:
             read_steps(self.steps)
-        problems = [*self._contradictions(), *self._bad_versions(), *self._same_gates()]
+        problems = [*self._contradictions(), *self._bad_versions(), *self._same_gates(), *self._odd_metrics()]
         if problems:
             raise settings_error(problems)
 
@@ -244,6 +244,12 @@ class DeploymentUpgradePolicy:
                     hint = 'Write a version or specifiers: "3.0.1", ">=3.0,<3.1".'
                     key = f"known_bad.{component}"
                     yield Problem(key=key, problem=f"has {shown(text)}, which is neither", hint=hint)
+
+    def _odd_metrics(self) -> Iterator[Problem]:
+        for name, entry in self.metrics.items():
+            if not isinstance(entry, Mapping | bool):
+                hint = "Say where its readings come from; false leaves out one that is built in."
+                yield Problem(key=f"metrics.{name}", problem=f"must be a table, not {shown(entry)}", hint=hint)
 
     def _same_gates(self) -> Iterator[Problem]:
         names = [gate.name for gate in self.gates]
