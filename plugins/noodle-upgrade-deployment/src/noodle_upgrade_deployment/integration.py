@@ -213,7 +213,8 @@ class DeploymentRuntimeUpgradeIntegration:
         """Call off what a deployment had taken the place of when its process ended."""
         for state in self._register.active():
             if state.stage is Stage.QUEUED and self._supersedes(state):
-                await self._supersede(state, again=True)
+                with contextlib.suppress(JournalError):  # it has the component still, and the newer one waits for it
+                    await self._supersede(state, again=True)
 
     def _supersedes(self, state: DeploymentUpgradeState) -> bool:
         try:
@@ -366,7 +367,8 @@ class DeploymentRuntimeUpgradeIntegration:
         """Forget what ended long ago, but for what an admission still asks for."""
         self._forgot = self._clock()
         asked = still_asked(self.settings, self._register.all(), self._forgot)
-        await self._register.forget(older_than_days=self.settings.upgrade_integration.history_days, but=asked)
+        with contextlib.suppress(JournalError):  # what cannot be dropped now is dropped another time
+            await self._register.forget(older_than_days=self.settings.upgrade_integration.history_days, but=asked)
 
     def _check_enabled(self) -> None:
         if not self.settings.upgrade_integration.enabled:

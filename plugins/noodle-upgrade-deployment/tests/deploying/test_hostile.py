@@ -16,6 +16,7 @@ from test_integration import QUICK, deploying, settings, slow
 
 from noodle_upgrade_core import Observation, Outcome, Shift, hookimpl
 from noodle_upgrade_core.errors import InvalidRequestError, JournalFullError, SettingsError
+from noodle_upgrade_deployment.deploying import asking
 from noodle_upgrade_deployment.deploying.records import Stage
 from noodle_upgrade_deployment.integration import DeploymentRuntimeUpgradeIntegration
 from noodle_upgrade_deployment.plugin import DeploymentPlugin
@@ -186,6 +187,36 @@ def told(deployments):
     return deployments.upgrader.events.recent()
 
 
+def test_a_program_whose_disk_is_full_opens_and_attends_to_what_waits_when_there_is_room(folder, monkeypatch):
+    async def story():
+        made = settings(prod=slow(concurrency="supersede"))
+        async with deploying(folder, made, Shop(rate=0.0)) as deployments:
+            await request(deployments, "dep-1")
+            await until(lambda: deployments.state("dep-1").weight == 0.1)
+        opened_otherwise = DeploymentPlugin.opened
+
+        async def full(self, upgrader):
+            fill_up(upgrader)
+            await opened_otherwise(self, upgrader)
+
+        monkeypatch.setattr(DeploymentPlugin, "opened", hookimpl(full))
+        async with deploying(folder, made) as deployments:
+            deployments.upgrader.journal._file._writer.execute("PRAGMA max_page_count = 1000000")
+            assert (await asyncio.wait_for(deployments.wait("dep-1"), 10)).stage is Stage.SUCCEEDED
+
+    run(story())
+
+
+def fill_up(upgrader):
+    """Let the journal grow no more, and fill what room its pages have left."""
+    writer = upgrader.journal._file._writer
+    (pages,) = writer.execute("PRAGMA page_count").fetchone()
+    writer.execute(f"PRAGMA max_page_count = {pages}")
+    with contextlib.suppress(JournalFullError):
+        for number in range(1000):
+            upgrader.journal.keep_document("filler", "page", {"x": "y" * number}, who="x", why="it fills")
+
+
 # --- callers that give up, and callers at once -----------------------------------------------------------------------
 
 
@@ -246,11 +277,13 @@ def test_two_who_ask_for_the_same_at_the_same_time_get_the_same_deployment(folde
 # --- policies that are broken, or gone -------------------------------------------------------------------------------
 
 
-def test_an_environment_that_is_broken_keeps_no_other_one_waiting(folder):
+def test_an_environment_that_is_broken_keeps_no_other_one_waiting(folder, monkeypatch):
     async def story():
         broken = {**ASYNC, "health_check_required": True}
         broken["health_checks"] = {"gone": {"callable": "there.is.no.such.module:check"}}
         async with deploying(folder, settings(broken=broken, prod=ASYNC)) as deployments:
+            # It was well when it was asked for: a deployment that an earlier process took, say.
+            monkeypatch.setattr(asking, "HealthChecks", lambda _: None)
             await request(deployments, "dep-1", environment="broken", priority=10)
             await request(deployments, "dep-2", "1.1", "book")
             state = await asyncio.wait_for(deployments.wait("dep-2"), 10)
@@ -447,6 +480,42 @@ def test_no_task_and_no_listener_is_left_after_close(folder):
             left = [task for task in asyncio.all_tasks() if "Queue.get" in repr(task) or "noodle dep" in repr(task)]
             assert left == []
             assert not [one for one in upgrader.events._subscribers if "Pursuit" in repr(one)]
+
+    run(story())
+
+
+def test_nothing_runs_when_the_upgrader_is_closed(folder):
+    async def story():
+        before = asyncio.all_tasks()
+        for _ in range(3):
+            async with deploying(folder, settings(prod=slow()), Shop(rate=0.0)) as deployments:
+                await request(deployments, "dep-1")
+                await until(lambda: deployments.state("dep-1").upgrade_id)
+            assert asyncio.all_tasks() == before
+
+    run(story())
+
+
+class Undecided(Quick):
+    """A judge that changes its mind at every look."""
+
+    def __init__(self):
+        self._starved = False
+
+    def observe(self, seen):
+        self._starved = not self._starved
+        return Observation(starved=self._starved, reasons=("it depends",))
+
+
+def test_a_judge_that_changes_its_mind_all_the_time_fills_no_disk(folder, monkeypatch):
+    async def story():
+        monkeypatch.setitem(DRIVERS, "judges", {"undecided": Undecided})
+        async with deploying(folder, settings(prod=slow(judge="undecided"))) as deployments:
+            await request(deployments, "dep-1")
+            await until(lambda: deployments.state("dep-1").stage is Stage.STARVED)
+            before = len(deployments.events("dep-1"))
+            await asyncio.sleep(2.0)
+            assert len(deployments.events("dep-1")) <= before + 2
 
     run(story())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from noodle_upgrade_core.drivers import Drivers
@@ -11,7 +10,7 @@ from noodle_upgrade_core.model import UpgradeRequest
 from noodle_upgrade_core.settings import suggestion
 from noodle_upgrade_core.wire import dumps
 from noodle_upgrade_deployment.deploying.attempts import DEPLOYMENT
-from noodle_upgrade_deployment.deploying.carrying import judge_of
+from noodle_upgrade_deployment.deploying.carrying import apart, judge_of, let_go
 from noodle_upgrade_deployment.deploying.errors import DeploymentRefusedError
 from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState
 from noodle_upgrade_deployment.health import HealthChecks
@@ -32,6 +31,8 @@ __all__ = [
 ]
 
 _MOST_ID = 120
+_MAKE_SECONDS = 30.0
+"""How long a judge and health checks may take to be made: functions that they name are imported."""
 _SAYS_WHO_WAITS = frozenset({UpgradeDeploymentMode.SYNCHRONOUS, UpgradeDeploymentMode.ASYNCHRONOUS})
 _MOST_ASKED = 256 * 1024
 """Bytes of requests as JSON: a deployment is written whole at every change, with more besides."""
@@ -63,14 +64,12 @@ async def checked_policy(settings: DeploymentSettings, environment: str, drivers
     """Return an environment's policy, after its judge, metrics and health checks were made once.
 
     What is wrong with them is told to who asks, and no version is blamed for it. Functions that they name are imported.
-    Raises as `policy_for` and `judge_of` do, and `InvalidRequestError` for checks
-    that cannot be meant.
+    Raises as `policy_for` and `judge_of` do, and `InvalidRequestError` for checks that cannot be meant.
     """
     policy = policy_for(settings, environment)
-    judge = await asyncio.to_thread(judge_of, policy, drivers)
-    if callable(close := getattr(judge, "close", None)):
-        close()
-    await asyncio.to_thread(HealthChecks, policy.health_checks)
+    what = f"the policy of {environment}"
+    await let_go(await apart(what, lambda: judge_of(policy, drivers), limit=_MAKE_SECONDS))
+    await apart(what, lambda: HealthChecks(policy.health_checks), limit=_MAKE_SECONDS)
     return policy
 
 

@@ -25,7 +25,7 @@ from noodle_upgrade_deployment.policies.composition import composed
 from noodle_upgrade_deployment.policies.policy import JUDGE, DeploymentUpgradePolicy
 from noodle_upgrade_deployment.settings import DeploymentSettings
 
-__all__ = ["Life", "Watchful", "carried_out", "environment_of", "judge_of"]
+__all__ = ["Life", "Watchful", "apart", "carried_out", "environment_of", "judge_of", "let_go"]
 
 T = TypeVar("T")
 PLUGIN = "deployment"
@@ -64,7 +64,7 @@ async def carried_out(
         rollout = rollout_of(composed(policy, context.drivers, defaults), plan)
         return rollout, judge_of(policy, context.drivers), fresh(policy.health_checks)
 
-    rollout, judge, checks = await _apart(f"the policy of {environment}", made, limit=context.remaining())
+    rollout, judge, checks = await apart(f"the policy of {environment}", made, limit=context.remaining())
     life = Life(checks)
     watching = asyncio.create_task(life.watch(), name="noodle health")
     try:
@@ -73,13 +73,17 @@ async def carried_out(
     finally:
         watching.cancel()
         await asyncio.wait([watching])
-        if callable(close := getattr(judge, "close", None)):
-            # What it says to that, or whether it comes back, is no longer anybody's affair.
-            with contextlib.suppress(UpgradeError):
-                await _apart(f"the judge {policy.judge or JUDGE}", close, limit=_CLOSE_SECONDS)
+        await let_go(judge)
 
 
-async def _apart(what: str, function: Callable[[], T], *, limit: float) -> T:
+async def let_go(judge: JudgeDriver) -> None:
+    """Close a judge that can be closed: what it says to that, or whether it comes back, is nobody's affair any more."""
+    if callable(close := getattr(judge, "close", None)):
+        with contextlib.suppress(UpgradeError):
+            await apart(f"the judge {type(judge).__name__}", close, limit=_CLOSE_SECONDS)
+
+
+async def apart(what: str, function: Callable[[], T], *, limit: float) -> T:
     """Call what others wrote in a thread of its own, that may be left behind: this loop may serve requests."""
     tried = await asyncio.to_thread(attempt, function, limit=limit, name=f"noodle {what}")
     if tried.hung:

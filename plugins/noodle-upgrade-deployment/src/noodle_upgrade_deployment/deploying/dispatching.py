@@ -89,11 +89,7 @@ class Dispatcher:
     async def begin(self) -> None:
         """Find again what an earlier process left under way, and attend to what waits from now on."""
         self._inherited = {state.deployment_id for state in self._register.active()}
-        for state in self._register.active():
-            if not state.stage.waiting:
-                await self._find_again(state)
-            else:
-                await self._is_called_off(state)
+        await self._find_strays()
         if self._attending is None:
             self._attending = asyncio.create_task(self._attend(), name="noodle deployments")
 
@@ -164,12 +160,12 @@ class Dispatcher:
         return min(((until - self._clock()).total_seconds() for until in known), default=float("inf"))
 
     async def _find_strays(self) -> None:
-        """Find again what nobody follows, because its end could not be written when it came."""
+        """Find again what nobody follows: its process ended, or what became of it could not be written then."""
         for state in self._register.active():
-            if state.stage.waiting or state.deployment_id in self._following or self._upgrader.closing:
+            if state.deployment_id in self._following or self._upgrader.closing:
                 continue
             try:
-                await self._find_again(state)
+                await (self._is_called_off(state) if state.stage.waiting else self._find_again(state))
             except UpgradeError as error:
                 self._tell("deployment_upgrade.failed", error.message, error.to_wire())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,6 +26,8 @@ _BY_PHASE: Mapping[str, Stage] = {
     Phase.ROLLING_BACK: Stage.ABORTING,
 }
 
+_LEAST_SECONDS = 5.0
+"""How long it is left at that there is too little traffic, or that there is enough, within one step."""
 _PAUSES: Mapping[str, bool] = {"upgrade.paused": True, "upgrade.resumed": False, "upgrade.promoted": False}
 
 
@@ -55,6 +58,7 @@ class Follower:
     """Whether a person, or a deadline, has paused it: then nothing has to move on."""
     _step: Stage = Stage.RUNNING
     _weight: float = 0.0
+    _told: float = -_LEAST_SECONDS
 
     def read(self, event: Event) -> Turn | None:
         """Return what an event changes, or None."""
@@ -94,7 +98,7 @@ class Follower:
     def _stepped(self, event: Event) -> Turn:
         kind = str(event.data.get("step", ""))
         # The step is told before it is carried out: its evidence is what was seen at the share before.
-        self._step = Stage.JUDGING if kind == "Judge" else Stage.RUNNING
+        self._step, self._told = Stage.JUDGING if kind == "Judge" else Stage.RUNNING, -_LEAST_SECONDS
         evidence = self.seen if kind in {"Shift", "Revert"} else {}
         if kind == "Revert":
             why = "; ".join(map(str, self.seen.get("reasons", ()))) or event.message
@@ -110,8 +114,9 @@ class Follower:
         if self.stage is Stage.PAUSED or self._step is not Stage.JUDGING:
             return None
         stage = Stage.STARVED if starved else Stage.JUDGING
-        if stage is self.stage and not moved:
-            return None
+        if not moved and (stage is self.stage or time.monotonic() < self._told + _LEAST_SECONDS):
+            return None  # who changes its mind at every look fills disks, and tells nobody anything
+        self._told = time.monotonic()
         why = "; ".join(map(str, data.get("reasons", ()))) if starved else "there is traffic to judge by"
         return Turn(stage=stage, why=why, changes={"weight": weight}, progress=moved)
 

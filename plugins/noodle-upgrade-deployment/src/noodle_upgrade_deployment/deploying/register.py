@@ -153,13 +153,17 @@ class Register:
         limit = self._clock() - timedelta(days=older_than_days)
         ended = [state for state in self.all() if state.stage.ended and state.updated_at < limit]
         old = [state.deployment_id for state in ended if not but(state)]
-        async with self._turn:
-            for deployment_id in (one for one in old if one in self._known):
-                await self._documents.drop(
-                    deployment_id, who="deployment", why=f"it ended more than {older_than_days:g} days ago"
-                )
-                del self._known[deployment_id]
+        for deployment_id in old:
+            # One at a time: whoever aborts something need not wait for all of them.
+            async with self._turn:
+                why = f"it ended more than {older_than_days:g} days ago"
+                if deployment_id in self._known and await carried_through(self._drop(deployment_id, why)):
+                    raise asyncio.CancelledError
         return len(old)
+
+    async def _drop(self, deployment_id: str, why: str) -> None:
+        await self._documents.drop(deployment_id, who="deployment", why=why)
+        del self._known[deployment_id]
 
     async def _keep(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -17,13 +18,14 @@ from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState
 from noodle_upgrade_deployment.deploying.register import Register
 from noodle_upgrade_deployment.health import KINDS, HealthChecks
 from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
-from noodle_upgrade_deployment.resources import ResourceError, Resources, exceeded
+from noodle_upgrade_deployment.resources import ResourceError, Resources, Usage, exceeded
 
 __all__ = ["Surveyor", "fresh"]
 
 PROBE_SECONDS = 0.5
 """How soon a version that does not say that it is well is asked once more."""
 _ALL = 100.0
+_FRESH_SECONDS = 2.0
 
 
 class Surveyor:
@@ -34,6 +36,8 @@ class Surveyor:
         self._register = register
         self._clock = clock
         self._resources = Resources(upgrader.directory)
+        self._usage: Usage | None = None
+        self._looked_at = 0.0
         self._health: dict[str, HealthChecks] = {}
 
     async def survey(self, state: DeploymentUpgradeState, policy: DeploymentUpgradePolicy) -> Surroundings:
@@ -65,10 +69,16 @@ class Surveyor:
         if min(limits.cpu_usage, limits.memory_usage, limits.disk_usage) >= _ALL:
             return ()
         try:
-            return exceeded(await self._resources.read(), limits)
+            return exceeded(await self._used(), limits)
         except ResourceError as error:
             said = {"code": error.code, "message": error.message, "hint": error.hint}
             return (Finding(severity=Severity.ERROR, **said),)
+
+    async def _used(self) -> Usage:
+        """Return what is in use, looked at just now: hundreds that wait need not look one after the other."""
+        if self._usage is None or time.monotonic() - self._looked_at > _FRESH_SECONDS:
+            self._usage, self._looked_at = await self._resources.read(), time.monotonic()
+        return self._usage
 
     async def ill(self, policy: DeploymentUpgradePolicy) -> tuple[Finding, ...]:
         """Return the health checks of this program that fail now: whether it is ready, and lives."""

@@ -237,14 +237,6 @@ class DeploymentUpgradePolicy:
             hint = "One of them must be at least 1, or no member could ever change."
             yield Problem(key="unavailable", problem="is 0, and surge is 0", hint=hint)
 
-    def _odd_metrics(self) -> Iterator[Problem]:
-        for name, metric in self.metrics.items():
-            if not isinstance(metric, Mapping | bool):
-                hint = "Write a table, or false to leave out one that is built in."
-                yield Problem(
-                    key=f"metrics.{name}", problem=f"must be a table of settings, not {shown(metric)}", hint=hint
-                )
-
     def _bad_versions(self) -> Iterator[Problem]:
         for component, versions in self.known_bad.items():
             for text in versions:
@@ -252,6 +244,12 @@ class DeploymentUpgradePolicy:
                     hint = 'Write a version or specifiers: "3.0.1", ">=3.0,<3.1".'
                     key = f"known_bad.{component}"
                     yield Problem(key=key, problem=f"has {shown(text)}, which is neither", hint=hint)
+
+    def _odd_metrics(self) -> Iterator[Problem]:
+        for name, entry in self.metrics.items():
+            if not isinstance(entry, Mapping | bool):
+                hint = "Say where its readings come from; false leaves out one that is built in."
+                yield Problem(key=f"metrics.{name}", problem=f"must be a table, not {shown(entry)}", hint=hint)
 
     def _same_gates(self) -> Iterator[Problem]:
         names = [gate.name for gate in self.gates]

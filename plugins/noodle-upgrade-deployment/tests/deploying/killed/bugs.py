@@ -163,10 +163,10 @@ def _supersedes_once(patch: Patch) -> None:
 def _forgets_the_rest(patch: Patch) -> None:
     """A restart attends to what waits, and not to what was under way."""
 
-    async def attends_only(self: Any) -> None:
-        self._attending = asyncio.create_task(self._attend())
+    async def finds_none(_: Any) -> None:
+        pass
 
-    patch(Dispatcher, "begin", attends_only)
+    patch(Dispatcher, "_find_strays", finds_none)
 
 
 def _baked_is_done(patch: Patch) -> None:
