@@ -6,6 +6,8 @@ itself declares: a dependency that was not declared fails here.
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import pathlib
 import shutil
@@ -23,6 +25,7 @@ TEST_TOOLS = ["pytest>=8", "hypothesis>=6.100"]
 EXTRA_TOOLS = {
     "noodle-upgrade-server": ["httpx"],
     "noodle-upgrade-cli": ["noodle-upgrade-server", "noodle-upgrade-runtime"],
+    "noodle-upgrade-deployment": ["click", "rich", "matplotlib"],
 }
 
 nox.options.default_venv_backend = "venv"
@@ -153,11 +156,41 @@ def fidelity(session: nox.Session) -> None:
 
 @nox.session
 def crash(session: nox.Session) -> None:
-    """Kill it at every fault point, also while it recovers; `-- --kills 10000` for a campaign."""
+    """Kill it at every fault point, also while it recovers and deploys; `-- --kills 10000` for a campaign.
+
+    `--deployment-kills 1500` says how many of them hit deployments; both count in build/crash.json.
+    """
     build_wheels(session)
-    install_wheels(session, "noodle-upgrade-core")
+    install_wheels(session, "noodle-upgrade-core", "noodle-upgrade-deployment")
     session.install(*TEST_TOOLS)
-    session.run("python", "-m", "tests.crash", *(session.posargs or ["--kills", "1000"]))
+    parser = argparse.ArgumentParser(prog="nox -s crash --", add_help=False, allow_abbrev=False)
+    parser.add_argument("--deployment-kills", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bug-kills", type=int, default=400)
+    ours, others = parser.parse_known_args(session.posargs)
+    common = [f"--seed={ours.seed}", f"--bug-kills={ours.bug_kills}"]
+    journal, deployments = BUILD / "crash.json", BUILD / "killed.json"
+    for report in (journal, deployments):
+        report.unlink(missing_ok=True)
+    # A campaign that has found something ends with 1; the other one is run all the same, and the reports tell.
+    session.run("python", "-m", "tests.crash", *others, *common, f"--report={journal}", success_codes=[0, 1])
+    session.run(
+        "python", "-m", "killed", f"--kills={ours.deployment_kills}", *common, f"--report={deployments}",
+        env={"PYTHONPATH": str(source_of("noodle-upgrade-deployment") / "tests" / "deploying")}, success_codes=[0, 1],
+    )  # fmt: skip
+    if missing := [report.name for report in (journal, deployments) if not report.is_file()]:
+        session.error(f"a campaign has failed before it could write build/{missing[0]}: its last words are above")
+    if not _added_up(journal, deployments):
+        session.error("something was violated, or a planted bug was not caught: see build/crash.json")
+
+
+def _added_up(journal: pathlib.Path, deployments: pathlib.Path) -> bool:
+    """Count the kills of deployments in with the others; returns whether both campaigns ended well."""
+    found, more = (json.loads(path.read_text()) for path in (journal, deployments))
+    for key in ("kills", "violations", "planted", "caught"):
+        found[key] += more[key]
+    journal.write_text(json.dumps({**found, "deployments": more}, indent=2) + "\n")
+    return not found["violations"] and found["caught"] == found["planted"]
 
 
 if sys.version_info < (3, 11):  # noqa: UP036 - a helpful word for whoever runs nox on an old interpreter

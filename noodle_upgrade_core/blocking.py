@@ -132,6 +132,11 @@ class BlockingUpgrader:
         return self.upgrader.events
 
     @property
+    def closing(self) -> bool:
+        """Whether it is being closed: nothing begins any more, and what runs goes back."""
+        return self.upgrader.closing
+
+    @property
     def gauge(self) -> Gauge:
         """Where calls that enter the program are counted while a deployment runs."""
         return self.upgrader.gauge

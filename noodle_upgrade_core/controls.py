@@ -63,6 +63,10 @@ class Controls:
             return self._all
         return self._steps.pop(0) if self._steps else ""
 
+    def reached(self) -> None:
+        """Note that traffic was raised: words that were for waits before that are for no later one."""
+        self._steps.clear()
+
     async def heard(self) -> None:
         """Wait for the next command; once aborted there is nothing more to wait for."""
         if self.aborted:

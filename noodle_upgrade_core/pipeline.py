@@ -19,6 +19,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 
+from noodle_upgrade_core.clocks import RealClock
 from noodle_upgrade_core.controls import Controls
 from noodle_upgrade_core.driven import Driven, DrivenJudge, carried_through
 from noodle_upgrade_core.errors import (
@@ -52,7 +53,7 @@ from noodle_upgrade_core.model import (
     now,
 )
 from noodle_upgrade_core.parameters import strategy_for
-from noodle_upgrade_core.rollout import Conductor, RealClock, arm_summary
+from noodle_upgrade_core.rollout import Conductor, arm_summary
 from noodle_upgrade_core.services import Services
 from noodle_upgrade_core.staged import Measurement
 from noodle_upgrade_core.steps import Gate, Judge, JudgeDriver, Rollout, Shift
@@ -378,7 +379,8 @@ class UpgradeRun:
             staged=staged,
             artifacts=self._artifacts,
             context=self.context(staged),
-            limit=self._left(),
+            # The request's own timer ends it, and stands still where people are waited for.
+            limit=float("inf"),
         )
         if reply is not None:
             if reply.error is not None:

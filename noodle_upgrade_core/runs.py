@@ -51,6 +51,8 @@ class Runs:
         self._late: list[tuple[str, tuple[str, ...]]] = []
         self._results: dict[str, UpgradeResult] = {}
         self._warm: dict[str, tuple[str, Driven]] = {}
+        self.closing = False
+        """Whether everything is being ended, and nothing may begin any more."""
 
     @property
     def active(self) -> tuple[Run, ...]:
@@ -71,7 +73,14 @@ class Runs:
         return kept[1] if kept is not None and kept[0] == upgrade_id else None
 
     def check_free(self, names: Sequence[str]) -> None:
-        """Raise `UpgradeBusyError` when one of the components is being changed: which version it will run is open."""
+        """Raise `UpgradeBusyError` when one of the components is being changed: which version it will run is open.
+
+        Also while everything is being ended.
+        """
+        if self.closing:
+            raise UpgradeBusyError(
+                "The program is shutting down: nothing begins any more.", hint="Ask it when it is up."
+            )
         wanted = {canonicalize_name(name) for name in names}
         late = {name: key for key, held in self._late for name in held}
         busy = {name: key for name, key in {**late, **self._held}.items() if canonicalize_name(name) in wanted}
@@ -138,6 +147,7 @@ class Runs:
 
     async def close(self) -> None:
         """End everything that runs; upgrades in flight go back."""
+        self.closing = True
         tasks = tuple(self._tasks.values())
         for task in tasks:
             task.cancel()

@@ -243,6 +243,11 @@ class Upgrader:
 
     # --- looking -------------------------------------------------------------------------------------------------
 
+    @property
+    def closing(self) -> bool:
+        """Whether it is being closed: nothing begins any more, and what runs goes back."""
+        return self._runs.closing
+
     async def components(self) -> tuple[ComponentDescriptor, ...]:
         """Return what runs now, in upgrade order where there is one, by name otherwise."""
         registry, _ = await self._planner.registry()
@@ -457,6 +462,8 @@ class Upgrader:
         self._moving(upgrade_id, by).promote(by, full=full)
 
     def _moving(self, upgrade_id: str, by: str) -> UpgradeRun:
+        if self._runs.get(upgrade_id) is None and self.journal.record(upgrade_id) is not None:
+            raise InvalidRequestError(f"{upgrade_id} has ended.", hint="`noodle history` shows how.")
         run = self._running(upgrade_id)
         if not by.strip():
             raise InvalidRequestError("It is written down who wants this: give a name.")

@@ -36,6 +36,13 @@ WHAT = {
     "fields_commit": "100,000 live instances gain a field: how long calls are held back",
     "fields_read_after": "… and what reading it costs afterwards, against an instance of the new version",
     "rollback_vs_commit": "A warm rollback, against the commit",
+    "share_effect": "A change of share under threads that call: until a call obeys it, 99 of 100",
+    "routing_cost": "What a call costs more while a deployment runs",
+    "shares_lost": "A million calls in eight threads, and a thousand changes of share: calls that failed or were lost",
+    "shares_torn": "… that saw two versions",
+    "shares_moved_back": "… that went back to the old version while the share only rose",
+    "crash_back": "A version in which every call fails, at 400 calls a second: until the last of them",
+    "crash_back_calls": "… and at 10 calls a second: how many fail",
     "many_upgrades_call": "A call after 2,000 upgrades in a row, against before",
     "many_upgrades_bytes": "… and the memory that each has kept",
     "journal_vs_sqlite": "Upgrades a second in the journal, against raw SQLite of the same durability",
@@ -187,11 +194,13 @@ def _differences(count: int | None) -> str:
 def _crash(found: dict[str, Any] | None) -> list[str]:
     if not found:
         return []
+    deployments = found.get("deployments", {}).get("kills", 0)
+    deploying = f", {deployments:,} of them at every transition of deployments" if deployments else ""
     return [
         "## Killed",
         "",
         f"`nox -s crash`: {found['kills']:,} processes killed with `kill -9` at every write of the journal and the store, and again"
-        f" while they recovered: {found['violations']} violations of an invariant. Of {found['planted']} bugs that were planted to"
+        f" while they recovered{deploying}: {found['violations']} violations of an invariant. Of {found['planted']} bugs that were planted to"
         f" see whether it would notice, it caught {found['caught']}.",
         "",
     ]

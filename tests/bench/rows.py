@@ -96,6 +96,34 @@ GROUPS: tuple[Group, ...] = (
         swap=True,
     ),
     Group(
+        measure="shares:effect",
+        rows=(Row(name="share_effect", unit="ms", target=1.0, of="value"),),
+        processes=3,
+        swap=True,
+    ),
+    Group(
+        measure="shares:cost",
+        rows=(Row(name="routing_cost", unit="ns", target=1000.0, of="value"),),
+        processes=5,
+        swap=True,
+    ),
+    Group(
+        measure="shares:changes",
+        rows=(
+            Row(name="shares_lost", unit="calls", target=0.0, of="value"),
+            Row(name="shares_torn", unit="calls", target=0.0, of="value"),
+            Row(name="shares_moved_back", unit="calls", target=0.0, of="value"),
+        ),
+        swap=True,
+    ),
+    Group(
+        measure="crashing:measure",
+        rows=(
+            Row(name="crash_back", unit="s", target=2.0, of="value"),
+            Row(name="crash_back_calls", unit="calls", target=5.0, of="value"),
+        ),
+    ),
+    Group(
         measure="many:measure",
         rows=(
             Row(name="many_upgrades_call", unit="ns", target=1.05),

@@ -63,7 +63,7 @@ def until(true, what, seconds=SECONDS):
     """Return what `true` returns as soon as that is true; an AssertionError names what never came."""
     end = time.monotonic() + seconds
     while not (found := true()):
-        assert time.monotonic() < end, f"never: {what}"
+        assert time.monotonic() < end, f"never: {what() if callable(what) else what}"
         time.sleep(0.02)
     return found
 

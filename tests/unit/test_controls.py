@@ -5,10 +5,11 @@ import contextlib
 
 import pytest
 
+from noodle_upgrade_core.clocks import RealClock, VirtualClock
 from noodle_upgrade_core.controls import Controls
 from noodle_upgrade_core.errors import InvalidRequestError
 from noodle_upgrade_core.judges import KillSwitch
-from noodle_upgrade_core.rollout import Conductor, RealClock, VirtualClock
+from noodle_upgrade_core.rollout import Conductor
 from noodle_upgrade_core.staged import MEMBERS, SHADOW, WEIGHTS, Arm, Measurement, Member, Shadow
 from noodle_upgrade_core.steps import Gate, Judge, Observation, Revert, Shift, Wait
 
@@ -92,6 +93,29 @@ def test_time_that_stands_still_is_not_the_rollouts():
         deadline=2500.0,
     )
     assert outcome.promoted
+
+
+def test_time_in_which_it_is_judged_while_it_is_paused_is_not_the_rollouts():
+    def until_sure():
+        yield Shift(0.1)
+        while not (yield Judge(until="safe", budget=100.0)).safe:
+            pass
+        yield Shift(1.0)
+
+    class Late:
+        def observe(self, seen):
+            return Observation(safe=seen.at > 9500)
+
+    told = [(10, lambda c: lambda: c.pause("paused")), (9400, lambda c: c.resume)]
+    outcome, _, _, _ = conducted(until_sure, script=told, judge=Late(), deadline=500.0)
+    assert outcome.promoted
+
+
+def test_a_promotion_ends_no_wait_at_a_share_that_was_not_reached_yet():
+    told = [(10, lambda c: lambda: [c.promote("alice"), c.promote("alice")])]
+    outcome, _, _, clock = conducted(two_waits, script=told)
+    assert outcome.promoted
+    assert clock.now() >= 1000
 
 
 def test_harm_that_is_seen_while_it_is_paused_takes_the_version_back():

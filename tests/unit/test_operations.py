@@ -90,7 +90,7 @@ def test_a_command_needs_a_name_and_an_upgrade_that_is_under_way(folder):
             with pytest.raises(e.InvalidRequestError, match="name"):
                 await upgrader.promote_upgrade(upgrade_id, by=" ")
             await upgrader.cancel_upgrade(upgrade_id)
-            with pytest.raises(e.UpgradeUnknownError):
+            with pytest.raises(e.InvalidRequestError, match="has ended"):
                 await upgrader.promote_upgrade(upgrade_id, by="alice")
 
     run(story())

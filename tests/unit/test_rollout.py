@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from noodle_upgrade_core.clocks import RealClock, VirtualClock
 from noodle_upgrade_core.controls import Controls
 from noodle_upgrade_core.errors import InvalidRequestError, PluginBrokenError, UpgradeTimeoutError
 from noodle_upgrade_core.judges import KillSwitch
 from noodle_upgrade_core.model import Finding, Severity
-from noodle_upgrade_core.rollout import Conductor, RealClock, VirtualClock, quantile
+from noodle_upgrade_core.rollout import Conductor, quantile
 from noodle_upgrade_core.staged import LATENCY_BOUNDS, WEIGHTS, Arm, Measurement
 from noodle_upgrade_core.steps import Gate, Judge, Observation, Probe, Revert, Shift, Wait
 from noodle_upgrade_core.strategies import Gradual, Immediate, rollout_of

@@ -23,9 +23,10 @@ from noodle_upgrade_core import (
     hookimpl,
     setting,
 )
+from noodle_upgrade_core.clocks import VirtualClock
 from noodle_upgrade_core.errors import InvalidRequestError, RollbackUnavailableError, SwapRefusedError
 from noodle_upgrade_core.judges import KillSwitch
-from noodle_upgrade_core.rollout import Conductor, VirtualClock
+from noodle_upgrade_core.rollout import Conductor
 from noodle_upgrade_core.staged import StagedSwap
 from noodle_upgrade_core.steps import Gate, Judge, Probe, Revert, Shift, Wait
 from noodle_upgrade_core.strategies import Gradual, Immediate

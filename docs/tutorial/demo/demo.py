@@ -6,28 +6,27 @@ answer against what each version answers alone. Prints what it does and a table;
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
+from canary import SOMETIMES_FAILS, play_canary
+from hosting import Service, noodle, said, serving, tell
 from traffic import Clients, Tally
 from wheels import IMPORT_FAILS, RENDER_FAILS, altered, download
 
 HERE = pathlib.Path(__file__).resolve().parent
 BUILD = HERE.parents[2] / "build"
 COMPONENT = "markdown-it-py"
-OLD, NEW, UNIMPORTABLE, RAISING = "2.2.0", "3.0.0", "3.0.1", "3.0.2"
+OLD, NEW, UNIMPORTABLE, RAISING, WORSE = "2.2.0", "3.0.0", "3.0.1", "3.0.2", "3.0.3"
 TEXTS = [
     "\\(c) and (c)",
     '&quot;hello&quot; "world"',
@@ -44,17 +43,6 @@ print(json.dumps({text: service.answer(text)["html"] for text in json.load(sys.s
 """
 
 
-def noodle(*arguments: str, state: pathlib.Path, check: bool = True) -> dict[str, Any]:
-    """Run the `noodle` command as a person would, with --json, and return what it says."""
-    command = ["noodle", *arguments, "--state", str(state), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if check and done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed with {done.returncode}:\n{done.stdout}\n{done.stderr}")
-    answer: dict[str, Any] = json.loads(done.stdout)
-    answer["exit_code"] = done.returncode
-    return answer
-
-
 def truth_of(wheel: pathlib.Path) -> dict[str, str]:
     """Return what a version answers alone, in a process of its own."""
     done = subprocess.run(
@@ -67,65 +55,6 @@ def truth_of(wheel: pathlib.Path) -> dict[str, str]:
     )
     answers: dict[str, str] = json.loads(done.stdout)
     return answers
-
-
-def said(answer: dict[str, Any]) -> str:
-    """Return what an error says: its code, and what went wrong."""
-    error = answer.get("error") or {}
-    return f"{error.get('code')}: {error.get('message')}"
-
-
-class Service:
-    """The process under `noodle run`."""
-
-    def __init__(self, state: pathlib.Path, port: int) -> None:
-        self.state = state
-        self.port = port
-        self.log = (state.parent / "service.log").open("a")
-        self.start()
-
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        self.process = subprocess.Popen(
-            ["noodle", "run", "service:app", "--port", str(self.port), "--state", str(self.state)],
-            cwd=HERE,
-            stdout=self.log,
-            stderr=self.log,
-        )
-        until = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return
-            if self.process.poll() is not None or time.monotonic() > until:
-                raise SystemExit(f"the service did not start:\n{pathlib.Path(self.log.name).read_text()}")
-            time.sleep(0.05)
-
-    def kill(self) -> None:
-        """kill -9."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self) -> None:
-        """Ask it to end."""
-        self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.kill()
-        self.log.close()
-
-
-@contextlib.contextmanager
-def serving(state: pathlib.Path) -> Iterator[Service]:
-    """Run the service on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    service = Service(state, port)
-    try:
-        yield service
-    finally:
-        service.stop()
 
 
 class Story:
@@ -177,11 +106,6 @@ class Story:
             self.faults.append(f"{row['step']}: no traffic")
 
 
-def tell(text: str) -> None:
-    """Say what comes next."""
-    print(f"\n{text}", flush=True)
-
-
 @dataclasses.dataclass(frozen=True)
 class Kept:
     """What the live steps must not touch: the process, and what it holds in memory."""
@@ -229,12 +153,7 @@ def play(story: Story) -> Kept:
 def kill_in_the_middle(story: Story, state: pathlib.Path) -> None:
     """kill -9 while traffic is on the new version and not committed: a restart comes back on the old one."""
     noodle("upgrade", COMPONENT, NEW, "--strategy", "immediate", "--set", "bake=60", "--yes", "--no-wait", state=state)
-    until = time.monotonic() + 60
-    while NEW not in story.clients.take().versions:
-        if time.monotonic() > until:
-            story.faults.append("the second upgrade never became visible")
-            break
-        time.sleep(0.02)
+    come_to(story, "the second upgrade never became visible", lambda: NEW in story.clients.take().versions)
     story.clients.pause()
     story.service.kill()
     story.service.start()
@@ -245,11 +164,11 @@ def kill_in_the_middle(story: Story, state: pathlib.Path) -> None:
     if found["exit_code"]:
         story.faults.append(f"doctor: {json.dumps(found)[:500]}")
     noodle("upgrade", COMPONENT, NEW, "--strategy", "immediate", "--set", "soak=60", "--yes", "--no-wait", state=state)
-    until = time.monotonic() + 60
-    while all(one["phase"] != "soaking" for one in noodle("status", state=state)["active"]):
-        if time.monotonic() > until:
-            story.faults.append("the third upgrade never soaked")
-            break
+    come_to(
+        story,
+        "the third upgrade never soaked",
+        lambda: any(one["phase"] == "soaking" for one in noodle("status", state=state)["active"]),
+    )
     story.clients.pause()
     story.service.kill()
     story.service.start()
@@ -258,7 +177,17 @@ def kill_in_the_middle(story: Story, state: pathlib.Path) -> None:
     story.step("killed with -9 after the commit", f"{OLD}+{NEW}", expect=NEW)
 
 
-def report(story: Story, kept: Kept) -> int:
+def come_to(story: Story, otherwise: str, there: Callable[[], bool]) -> None:
+    """Wait until the upgrade under way is there; where it ends instead, note its error as a fault."""
+    until = time.monotonic() + 60
+    while not there():
+        newest = noodle("history", "--limit", "1", state=story.service.state)["history"][0]
+        if newest.get("error") or time.monotonic() > until:
+            story.faults.append(f"{otherwise}: it is {newest['phase']}. {said(newest)}")
+            return
+
+
+def report(story: Story, kept: Kept, canary: dict[str, Any]) -> int:
     """Print the table, write build/demo.json, and return the exit code."""
     rows = story.steps
     usual = [row for row in rows if not row["failed_is_the_point"]]
@@ -271,7 +200,8 @@ def report(story: Story, kept: Kept) -> int:
         "pid_kept": kept.pid,
         "state_kept": kept.state,
         "steps": rows,
-        "faults": story.faults,
+        "canary": canary,
+        "faults": [*story.faults, *(fault for one in canary.values() for fault in one["faults"])],
     }
     BUILD.mkdir(exist_ok=True)
     (BUILD / "demo.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -287,9 +217,9 @@ def report(story: Story, kept: Kept) -> int:
         f" process id kept: {'yes' if kept.pid else 'NO'}; counter in memory kept: {'yes' if kept.state else 'NO'};"
         f" longest pause {summary['longest_pause_ms']} ms"
     )
-    for fault in story.faults:
+    for fault in summary["faults"]:
         print(f"FAULT: {fault}")
-    return 0 if kept.pid and kept.state and not story.faults else 1
+    return 0 if kept.pid and kept.state and not summary["faults"] else 1
 
 
 def main() -> int:
@@ -300,12 +230,16 @@ def main() -> int:
         wheels = {version: download(f"{COMPONENT}=={version}", folder / "wheels") for version in (OLD, NEW)}
         wheels[UNIMPORTABLE] = altered(wheels[NEW], UNIMPORTABLE, {"markdown_it/__init__.py": IMPORT_FAILS})
         wheels[RAISING] = altered(wheels[NEW], RAISING, {"markdown_it/renderer.py": RENDER_FAILS})
+        wheels[WORSE] = altered(wheels[NEW], WORSE, {"markdown_it/renderer.py": SOMETIMES_FAILS})
         truth = {version: truth_of(wheels[version]) for version in (OLD, NEW)}
         if any(truth[OLD][text] == truth[NEW][text] for text in TEXTS):
             raise SystemExit("the texts no longer tell the two versions apart")
-        with serving(folder / "state") as service, Clients(service.port, TEXTS, truth) as clients:
+        with serving("service:app", folder / "state") as service, Clients(service.port, TEXTS, truth) as clients:
             story = Story(service, clients, wheels)
-            return report(story, play(story))
+            kept = play(story)
+        beside = {version: wheels[version] for version in (OLD, NEW, WORSE)}
+        # Without the last, which is long: a quick service gets more calls, and a judge needs calls.
+        return report(story, kept, play_canary(folder, beside, TEXTS[:-1]))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

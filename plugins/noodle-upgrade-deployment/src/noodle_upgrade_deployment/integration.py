@@ -7,35 +7,44 @@ state = await deployments.request_deployment_aware_upgrade("dep-7", request, env
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
 from attrs import evolve
-from packaging.utils import canonicalize_name
 
-from noodle_upgrade_core.errors import InvalidRequestError, SettingsError, UpgradeDisabledError, UpgradeError
+from noodle_upgrade_core.errors import (
+    InvalidRequestError,
+    JournalError,
+    SettingsError,
+    UpgradeDisabledError,
+    UpgradeError,
+)
 from noodle_upgrade_core.model import Finding, UpgradePlan, UpgradeRequest, now
 from noodle_upgrade_core.upgrade import Upgrader
-from noodle_upgrade_deployment.deploying.admission import overlapping
+from noodle_upgrade_deployment.deploying.admission import BUSY, overlapping
+from noodle_upgrade_deployment.deploying.aftermath import dependents, still_asked
 from noodle_upgrade_deployment.deploying.asking import (
     asks_the_same,
+    check_needs_no_plugin,
     checked_id,
     checked_policy,
     checked_requests,
     checked_trigger,
     switched_off,
 )
-from noodle_upgrade_deployment.deploying.attempts import DEPLOYMENT
+from noodle_upgrade_deployment.deploying.attempts import DEPLOYMENT, is_attempt
 from noodle_upgrade_deployment.deploying.carrying import environment_of
 from noodle_upgrade_deployment.deploying.dispatching import Dispatcher
-from noodle_upgrade_deployment.deploying.errors import DeploymentConflictError
+from noodle_upgrade_deployment.deploying.errors import DeploymentConflictError, DeploymentExistsError
+from noodle_upgrade_deployment.deploying.overview import overview
 from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeEvent, DeploymentUpgradeState, Stage
 from noodle_upgrade_deployment.deploying.register import Register
 from noodle_upgrade_deployment.deploying.surroundings import Surveyor
 from noodle_upgrade_deployment.deploying.triggers import Lookout
-from noodle_upgrade_deployment.policies.choice import policy_for
+from noodle_upgrade_deployment.policies.choice import calendar_for, policy_for
 from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
 from noodle_upgrade_deployment.policies.vocabulary import DeploymentUpgradeTrigger, UpgradeDeploymentMode
 from noodle_upgrade_deployment.settings import DeploymentSettings
@@ -45,7 +54,7 @@ __all__ = ["DeploymentRuntimeUpgradeIntegration"]
 OWNER = "deployment"
 """Whose documents deployments are in the journal."""
 
-_DAY = timedelta(days=1)
+_HOUR = timedelta(hours=1)
 
 
 class DeploymentRuntimeUpgradeIntegration:
@@ -71,6 +80,7 @@ class DeploymentRuntimeUpgradeIntegration:
             clock=clock,
         )
         self._lookout: Lookout | None = None
+        self._forgot = clock()
 
     @classmethod
     def of(cls, upgrader: Upgrader) -> Self:
@@ -107,7 +117,7 @@ class DeploymentRuntimeUpgradeIntegration:
                 hint="Ask that one: DeploymentRuntimeUpgradeIntegration.of(upgrader).",
             )
         await asyncio.to_thread(self._register.load)
-        await self._register.forget(older_than_days=self.settings.upgrade_integration.history_days)
+        await self._forget()
         await self._supersede_again()
         await self._dispatcher.begin()
         self._lookout = Lookout(
@@ -126,6 +136,7 @@ class DeploymentRuntimeUpgradeIntegration:
             await self._lookout.close()
             self._lookout = None
         await self._dispatcher.close()
+        self._register.close()
 
     # --- asking --------------------------------------------------------------------------------------------------
 
@@ -149,12 +160,15 @@ class DeploymentRuntimeUpgradeIntegration:
 
         In a synchronous mode this returns when the deployment has ended, in every other one at once, as it does without
         `wait`. Raises `EnvironmentUnknownError`, `DeploymentConflictError` for an id that was used for something else,
-        `DeploymentRefusedError` for a trigger that is switched off, `InvalidRequestError`.
+        `DeploymentRefusedError` for a trigger that is switched off, `InvalidRequestError`, also for a policy that only
+        the plugin carries out where there is none.
         """
         self._check_enabled()
         requests = (upgrade_request,) if isinstance(upgrade_request, UpgradeRequest) else tuple(upgrade_request)
         environment = environment or self.settings.environment
         policy = await checked_policy(self.settings, environment, self._upgrader.drivers)
+        if _run_by_a_plugin(self._upgrader) is None:
+            check_needs_no_plugin(policy, calendar_for(self.settings, environment))
         state = DeploymentUpgradeState(
             deployment_id=checked_id(deployment_id),
             environment=environment,
@@ -170,8 +184,11 @@ class DeploymentRuntimeUpgradeIntegration:
         )
         known = self._register.find(deployment_id)
         if known is None:
-            known = await self._add(state, policy)
-        elif not asks_the_same(known, state):
+            try:
+                known = await self._add(state, policy)
+            except DeploymentExistsError:  # by somebody who asked at the same time
+                known = self._register.get(deployment_id)
+        if not asks_the_same(known, state):
             raise DeploymentConflictError(
                 f"The id {deployment_id!r} is that of another deployment: {', '.join(known.components)}.",
                 hint="Choose another id; the same id with the same request is the same deployment.",
@@ -205,6 +222,8 @@ class DeploymentRuntimeUpgradeIntegration:
             return False  # there is no policy for it any more: it waits until there is one
 
     async def _supersede(self, state: DeploymentUpgradeState, *, again: bool = False) -> None:
+        if self._dispatcher.refused(state):
+            return  # it takes nobody's place: it is rejected as soon as it is looked at
         for other in overlapping(state, self._register.active()):
             # What came later takes the place of this one, and does so itself. After a restart nobody knows whether
             # what waits for its trigger was there before.
@@ -243,7 +262,8 @@ class DeploymentRuntimeUpgradeIntegration:
         policy = policy_for(self.settings, environment)
         if stage == "after":
             return await self._surveyor.probe(policy) if policy.health_check_required else ()
-        if DEPLOYMENT in parameters:
+        known = self._register.find(str(parameters.get(DEPLOYMENT, "")))
+        if known is not None and is_attempt(plan.requests, known):
             return ()
         asked = DeploymentUpgradeState(
             deployment_id=plan.plan_id,
@@ -253,7 +273,8 @@ class DeploymentRuntimeUpgradeIntegration:
             strategy=policy.strategy,
         )
         against, _ = await self._dispatcher.against(asked)
-        return tuple(one.finding(plan.component_names[0]) for one in against)
+        # Who holds its components is this very upgrade.
+        return tuple(one.finding(plan.component_names[0]) for one in against if one.code != BUSY)
 
     # --- commands to one under way -------------------------------------------------------------------------------
 
@@ -306,24 +327,7 @@ class DeploymentRuntimeUpgradeIntegration:
         `active_deployments` are those under way, `pending_upgrades` those that have not begun, `active_states` how many
         are at which stage, `recent_events_24h` how many changes there were in a day.
         """
-        active = self._register.active()
-        stages = [state.stage.value for state in active]
-        day = self._clock() - _DAY
-        recent = sum(
-            event.at >= day
-            for state in self._register.all()
-            if state.updated_at >= day
-            for event in self._register.events(state.deployment_id)
-        )
-        return {
-            "enabled": self.settings.upgrade_integration.enabled,
-            "environment": self.settings.environment,
-            "active_deployments": [state.shown() for state in active if not state.stage.waiting],
-            "pending_upgrades": [state.shown() for state in active if state.stage.waiting],
-            "active_states": {stage: stages.count(stage) for stage in sorted(set(stages))},
-            "recent_events_24h": recent,
-            "policies_count": len(self.settings.policies),
-        }
+        return overview(self.settings, self._register, at=self._clock())
 
     def state(self, deployment_id: str) -> DeploymentUpgradeState:
         """Return one deployment; raises `DeploymentUnknownError`."""
@@ -340,7 +344,7 @@ class DeploymentRuntimeUpgradeIntegration:
     async def _let_begin(self, state: DeploymentUpgradeState, who: str, why: str) -> DeploymentUpgradeState:
         waiting = {Stage.PENDING}
         begun = await self._register.move(state.deployment_id, Stage.QUEUED, who=who, why=why, only=waiting)
-        if policy_for(self.settings, state.environment).concurrency == "supersede":
+        if self._supersedes(state):
             await self._supersede(begun)
         self._dispatcher.wake()
         return begun
@@ -348,26 +352,21 @@ class DeploymentRuntimeUpgradeIntegration:
     # --- inside --------------------------------------------------------------------------------------------------
 
     async def _has_ended(self, state: DeploymentUpgradeState) -> None:
-        """One that depends on another which ended badly goes back with it."""
-        if state.stage in {Stage.SUCCEEDED, Stage.CANCELLED, Stage.REJECTED}:
-            return
-        names = set(map(canonicalize_name, state.components))
-        for other in self._register.active():
-            if other.stage.waiting or other.deployment_id == state.deployment_id:
-                continue
-            needed = {
-                canonicalize_name(one.component)
-                for one in policy_for(self.settings, other.environment).depends_on
-                if one.component and (one.environment or other.environment) == state.environment
-            }
-            if names & needed:
+        """One that depends on another which ended badly goes back with it; and what ended long ago is forgotten."""
+        for other in dependents(self.settings, state, self._register.active()):
+            why = f"it depends on {state.deployment_id}, which ended as {state.stage}"
+            with contextlib.suppress(JournalError):  # it goes back all the same, and the others do too
                 await self._dispatcher.call_off(
-                    other.deployment_id,
-                    Stage.ROLLED_BACK,
-                    who=state.deployment_id,
-                    why=f"it depends on {state.deployment_id}, which ended as {state.stage}",
-                    wait=False,
+                    other.deployment_id, Stage.ROLLED_BACK, who=state.deployment_id, why=why, wait=False
                 )
+        if abs(self._clock() - self._forgot) >= _HOUR:
+            await self._forget()
+
+    async def _forget(self) -> None:
+        """Forget what ended long ago, but for what an admission still asks for."""
+        self._forgot = self._clock()
+        asked = still_asked(self.settings, self._register.all(), self._forgot)
+        await self._register.forget(older_than_days=self.settings.upgrade_integration.history_days, but=asked)
 
     def _check_enabled(self) -> None:
         if not self.settings.upgrade_integration.enabled:

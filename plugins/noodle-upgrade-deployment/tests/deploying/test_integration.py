@@ -117,7 +117,11 @@ def test_an_asynchronous_one_returns_at_once_and_goes_on_by_itself(folder):
         ("blue_green", {"warm": 0.2}, [1.0, "commit"]),
         ("canary", {}, [0.05, 1.0, "commit"]),
         ("canary", {"upgrade_strategy": "ramp", "parameters": {"start": 30}}, [0.3, 0.9, 1.0, "commit"]),
-        ("blue_green", {"upgrade_strategy": "gradual", "parameters": {"percentage": 50}}, [0.5, 1.0, "commit"]),
+        (
+            "blue_green",
+            {"upgrade_strategy": "gradual", "parameters": {"percentage": 50}, "warm": 0.2},
+            [0.5, 1.0, "commit"],
+        ),
     ],
 )
 def test_each_mode_really_moves_the_traffic_its_own_way(folder, mode, policy, log):
@@ -377,6 +381,25 @@ def test_a_program_that_is_an_environment_holds_every_upgrade_to_its_policy(fold
     run(story())
 
 
+def test_what_another_environment_changes_is_waited_for_and_that_is_written_once(folder):
+    async def story():
+        made = settings(prod=slow(), other={**QUICK, "deployment_mode": "asynchronous"})
+        async with deploying(folder, made, Shop(rate=0.0)) as deployments:
+            await deployments.request_deployment_aware_upgrade("dep-1", ask(), environment="prod")
+            await until(lambda: deployments.state("dep-1").weight == 0.1)
+            await deployments.request_deployment_aware_upgrade("dep-2", ask("2.0"), environment="other")
+            await until(lambda: "lamp is being changed by up-" in deployments.state("dep-2").why)
+            told = len(deployments.events("dep-2"))
+            for _ in range(5):
+                deployments._dispatcher.wake()
+                await asyncio.sleep(0.1)
+            assert len(deployments.events("dep-2")) == told
+            await deployments.abort("dep-1", by="alice")
+            assert (await deployments.wait("dep-2")).stage is Stage.SUCCEEDED
+
+    run(story())
+
+
 # --- commands --------------------------------------------------------------------------------------------------------
 
 
@@ -392,6 +415,18 @@ def test_an_abort_takes_back_what_is_under_way_and_calls_off_what_has_not_begun(
             assert state.why == "not on a Friday"
             assert deployments.events("dep-1")[-1].who == "alice"
             assert deployments.upgrader.shop.swaps[-1].log[-1] == "revert"
+
+    run(story())
+
+
+def test_a_version_that_was_called_off_is_not_held_against_it(folder):
+    async def story():
+        async with deploying(folder, settings(prod=slow()), Shop(rate=0.0)) as deployments:
+            await deployments.request_deployment_aware_upgrade("dep-1", ask(), environment="prod")
+            await until(lambda: deployments.state("dep-1").weight == 0.1)
+            await deployments.abort("dep-1", by="alice")
+            await deployments.request_deployment_aware_upgrade("dep-2", ask(), environment="prod")
+            await until(lambda: deployments.state("dep-2").weight == 0.1)
 
     run(story())
 

@@ -245,7 +245,7 @@ def test_a_policy_with_steps_has_the_strategy_that_carries_them_out():
         ({"concurrency": "queu"}, "Did you mean 'queue'?"),
         ({"on_failure": "rolback"}, "Did you mean 'rollback'?"),
         ({"deployment_mode": "blue-green"}, "Did you mean 'blue_green'?"),
-        ({"metrics": {"queue": 3}}, "policies.production.metrics.queue must be a table"),
+        ({"metrics": {"queue": 3}}, "metrics.queue must be a table"),
         ({"bake": -1}, "must be at least 0"),
         ({"timing_constraints": {"min_interval_between_upgrades": -1}}, "must be at least 0"),
         ({"freezes": [{"start": "2026-12-26", "end": "2026-12-24"}]}, "not after the start"),

@@ -207,7 +207,7 @@ def test_steps_that_depend_on_the_component_are_said_to_do_so():
 def test_a_rollout_of_very_many_steps_is_told_in_part():
     steps = explained({"parameters": {"percentage": 0.1}}).steps
     assert len(steps) == 42
-    assert steps[40] == "and 1961 more steps, the last of them: Watch until the judge is sure, at most 2 s."
+    assert steps[40] == "and 1961 more steps, the last of them: Watch until the judge is sure, at most 30 s."
 
 
 def test_blue_green_asks_first_and_watches_while_the_old_version_is_warm():

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_files import policy_of
 
+from noodle_upgrade_core.clocks import VirtualClock
 from noodle_upgrade_core.config import load_settings
 from noodle_upgrade_core.errors import InvalidRequestError
 from noodle_upgrade_core.judges import KillSwitch
-from noodle_upgrade_core.rollout import Conductor, VirtualClock
+from noodle_upgrade_core.rollout import Conductor
 from noodle_upgrade_core.staged import Arm, Measurement
 from noodle_upgrade_core.steps import Gate, Judge, Observation, Probe, Revert, Shift, Wait
 from noodle_upgrade_core.testing import FakeStaged, check_strategy, sample_plan, sample_step, sample_verdict

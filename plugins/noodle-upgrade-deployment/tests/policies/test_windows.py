@@ -185,6 +185,8 @@ def test_a_time_zone_is_found_by_its_likeness():
 @pytest.fixture
 def no_zone_files(monkeypatch):
     """A system without time zones, and without the package that brings them."""
+    for name in [name for name in sys.modules if name.startswith("tzdata.")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tzdata", None)
     zoneinfo.reset_tzpath(to=[])
     ZoneInfo.clear_cache()

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import Broken, Calm, HarmAt, Slow, Steps, Undecided
 
+from noodle_upgrade_core.clocks import RealClock
 from noodle_upgrade_core.errors import InvalidRequestError, PluginBrokenError
 from noodle_upgrade_core.judges import KillSwitch
-from noodle_upgrade_core.rollout import Conductor, RealClock
+from noodle_upgrade_core.rollout import Conductor
 from noodle_upgrade_core.steps import Gate, Judge, Shift, Wait
 from noodle_upgrade_core.strategies import Gradual, Immediate
 from noodle_upgrade_deployment.judging.betting import Betting

@@ -5,7 +5,8 @@ import asyncio
 from attrs import define, field
 
 from noodle_upgrade_core import Member, Observation
-from noodle_upgrade_core.rollout import Conductor, VirtualClock
+from noodle_upgrade_core.clocks import VirtualClock
+from noodle_upgrade_core.rollout import Conductor
 from noodle_upgrade_core.staged import MEMBERS, SHADOW, WEIGHTS, Arm, Measurement
 
 EVERYTHING = frozenset({WEIGHTS, MEMBERS, SHADOW})

@@ -61,6 +61,8 @@ class Lanes:
             laid = _Laid(turn, lane, self._pave(turn, lane))
             fresh.append(laid)
             operations += flip(handle, link.methods, laid.methods, before=link.bound, after=link.bound)
+        if not fresh:
+            return  # a share that changes while it is at work has this done at once
         Script(operations).apply()
         self._laid.update((id(laid.turn), laid) for laid in fresh)
 

@@ -1,10 +1,12 @@
 import sys
 import textwrap
 import threading
+import time
 import types
 
 import pytest
 
+from noodle_upgrade_runtime.patch import census
 from noodle_upgrade_runtime.patch.census import long_lived
 from noodle_upgrade_runtime.patch.construction import outdated, tables_of
 
@@ -122,6 +124,34 @@ def test_instances_that_calls_make_and_let_go_of_are_not_counted():
     finally:
         stop.set()
         thread.join()
+
+
+def test_instances_of_calls_that_take_longer_are_waited_for_as_long_as_some_of_them_go():
+    calls = [Held() for _ in range(3)]
+
+    def work():
+        while calls:
+            time.sleep(0.3)
+            calls.pop()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        assert long_lived([Held], within=0.6) == {}
+    finally:
+        thread.join()
+
+
+def test_where_looks_come_late_because_the_machine_is_busy_calls_get_longer_too(monkeypatch):
+    late = types.SimpleNamespace(sleep=lambda seconds: time.sleep(4 * seconds), monotonic=time.monotonic)
+    monkeypatch.setattr(census, "time", late)
+    calls = [Held()]
+    timer = threading.Timer(0.6, calls.clear)
+    timer.start()
+    try:
+        assert long_lived([Held], within=0.3) == {}
+    finally:
+        timer.join()
 
 
 def test_instances_without_weak_references_count_when_they_are_there():

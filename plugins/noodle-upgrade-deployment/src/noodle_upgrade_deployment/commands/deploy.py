@@ -64,7 +64,7 @@ def _ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
 # --- asking ----------------------------------------------------------------------------------------------------------
 
 
-@deploy.command()
+@deploy.command(short_help="Ask for a deployment and follow it.")
 @click.argument("what", nargs=-1, required=True, metavar="NAME VERSION [NAME VERSION]…")
 @click.option("-e", "--environment", metavar="NAME", default="", help="Environment (else the program's own).")
 @click.option("--id", "deployment_id", metavar="ID", default="", help="Its id; asking again with it is harmless.")
@@ -147,7 +147,7 @@ def list_(ctx: click.Context, environment: str, limit: int) -> int:
     return _OK
 
 
-@deploy.command()
+@deploy.command(short_help="Show a deployment and what became of it.")
 @_id
 @click.pass_context
 def show(ctx: click.Context, deployment_id: str) -> int:
@@ -164,7 +164,7 @@ def show(ctx: click.Context, deployment_id: str) -> int:
     return _OK
 
 
-@deploy.command()
+@deploy.command(short_help="Follow a deployment live.")
 @_id
 @click.pass_context
 def watch(ctx: click.Context, deployment_id: str) -> int:
@@ -175,7 +175,7 @@ def watch(ctx: click.Context, deployment_id: str) -> int:
 # --- saying ----------------------------------------------------------------------------------------------------------
 
 
-@deploy.command()
+@deploy.command(short_help="Go on without waiting for evidence.")
 @_id
 @click.option("--full", is_flag=True, help="Past all waits that are left, not only the present one.")
 @click.pass_context
@@ -278,24 +278,16 @@ def _states(program: Any, deployment_id: str) -> Iterator[dict[str, Any]]:
 # --- policies --------------------------------------------------------------------------------------------------------
 
 
-def _settings(ctx: click.Context) -> Any:
-    """Return the section `deployment` of the settings that would be read here."""
-    from noodle_upgrade_core.config import default_files, load_settings  # noqa: PLC0415 - see `_made_id`
-    from noodle_upgrade_deployment.settings import DeploymentSettings  # noqa: PLC0415
-
-    files = getattr(ctx.obj, "config", ()) or default_files()
-    return load_settings(files, sections={"deployment": DeploymentSettings}).section("deployment")
-
-
-@deploy.command()
+@deploy.command(short_help="Say what is wrong or odd with the policies.")
 @click.pass_context
 def lint(ctx: click.Context) -> int:
     """Say what is wrong, or odd, with the policies of the settings; ends with 1 when no deployment could succeed."""
     from noodle_upgrade_core.drivers import Drivers  # noqa: PLC0415
     from noodle_upgrade_core.wire import dumps, to_wire  # noqa: PLC0415
+    from noodle_upgrade_deployment.commands.settings import deployment_settings  # noqa: PLC0415
     from noodle_upgrade_deployment.policies.lint import lint as check  # noqa: PLC0415
 
-    section = _settings(ctx)
+    section = deployment_settings(ctx)
     found = check(section, Drivers())
     bad = [one for one in found if one.severity == "error"]
     if getattr(ctx.obj, "json", False):
@@ -308,20 +300,21 @@ def lint(ctx: click.Context) -> int:
     return _FAILED if bad else _OK
 
 
-@deploy.command()
+@deploy.command(short_help="Say in plain words what a policy means.")
 @click.argument("environment", required=False, default="")
 @click.option("--at", metavar="TIME", default="", help="At this moment, in ISO form with an offset (else now).")
 @click.pass_context
 def explain(ctx: click.Context, environment: str, at: str) -> int:
     """Say in plain words what an environment's policy means: when, what is checked, step by step, and when back."""
     from noodle_upgrade_core.wire import dumps  # noqa: PLC0415
+    from noodle_upgrade_deployment.commands.settings import deployment_settings  # noqa: PLC0415
     from noodle_upgrade_deployment.policies.explain import explain as told  # noqa: PLC0415
 
     try:
         moment = datetime.fromisoformat(at) if at else datetime.now(UTC)
     except ValueError:
         raise click.UsageError(f"--at must be a time such as 2026-12-24T02:00+01:00, got {at!r}.", ctx) from None
-    section = _settings(ctx)
+    section = deployment_settings(ctx)
     meant = told(section, environment or section.environment, moment)
     if getattr(ctx.obj, "json", False):
         click.echo(dumps(meant.to_wire()))

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from attrs import evolve
+from attrs import evolve, fields
 from click.core import ParameterSource
 
 from noodle_upgrade_core import JudgeDriver, Strategy
 from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import InvalidRequestError
+from noodle_upgrade_deployment.policies.policy import JUDGE, DeploymentUpgradePolicy
 from noodle_upgrade_deployment.simulation.fleet import FleetModel
 from noodle_upgrade_deployment.simulation.models import MODELS, model_named
 from noodle_upgrade_deployment.simulation.plots import check_plot, plot
@@ -33,7 +34,11 @@ _MADE_UP = {"model": "--model", "rate": "--rate", "errors": "--errors", "slow": 
 _OF_FLEETS = ("domains", "start", "fails", "surge", "unavailable")
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    short_help="Carry rollouts out in virtual time.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--policy", metavar="ENVIRONMENT", default="", help="As the policy of an environment has it.")
 @click.option("--strategy", metavar="NAME", default="gradual", show_default=True, help="How traffic moves.")
 @click.option("--judge", metavar="NAME", default="betting", show_default=True, help="Who says harm and safe.")
 @click.option(
@@ -83,6 +88,10 @@ def simulate(ctx: click.Context, /, *, picture: Path | None, as_json: bool, **as
       noodle deploy simulate --set bake=60 --set judge.alpha=0.001 --model clumped --plot rates.svg
       noodle deploy simulate --strategy rolling --set surge=100 --replicas 1000 --runs 100
       noodle deploy simulate --replay calls.csv --worse 4 --slower 1.5
+      noodle deploy simulate --policy production --config noodle.toml --rate 40
+
+    With a policy its strategy, mode and judge are simulated, and its time limit is the deadline; its gates and windows
+    are open, and of its metrics there are those of the calls.
 
     A recording is CSV with a line of names, or JSON lines (.jsonl): at (seconds, or an ISO time), seconds (how long the
     call took), error (true or false) or status, and if you like version and key (who called). An access log (.log) in
@@ -91,7 +100,8 @@ def simulate(ctx: click.Context, /, *, picture: Path | None, as_json: bool, **as
     _check_together(ctx, asked)
     if picture is not None:
         check_plot(picture)
-    strategy, judge = _factories(Drivers(), asked)
+    policy = _policy_of(ctx, asked)
+    strategy, judge = _factories(Drivers(), asked) if policy is None else _of_policy(Drivers(), policy)
     good, bad = _scenarios(asked)
     report = study(
         strategy,
@@ -101,7 +111,7 @@ def simulate(ctx: click.Context, /, *, picture: Path | None, as_json: bool, **as
         runs=asked["runs"] or _usual_runs(asked),
         seed=asked["seed"],
         processes=asked["processes"],
-        subject=_subject(asked),
+        subject=_subject(asked) | ({} if policy is None else _named(policy)),
         quiet=as_json,
     )
     if picture is not None:
@@ -139,6 +149,67 @@ def _bar(total: int, *, quiet: bool) -> Iterator[Callable[[int], object] | None]
     with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as progress:
         task = progress.add_task("Simulating", total=total)
         yield lambda done: progress.update(task, completed=done, refresh=True)
+
+
+_SAID_BY_POLICY = {"strategy": "--strategy", "judge": "--judge", "parameters": "--set"}
+
+
+def _policy_of(ctx: click.Context, asked: dict[str, Any]) -> DeploymentUpgradePolicy | None:
+    """Return the policy that is to be simulated, without what only people and other systems can say."""
+    if not asked["policy"]:
+        return None
+    for name, option in _SAID_BY_POLICY.items():
+        if ctx.get_parameter_source(name) not in {ParameterSource.DEFAULT, None}:
+            raise click.UsageError(f"{option} is what the policy says already.", ctx)
+    from noodle_upgrade_deployment.commands.settings import deployment_settings  # noqa: PLC0415 - only a policy needs it
+    from noodle_upgrade_deployment.policies.choice import policy_for  # noqa: PLC0415 - likewise
+
+    settings = deployment_settings(ctx)
+    if ctx.get_parameter_source("deadline") is ParameterSource.DEFAULT:
+        asked["deadline"] = settings.upgrade_integration.upgrade_timeout
+    policy = policy_for(settings, asked["policy"])
+    return evolve(policy, gates=(), metrics={}, on_failure="rollback", rollback_on_failure=True)
+
+
+def _of_policy(
+    drivers: Drivers, policy: DeploymentUpgradePolicy
+) -> tuple[Callable[[], Strategy], Callable[[], JudgeDriver]]:
+    from noodle_upgrade_deployment.deploying.carrying import judge_of  # noqa: PLC0415 - only a policy needs it
+    from noodle_upgrade_deployment.policies.composition import composed  # noqa: PLC0415 - likewise
+
+    name = policy.judge or JUDGE
+    # What is made in other processes: no more than the two drivers, which are looked up once.
+    own = {
+        "strategies": {policy.strategy: drivers.get("strategies", policy.strategy)},
+        "judges": {name: drivers.get("judges", name)},
+    }
+    sent, few = _sendable(policy), Drivers(extra=own)
+    strategy, judge = partial(composed, sent, few), partial(judge_of, sent, few)
+    strategy(), judge()
+    return strategy, judge
+
+
+def _sendable(policy: DeploymentUpgradePolicy) -> DeploymentUpgradePolicy:
+    """Return a policy of plain values: tables of settings cannot be sent to another process."""
+    plain = {field.name: _plain(getattr(policy, field.name)) for field in fields(DeploymentUpgradePolicy)}
+    return evolve(policy, **plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return tuple(map(_plain, value)) if isinstance(value, tuple) else value
+
+
+def _named(policy: DeploymentUpgradePolicy) -> dict[str, Any]:
+    return {
+        "policy": policy.deployment_environment,
+        "mode": policy.deployment_mode.value,
+        "strategy": policy.strategy,
+        "judge": policy.judge or JUDGE,
+        "parameters": dict(policy.strategy_parameters),
+        "judge_parameters": dict(policy.judge_parameters),
+    }
 
 
 def _check_together(ctx: click.Context, asked: Mapping[str, Any]) -> None:

@@ -16,9 +16,10 @@ from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState, 
 from noodle_upgrade_deployment.policies.calendars import Calendar
 from noodle_upgrade_deployment.policies.policy import DependsOn, DeploymentUpgradePolicy
 
-__all__ = ["Obstacle", "Surroundings", "obstacles", "overlapping"]
+__all__ = ["BUSY", "Obstacle", "Surroundings", "obstacles", "overlapping", "remembers"]
 
-_GONE_WRONG = frozenset({Stage.ROLLED_BACK, Stage.ROLLBACK_FAILED})
+
+BUSY = "deployment.component_busy"
 
 
 @frozen(kw_only=True)
@@ -44,8 +45,9 @@ class Obstacle:
 class Surroundings:
     """What an admission looks at besides the policy: `others` are all other deployments, ended ones too.
 
-    `pressed` are resources beyond their thresholds, `ill` health checks that fail, `busy` other upgrades that hold a
-    component. `last_end` is when the last upgrade of the environment ended that had begun.
+    `pressed` are resources beyond their thresholds, `ill` health checks that fail, `running` the versions of what runs,
+    where that was looked at, `busy` the upgrades that change components now, by their names. `last_end` is when the
+    last upgrade of the environment ended that had begun.
     """
 
     at: datetime
@@ -54,6 +56,7 @@ class Surroundings:
     pressed: Sequence[Finding] = ()
     ill: Sequence[Finding] = ()
     running: Mapping[str, str] = field(factory=dict)
+    busy: Mapping[str, str] = field(factory=dict)
 
 
 def obstacles(
@@ -64,6 +67,7 @@ def obstacles(
         *_known_bad(state, policy, around),
         *_dependencies(state, policy, around),
         *_others(state, policy, around),
+        *_busy(state, around),
         *_closed(calendar, around.at),
         *_too_early(policy, around),
         *_findings("deployment.pressure", around.pressed),
@@ -142,11 +146,18 @@ def _failed_before(
         other
         for other in others
         if other.environment == state.environment
-        and other.stage.ended
+        and (other.harmful or other.stage is Stage.SUCCEEDED)  # else its end says nothing of the version
         and any(_same(theirs, request) for theirs in other.requests)
     ]
     last = max(tried, key=lambda other: other.updated_at, default=None)
-    return last if last is not None and last.stage in _GONE_WRONG else None
+    return last if last is not None and last.harmful else None
+
+
+def remembers(state: DeploymentUpgradeState, others: Sequence[DeploymentUpgradeState]) -> bool:
+    """Whether a deployment is why one of its versions is refused: it must be kept for as long as that is to be so."""
+    if not state.harmful:
+        return False
+    return any(_failed_before(state, request, others) is state for request in state.requests)
 
 
 def _same(one: UpgradeRequest, other: UpgradeRequest) -> bool:
@@ -216,6 +227,20 @@ def _others(state: DeploymentUpgradeState, policy: DeploymentUpgradePolicy, arou
             passes=policy.concurrency != "reject",
             hint="Wait for it, or abort it: `noodle deploy abort`.",
         )
+
+
+def _busy(state: DeploymentUpgradeState, around: Surroundings) -> Iterator[Obstacle]:
+    """Upgrades that nobody here asked for, or that another environment's deployment did."""
+    known = {other.upgrade_id for other in overlapping(state, around.others)}
+    held = {canonicalize_name(name): upgrade_id for name, upgrade_id in around.busy.items()}
+    for name in state.components:
+        upgrade_id = held.get(canonicalize_name(name))
+        if upgrade_id is not None and upgrade_id not in known:
+            yield Obstacle(
+                code=BUSY,
+                message=f"{name} is being changed by {upgrade_id}.",
+                hint="Wait for it, or cancel it: `noodle cancel`.",
+            )
 
 
 # --- time, resources and health --------------------------------------------------------------------------------------

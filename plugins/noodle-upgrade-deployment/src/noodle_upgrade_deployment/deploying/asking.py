@@ -9,19 +9,32 @@ from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import InvalidRequestError
 from noodle_upgrade_core.model import UpgradeRequest
 from noodle_upgrade_core.settings import suggestion
+from noodle_upgrade_core.wire import dumps
 from noodle_upgrade_deployment.deploying.attempts import DEPLOYMENT
 from noodle_upgrade_deployment.deploying.carrying import judge_of
 from noodle_upgrade_deployment.deploying.errors import DeploymentRefusedError
 from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState
 from noodle_upgrade_deployment.health import HealthChecks
+from noodle_upgrade_deployment.policies.calendars import Calendar
 from noodle_upgrade_deployment.policies.choice import policy_for
 from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
-from noodle_upgrade_deployment.policies.vocabulary import DeploymentUpgradeTrigger
+from noodle_upgrade_deployment.policies.vocabulary import DeploymentUpgradeTrigger, UpgradeDeploymentMode
 from noodle_upgrade_deployment.settings import DeploymentSettings
 
-__all__ = ["asks_the_same", "checked_id", "checked_policy", "checked_requests", "checked_trigger", "switched_off"]
+__all__ = [
+    "asks_the_same",
+    "check_needs_no_plugin",
+    "checked_id",
+    "checked_policy",
+    "checked_requests",
+    "checked_trigger",
+    "switched_off",
+]
 
 _MOST_ID = 120
+_SAYS_WHO_WAITS = frozenset({UpgradeDeploymentMode.SYNCHRONOUS, UpgradeDeploymentMode.ASYNCHRONOUS})
+_MOST_ASKED = 256 * 1024
+"""Bytes of requests as JSON: a deployment is written whole at every change, with more besides."""
 
 
 def checked_id(deployment_id: str) -> str:
@@ -37,6 +50,12 @@ def checked_requests(requests: tuple[UpgradeRequest, ...]) -> tuple[UpgradeReque
         raise InvalidRequestError("A deployment needs at least one request.")
     if named := [request for request in requests if DEPLOYMENT in request.parameters]:
         raise InvalidRequestError(f"{DEPLOYMENT} of {named[0].component_name} is given by the deployment itself.")
+    try:
+        dumps(list(requests), max_bytes=_MOST_ASKED)
+    except InvalidRequestError as error:
+        error.message = f"What is asked for cannot be written down: {error.message}"
+        error.args = (error.message,)
+        raise
     return requests
 
 
@@ -67,6 +86,28 @@ def asks_the_same(known: DeploymentUpgradeState, state: DeploymentUpgradeState) 
         )
 
     return bool(wanted(known) == wanted(state))
+
+
+def check_needs_no_plugin(policy: DeploymentUpgradePolicy, calendar: Calendar) -> None:
+    """Raise `InvalidRequestError` for a policy that would be carried out in part only where the plugin does not run.
+
+    The plugin's hooks move the traffic: without them the core does, by the name of the strategy alone.
+    """
+    given = {
+        "deployment_mode": policy.deployment_mode not in _SAYS_WHO_WAITS,
+        "parameters or steps": bool(policy.strategy_parameters),
+        "gates": bool(policy.gates),
+        "on_failure": policy.reaction != "rollback",
+        "judge or metrics": bool(policy.judge or policy.judge_parameters or policy.metrics),
+        "health_checks": bool(policy.health_checks),
+        "windows or freezes": bool(calendar.windows or calendar.freezes),
+    }
+    if lost := [name for name, is_given in given.items() if is_given]:
+        raise InvalidRequestError(
+            f"The policy of {policy.deployment_environment} has {', '.join(lost)}, which only the deployment plugin"
+            " carries out, and it does not run in this program.",
+            hint="Enable the plugin 'deployment' (runtime_upgrade.plugins.enabled).",
+        )
 
 
 def switched_off(trigger: DeploymentUpgradeTrigger) -> DeploymentRefusedError:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import evolve
+from packaging.utils import canonicalize_name
 
 from noodle_upgrade_core.errors import UpgradeCancelledError
 from noodle_upgrade_core.journal.contract import AuditRow, UpgradeRecord
@@ -13,7 +14,7 @@ from noodle_upgrade_core.model import Phase, UpgradeRequest
 from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState, Stage
 from noodle_upgrade_deployment.policies.policy import DeploymentUpgradePolicy
 
-__all__ = ["DEPLOYMENT", "ENVIRONMENT", "found_after", "requests_of", "upgrade_of"]
+__all__ = ["DEPLOYMENT", "ENVIRONMENT", "found_after", "is_attempt", "request_ids", "requests_of", "upgrade_of"]
 
 DEPLOYMENT = "deployment.id"
 ENVIRONMENT = "deployment.environment"
@@ -30,15 +31,31 @@ def requests_of(
     return tuple(
         evolve(
             request,
-            request_id=f"{state.deployment_id}.{state.attempt}.{number}",
+            request_id=request_id,
             strategy=policy.strategy,
             # The core makes the strategy when it plans: one that lacks a parameter is refused before anything begins.
             parameters={**policy.strategy_parameters, **_others(request.parameters), **parameters},
             timeout_seconds=request.time_limit(time_limit),
             requested_by=state.requested_by,
         )
-        for number, request in enumerate(state.requests)
+        for request_id, request in zip(request_ids(state), state.requests, strict=True)
     )
+
+
+def request_ids(state: DeploymentUpgradeState) -> tuple[str, ...]:
+    """Return the ids of what the present attempt asks for, in the order of its requests."""
+    return tuple(f"{state.deployment_id}.{state.attempt}.{number}" for number in range(len(state.requests)))
+
+
+def is_attempt(requests: Sequence[UpgradeRequest], state: DeploymentUpgradeState) -> bool:
+    """Whether requests are those of an attempt that is just beginning: anybody can name a deployment in parameters."""
+    wished = [(one.request_id, canonicalize_name(one.component_name), one.target_version) for one in requests]
+    own = [
+        (request_id, canonicalize_name(one.component_name), one.target_version)
+        for request_id, one in zip(request_ids(state), state.requests, strict=True)
+    ]
+    # A plan has them in its own order.
+    return state.stage is Stage.PREPARING and sorted(wished) == sorted(own)
 
 
 def _others(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,7 +65,7 @@ def _others(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def upgrade_of(state: DeploymentUpgradeState, records: Iterable[UpgradeRecord]) -> UpgradeRecord | None:
     """Return the upgrade of the present attempt, by the ids of its requests: also when nobody could note its own."""
-    wanted = {f"{state.deployment_id}.{state.attempt}.{number}" for number in range(len(state.requests))}
+    wanted = set(request_ids(state))
     return next((record for record in records if wanted & set(record.nonces)), None)
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define, frozen
 
 from noodle_upgrade_core import Finding, Measurement, Observation, Outcome, Shift, UpgradeContext, UpgradePlan
 from noodle_upgrade_core.drivers import Drivers
-from noodle_upgrade_core.errors import InvalidRequestError
+from noodle_upgrade_core.errors import InvalidRequestError, UpgradeError
+from noodle_upgrade_core.isolation import attempt, blame, overdue
 from noodle_upgrade_core.model import now
-from noodle_upgrade_core.steps import JudgeDriver
+from noodle_upgrade_core.steps import JudgeDriver, Rollout
 from noodle_upgrade_core.strategies import rollout_of
 from noodle_upgrade_deployment.deploying.attempts import ENVIRONMENT
 from noodle_upgrade_deployment.deploying.surroundings import PROBE_SECONDS, fresh
@@ -24,6 +26,10 @@ from noodle_upgrade_deployment.policies.policy import JUDGE, DeploymentUpgradePo
 from noodle_upgrade_deployment.settings import DeploymentSettings
 
 __all__ = ["Life", "Watchful", "carried_out", "environment_of", "judge_of"]
+
+T = TypeVar("T")
+PLUGIN = "deployment"
+_CLOSE_SECONDS = 5.0
 
 
 def environment_of(settings: DeploymentSettings, parameters: Mapping[str, Any]) -> str:
@@ -54,10 +60,12 @@ async def carried_out(
     def hold(_: Shift) -> str:
         return calendar.why_closed(clock())
 
-    strategy = composed(policy, context.drivers, defaults)
-    rollout = rollout_of(strategy, plan)
-    judge = judge_of(policy, context.drivers)
-    life = Life(fresh(policy.health_checks))
+    def made() -> tuple[Rollout, JudgeDriver, HealthChecks]:
+        rollout = rollout_of(composed(policy, context.drivers, defaults), plan)
+        return rollout, judge_of(policy, context.drivers), fresh(policy.health_checks)
+
+    rollout, judge, checks = await _apart(f"the policy of {environment}", made, limit=context.remaining())
+    life = Life(checks)
     watching = asyncio.create_task(life.watch(), name="noodle health")
     try:
         name = f"strategy {policy.strategy}"
@@ -66,7 +74,20 @@ async def carried_out(
         watching.cancel()
         await asyncio.wait([watching])
         if callable(close := getattr(judge, "close", None)):
-            close()
+            # What it says to that, or whether it comes back, is no longer anybody's affair.
+            with contextlib.suppress(UpgradeError):
+                await _apart(f"the judge {policy.judge or JUDGE}", close, limit=_CLOSE_SECONDS)
+
+
+async def _apart(what: str, function: Callable[[], T], *, limit: float) -> T:
+    """Call what others wrote in a thread of its own, that may be left behind: this loop may serve requests."""
+    tried = await asyncio.to_thread(attempt, function, limit=limit, name=f"noodle {what}")
+    if tried.hung:
+        raise overdue(plugin=PLUGIN, doing=what, limit=limit)
+    if tried.error is not None:
+        raise blame(tried.error, plugin=PLUGIN, doing=what)
+    value: Any = tried.value
+    return value  # type: ignore[no-any-return]
 
 
 def judge_of(policy: DeploymentUpgradePolicy, drivers: Drivers) -> JudgeDriver:

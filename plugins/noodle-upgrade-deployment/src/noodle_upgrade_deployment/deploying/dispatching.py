@@ -19,7 +19,8 @@ from noodle_upgrade_core.upgrade import Upgrader
 from noodle_upgrade_core.wire import to_wire
 from noodle_upgrade_deployment.deploying.admission import Obstacle, Surroundings, obstacles
 from noodle_upgrade_deployment.deploying.attempts import found_after, requests_of, upgrade_of
-from noodle_upgrade_deployment.deploying.following import Follower, end_of
+from noodle_upgrade_deployment.deploying.evidence import in_short
+from noodle_upgrade_deployment.deploying.following import Follower, asks_people, end_of
 from noodle_upgrade_deployment.deploying.pursuit import DEADLINE, Pursuit
 from noodle_upgrade_deployment.deploying.records import CalledOff, DeploymentUpgradeState, Stage
 from noodle_upgrade_deployment.deploying.register import Register
@@ -44,6 +45,7 @@ _ENDS: Mapping[Stage, str] = {
     Stage.SUPERSEDED: EventKind.DEPLOYMENT_ROLLED_BACK,
 }
 _WENT_BACK = frozenset({Stage.ROLLED_BACK, Stage.CANCELLED, Stage.INCONCLUSIVE})
+_GONE_WRONG = frozenset({Stage.ROLLED_BACK, Stage.ROLLBACK_FAILED})
 _RECORDS = 1000
 """How far back the upgrade of an attempt is looked for after a crash."""
 _SHORTEST = 0.05
@@ -135,18 +137,41 @@ class Dispatcher:
     async def _consider(self) -> float:
         """Start all that may begin, the most important first; returns after how many seconds to look again at most."""
         due = float("inf")
+        await self._find_strays()
         queued = [state for state in self._register.active() if state.stage is Stage.QUEUED]
         for state in sorted(queued, key=lambda one: (-one.priority, one.created_at)):
-            if await self._is_called_off(state):
-                continue
-            against, policy = await self.against(state)
-            if against:
-                await self._hold(state, against)
-                known = [one.until for one in against if one.until is not None]
-                due = min([due, *((until - self._clock()).total_seconds() for until in known)])
-            elif policy is not None:
-                await self._start(state, policy)
+            if self._upgrader.closing:
+                break
+            try:
+                due = min(due, await self._admit(state))
+            except UpgradeError as error:
+                # It is looked at again, and keeps nobody else waiting.
+                self._tell("deployment_upgrade.failed", error.message, error.to_wire())
+            # Hundreds may wait, and the program has other things to do.
+            await asyncio.sleep(0)
         return due
+
+    async def _admit(self, state: DeploymentUpgradeState) -> float:
+        """Start one if it may begin; returns after how many seconds it may at the earliest, as far as is known."""
+        if await self._is_called_off(state):
+            return float("inf")
+        against, policy = await self.against(state)
+        if not against and policy is not None:
+            await self._start(state, policy)
+            return float("inf")
+        await self._hold(state, against)
+        known = [one.until for one in against if one.until is not None]
+        return min(((until - self._clock()).total_seconds() for until in known), default=float("inf"))
+
+    async def _find_strays(self) -> None:
+        """Find again what nobody follows, because its end could not be written when it came."""
+        for state in self._register.active():
+            if state.stage.waiting or state.deployment_id in self._following or self._upgrader.closing:
+                continue
+            try:
+                await self._find_again(state)
+            except UpgradeError as error:
+                self._tell("deployment_upgrade.failed", error.message, error.to_wire())
 
     async def against(
         self, state: DeploymentUpgradeState
@@ -160,9 +185,10 @@ class Dispatcher:
         try:
             policy = policy_for(self._settings, state.environment)
             calendar = calendar_for(self._settings, state.environment)
-            return obstacles(state, policy, calendar, await self._survey(state, policy)), policy
+            found = obstacles(state, policy, calendar, await self._survey(state, policy))
+            return (*found, *await self._absent(state)), policy
         except UpgradeError as error:
-            # Nobody took the policy away for good, maybe: what waits goes on waiting.
+            # Nobody took the policy away for good, or broke what it asks for, maybe: what waits goes on waiting.
             return (Obstacle(code=error.code, message=error.message, hint=error.hint),), None
 
     async def _absent(self, state: DeploymentUpgradeState) -> tuple[Obstacle, ...]:
@@ -185,6 +211,17 @@ class Dispatcher:
                 hint="It waits until the program has it; `noodle deploy abort` ends it.",
             ),
         )
+
+    def refused(self, state: DeploymentUpgradeState) -> bool:
+        """Whether something stands against a deployment that does not pass by itself, as far as can be told at once."""
+        try:
+            policy = policy_for(self._settings, state.environment)
+            calendar = calendar_for(self._settings, state.environment)
+        except UpgradeError:
+            return False
+        others = [other for other in self._register.all() if other.deployment_id != state.deployment_id]
+        found = obstacles(state, policy, calendar, Surroundings(at=self._clock(), others=others))
+        return not all(one.passes for one in found)
 
     async def _hold(self, state: DeploymentUpgradeState, against: tuple[Obstacle, ...]) -> None:
         why = " ".join(one.message for one in against)
@@ -222,14 +259,24 @@ class Dispatcher:
             if await self._is_called_off(state):
                 return
             upgrade_id = await self._upgrader.start(plan, approved_by=state.approved_by)
+        except asyncio.CancelledError:
+            with contextlib.suppress(UpgradeError):
+                await self._wait_again(state, "nothing is attended to any more")
+            raise
         except UpgradeBusyError as error:
-            # Nothing has begun: that was no attempt.
-            attempt = state.attempt - 1
-            await self._register.move(state.deployment_id, Stage.QUEUED, who="core", why=error.message, attempt=attempt)
+            await self._wait_again(state, error.message)
         except UpgradeError as error:
+            if self._upgrader.closing:
+                await self._wait_again(state, "the program is shutting down")
+                return
             await self._end(state, Stage.REJECTED, who="core", why=error.message, evidence={"error": error.to_wire()})
         else:
             self._follow(state, upgrade_id, Follower(freezes=policy.reaction == "freeze"), policy)
+
+    async def _wait_again(self, state: DeploymentUpgradeState, why: str) -> None:
+        """Nothing has begun: that was no attempt."""
+        attempt = state.attempt - 1
+        await self._register.move(state.deployment_id, Stage.QUEUED, who="core", why=why, attempt=attempt)
 
     async def _is_called_off(self, state: DeploymentUpgradeState) -> bool:
         """Whether it was called off before its upgrade began: it has ended then."""
@@ -268,13 +315,11 @@ class Dispatcher:
     async def _followed(self, deployment_id: str, pursuit: Pursuit) -> None:
         try:
             result = await pursuit.run()
-            if result is None:
-                await self._find_again(self._register.get(deployment_id))
-            else:
-                await self._has_ended(deployment_id, result)
-        except JournalError as error:
-            # The upgrade itself is safe in the journal, or rides; a later process finds the deployment by it.
-            self._tell("deployment_upgrade.failed", error.message, error.to_wire())
+            written = await self._concluded(deployment_id, result)
+            while not written:
+                # The upgrade itself is safe in the journal, or rides; a later process finds the deployment by it.
+                await asyncio.sleep(self._settings.upgrade_integration.sync_interval)
+                written = await self._concluded(deployment_id, result)
         finally:
             if self._following.get(deployment_id) is asyncio.current_task():
                 del self._following[deployment_id]
@@ -283,6 +328,17 @@ class Dispatcher:
 
     # --- those that end ------------------------------------------------------------------------------------------
 
+    async def _concluded(self, deployment_id: str, result: UpgradeResult | None) -> bool:
+        """Write down how its upgrade ended, or what the journal says of that; False where that cannot be written."""
+        try:
+            if result is None:
+                await self._find_again(self._register.get(deployment_id))
+            else:
+                await self._has_ended(deployment_id, result)
+        except UpgradeError as error:
+            self._tell("deployment_upgrade.failed", error.message, error.to_wire())
+        return self._register.get(deployment_id).stage.ended or result is None
+
     async def _has_ended(self, deployment_id: str, result: UpgradeResult) -> None:
         stage, why = end_of(result)
         who = "judge" if result.error is not None and result.error.code == "deploy.harm" else "core"
@@ -290,7 +346,8 @@ class Dispatcher:
         if state.called_off is not None and stage in _WENT_BACK:
             stage = state.called_off.ends(begun=stage is not Stage.CANCELLED)
             who, why = state.called_off.who, state.called_off.why
-        await self._end(state, stage, who=who, why=why, evidence={"result": to_wire(result)})
+        harmful = stage in _GONE_WRONG and state.called_off is None and _blames_the_version(result.error)
+        await self._end(state, stage, who=who, why=why, evidence={"result": result}, harmful=harmful)
 
     async def call_off(self, deployment_id: str, stage: Stage, *, who: str, why: str, wait: bool = True) -> None:
         """End a deployment, wherever it is: what was moved goes back, what had not begun never begins.
@@ -300,7 +357,7 @@ class Dispatcher:
         goes back all the same, for that must not wait for a disk.
         """
         state = self._register.get(deployment_id)
-        called = state.called_off or CalledOff(stage=stage, who=who, why=why)
+        called = state.called_off or CalledOff(stage=stage, who=who, why=in_short(why))
         if state.called_off is None:
             try:
                 state = await self._register.move(
@@ -336,10 +393,12 @@ class Dispatcher:
         who: str,
         why: str,
         evidence: Mapping[str, Any] | None = None,
+        **changes: Any,
     ) -> None:
         if self._register.get(state.deployment_id).stage.ended:
             return
-        ended = await self._register.move(state.deployment_id, stage, who=who, why=why, evidence=evidence)
+        self._held.pop(state.deployment_id, None)
+        ended = await self._register.move(state.deployment_id, stage, who=who, why=why, evidence=evidence, **changes)
         about = {"deployment_id": state.deployment_id, "environment": state.environment, "stage": stage.value}
         kind = _ENDS.get(stage, EventKind.DEPLOYMENT_FAILED)
         self._tell(kind, f"{state.deployment_id} ended as {stage}: {why}", about)
@@ -352,18 +411,21 @@ class Dispatcher:
         rows = () if record is None else await asyncio.to_thread(journal.audit, record.upgrade_id)
         stage, why = found_after(record, rows)
         policy, called = self._policy(state), state.called_off
+        begun = record is not None and record.phase is not Phase.ABORTED
         if stage is Stage.BAKING and record is not None:
             baking = await self._register.move(state.deployment_id, stage, who="recovery", why=why)
             self._follow(baking, record.upgrade_id, Follower(stage=Stage.BAKING), policy)
         elif called is not None and stage in {*_WENT_BACK, Stage.ABORTING}:
-            begun = record is not None and record.phase is not Phase.ABORTED
             await self._end(state, called.ends(begun=begun), who=called.who, why=called.why)
         elif stage is not Stage.ABORTING:
-            await self._end(state, stage, who="recovery", why=why)
+            await self._end(state, stage, who="recovery", why=why, harmful=stage in _GONE_WRONG)
+        elif asks_people(state):
+            why = f"it did harm, and nobody had said that it may go on: {why}"
+            await self._end(state, Stage.ROLLED_BACK, who="recovery", why=why, harmful=True)
         elif policy is not None and policy.restart == "resume" and state.attempt < MOST_ATTEMPTS:
             await self._register.move(state.deployment_id, Stage.QUEUED, who="recovery", why=f"{why}: it is resumed")
         else:
-            await self._end(state, Stage.ROLLED_BACK, who="recovery", why=why)
+            await self._end(state, Stage.ROLLED_BACK if begun else Stage.CANCELLED, who="recovery", why=why)
 
     def _policy(self, state: DeploymentUpgradeState) -> DeploymentUpgradePolicy | None:
         try:
@@ -373,3 +435,8 @@ class Dispatcher:
 
     def _tell(self, kind: str, message: str, data: Mapping[str, Any]) -> None:
         self._upgrader.events.emit(kind, message=message, data=data)
+
+
+def _blames_the_version(error: UpgradeError | None) -> bool:
+    """Whether it went back because the version did not do well: not because it was cancelled, or the program ended."""
+    return error is None or error.code != "upgrade.cancelled"

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from noodle_upgrade_core.errors import UpgradeError
+from noodle_upgrade_core.errors import InvalidRequestError, UpgradeError
 
-__all__ = ["DeploymentConflictError", "DeploymentRefusedError", "DeploymentUnknownError"]
+__all__ = ["DeploymentConflictError", "DeploymentExistsError", "DeploymentRefusedError", "DeploymentUnknownError"]
 
 
 class DeploymentUnknownError(UpgradeError):
     """No deployment has this id."""
 
     code = "deployment.unknown"
+
+
+class DeploymentExistsError(InvalidRequestError):
+    """A deployment of this id was asked for just now."""
+
+    code = "deployment.exists"
 
 
 class DeploymentConflictError(UpgradeError):

@@ -9,10 +9,11 @@ from attrs import define, field, frozen
 
 from noodle_upgrade_core.events import Event, EventKind
 from noodle_upgrade_core.model import Phase, UpgradeResult, UpgradeStatus
-from noodle_upgrade_deployment.deploying.records import Stage
-from noodle_upgrade_deployment.strategies.failing import HARM_GATE
+from noodle_upgrade_core.steps import Gate
+from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState, Stage
+from noodle_upgrade_deployment.policies.vocabulary import HARM_GATE
 
-__all__ = ["Follower", "Turn", "end_of"]
+__all__ = ["Follower", "Turn", "asks_people", "end_of"]
 
 _BY_PHASE: Mapping[str, Stage] = {
     Phase.VALIDATED: Stage.PREPARING,
@@ -23,6 +24,8 @@ _BY_PHASE: Mapping[str, Stage] = {
     Phase.SOAKING: Stage.BAKING,
     Phase.ROLLING_BACK: Stage.ABORTING,
 }
+
+_PAUSES: Mapping[str, bool] = {"upgrade.paused": True, "upgrade.resumed": False, "upgrade.promoted": False}
 
 
 @frozen(kw_only=True)
@@ -48,6 +51,8 @@ class Follower:
     stage: Stage = Stage.PREPARING
     seen: Mapping[str, Any] = field(factory=dict)
     """The last measurement, as it was told."""
+    paused: bool = False
+    """Whether a person, or a deadline, has paused it: then nothing has to move on."""
     _step: Stage = Stage.RUNNING
     _weight: float = 0.0
 
@@ -59,6 +64,7 @@ class Follower:
         return turn
 
     def _read(self, event: Event) -> Turn | None:
+        self.paused = _PAUSES.get(event.kind, self.paused)
         readers: Mapping[str, Callable[[Event], Turn | None]] = {
             EventKind.PHASE_CHANGED: self._in_phase,
             EventKind.STEP: self._stepped,
@@ -115,6 +121,11 @@ class Follower:
         said = "; ".join(map(str, self.seen.get("reasons", ()))) if harm else ""
         why = f"it does harm ({said}), and people are asked" if harm else event.message
         return Turn(stage=stage, why=why, evidence=self.seen if harm else {}, progress=False)
+
+
+def asks_people(state: DeploymentUpgradeState) -> bool:
+    """Whether a deployment does harm, and people are asked what becomes of it."""
+    return state.step == str(Gate(HARM_GATE))  # what is done after the gate has opened is another step
 
 
 def end_of(result: UpgradeResult) -> tuple[Stage, str]:

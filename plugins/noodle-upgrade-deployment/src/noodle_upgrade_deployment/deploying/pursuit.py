@@ -63,15 +63,9 @@ class Pursuit:
 
     async def run(self) -> UpgradeResult | None:
         """Write down what becomes of the upgrade until it has ended; None when it is not known here any more."""
-        await self._register.move(
-            self._state.deployment_id,
-            self._state.stage,
-            who="core",
-            why="its upgrade has begun",
-            upgrade_id=self.upgrade_id,
-        )
         ended = asyncio.ensure_future(self._upgrader.result(self.upgrade_id))
         try:
+            await self._write(self._state.stage, who="core", why="its upgrade has begun", upgrade_id=self.upgrade_id)
             return await self._until(ended)
         except UpgradeUnknownError:
             return None
@@ -79,16 +73,26 @@ class Pursuit:
             ended.cancel()
             self._unsubscribe()
 
+    async def _write(self, stage: Stage, **said: Any) -> None:
+        """Note something; what cannot be noted is told, and is no reason to lose sight of the upgrade."""
+        try:
+            await self._register.move(self._state.deployment_id, stage, **said)
+        except UpgradeError as error:
+            name = self._state.deployment_id
+            self._tell("deployment_upgrade.failed", f"{name} is {stage}, which could not be written: {error.message}")
+
     async def _until(self, ended: asyncio.Future[UpgradeResult]) -> UpgradeResult:
         while True:
             coming = asyncio.ensure_future(self._events.get())
             both: set[asyncio.Future[Any]] = {ended, coming}
-            done, _ = await asyncio.wait(both, timeout=self._left(), return_when=asyncio.FIRST_COMPLETED)
-            if coming in done:
+            try:
+                await asyncio.wait(both, timeout=self._left(), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                heard = not coming.cancel()
+            if heard:
                 await self._note(coming.result())
                 continue
-            coming.cancel()
-            if ended in done:
+            if ended.done():
                 while not self._events.empty():
                     await self._note(self._events.get_nowait())
                 return ended.result()
@@ -104,14 +108,7 @@ class Pursuit:
         changes: dict[str, Any] = dict(turn.changes)
         if _reaches(event, Phase.SHIFTING):
             changes["began_at"] = self._clock()
-        await self._register.move(
-            self._state.deployment_id,
-            turn.stage,
-            who=turn.who or "core",
-            why=turn.why,
-            evidence=turn.evidence,
-            **changes,
-        )
+        await self._write(turn.stage, who=turn.who or "core", why=turn.why, evidence=turn.evidence, **changes)
         self._announce(before, turn, event)
 
     def _announce(self, before: Stage, turn: Turn, event: Event) -> None:
@@ -129,7 +126,7 @@ class Pursuit:
         """Return the seconds until it is overdue, or None while it cannot be."""
         if not self._deadline:
             return None
-        if self._follower.stage in _STANDS_STILL:
+        if self._follower.paused or self._follower.stage in _STANDS_STILL:
             self._moved = time.monotonic()  # time in which people are waited for is not its own
             return None
         return max(0.0, self._deadline - (time.monotonic() - self._moved))
@@ -140,10 +137,11 @@ class Pursuit:
         why = f"nothing has moved on for {self._deadline:g} s, it is {stage}"
         self._moved = time.monotonic()
         self._tell("deployment_upgrade.timeout", f"{self._state.deployment_id}: {why}")
-        if self._reaction == "rollback":
-            await self._call_off(Stage.INCONCLUSIVE if stage is Stage.STARVED else Stage.ROLLED_BACK, why)
-        else:
-            with contextlib.suppress(UpgradeError):  # it has moved on, or ended, just now
+        # It has moved on, or ended, just now; or it goes back, which cannot be written.
+        with contextlib.suppress(UpgradeError):
+            if self._reaction == "rollback":
+                await self._call_off(Stage.INCONCLUSIVE if stage is Stage.STARVED else Stage.ROLLED_BACK, why)
+            else:
                 await self._upgrader.pause_upgrade(self.upgrade_id, by=DEADLINE)
 
     def _tell(self, kind: str, message: str, event: Event | None = None) -> None:

@@ -111,6 +111,8 @@ class DeploymentUpgradeState:
     its stage. `trigger_of` narrows a trigger to what happens to one component. `turn` counts the deployments in the
     order in which they were let begin; 0 while it waits for its trigger. `called_off` is written before anything is
     done about it, so that no restart begins anew what was to end.
+
+    `harmful` says that it was taken back because its version did not do well, and not because somebody wanted that.
     """
 
     deployment_id: str
@@ -123,6 +125,7 @@ class DeploymentUpgradeState:
     trigger_of: str = ""
     turn: int = 0
     attempt: int = 0
+    harmful: bool = False
     called_off: CalledOff | None = None
     upgrade_id: str = ""
     step: str = ""

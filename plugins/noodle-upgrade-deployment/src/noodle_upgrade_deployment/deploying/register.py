@@ -10,10 +10,12 @@ from typing import Any
 from attrs import evolve
 
 from noodle_upgrade_core.documents import Documents
-from noodle_upgrade_core.errors import InvalidRequestError
+from noodle_upgrade_core.driven import carried_through
+from noodle_upgrade_core.errors import UpgradeCancelledError
 from noodle_upgrade_core.model import now
 from noodle_upgrade_core.wire import from_wire, to_wire
-from noodle_upgrade_deployment.deploying.errors import DeploymentUnknownError
+from noodle_upgrade_deployment.deploying.errors import DeploymentExistsError, DeploymentUnknownError
+from noodle_upgrade_deployment.deploying.evidence import fitting, in_short
 from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeEvent, DeploymentUpgradeState, Stage
 
 __all__ = ["Register"]
@@ -35,9 +37,11 @@ class Register:
         self._known: dict[str, tuple[DeploymentUpgradeState, int]] = {}
         self._turn = asyncio.Lock()
         self._waiting: set[asyncio.Future[None]] = set()
+        self._closed = False
 
     def load(self) -> None:
         """Read every deployment that the journal has; raises what reading a document raises."""
+        self._closed = False
         self._known = {
             document.key: (from_wire(DeploymentUpgradeState, document.body), document.revision)
             for document in self._documents.all()
@@ -83,7 +87,9 @@ class Register:
         )
 
     async def changed(self) -> None:
-        """Wait for the next change of any."""
+        """Wait for the next change of any; raises `UpgradeCancelledError` when there will be none."""
+        if self._closed:
+            raise _no_more()
         future = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
         try:
@@ -91,13 +97,20 @@ class Register:
         finally:
             self._waiting.discard(future)
 
+    def close(self) -> None:
+        """Say to whoever waits that nothing changes here any more."""
+        self._closed = True
+        for future in tuple(self._waiting):
+            if not future.done():
+                future.set_exception(_no_more())
+
     # --- changing ------------------------------------------------------------------------------------------------
 
     async def add(self, state: DeploymentUpgradeState, *, why: str) -> DeploymentUpgradeState:
-        """Write a new one, which is then safe from any crash; raises `InvalidRequestError` where there is one."""
+        """Write a new one, which is then safe from any crash; raises `DeploymentExistsError` where there is one."""
         async with self._turn:
             if state.deployment_id in self._known:
-                raise InvalidRequestError(f"There is a deployment {state.deployment_id!r} already.")
+                raise DeploymentExistsError(f"There is a deployment {state.deployment_id!r} already.")
             state = self._in_turn(state)
             return await self._keep(state, 0, who=state.requested_by, why=why, evidence={}, durable=True)
 
@@ -122,7 +135,7 @@ class Register:
             state, revision = self.get(deployment_id), self._known[deployment_id][1]
             if state.stage.ended or (only and state.stage not in only):
                 return state
-            moved = evolve(state, stage=stage or state.stage, why=why, updated_at=self._clock(), **changes)
+            moved = evolve(state, stage=stage or state.stage, why=in_short(why), updated_at=self._clock(), **changes)
             durable = durable or moved.stage not in _FINE
             moved = self._in_turn(moved)
             return await self._keep(moved, revision, who=who, why=why, evidence=evidence or {}, durable=durable)
@@ -133,12 +146,15 @@ class Register:
             return state
         return evolve(state, turn=1 + max((other.turn for other, _ in self._known.values()), default=0))
 
-    async def forget(self, *, older_than_days: float) -> int:
-        """Drop what ended so long ago; what became of it stays in the audit. Returns how many."""
+    async def forget(
+        self, *, older_than_days: float, but: Callable[[DeploymentUpgradeState], bool] = lambda _: False
+    ) -> int:
+        """Drop what ended so long ago, `but` for some; what became of it stays in the audit. Returns how many."""
         limit = self._clock() - timedelta(days=older_than_days)
-        old = [state.deployment_id for state in self.all() if state.stage.ended and state.updated_at < limit]
+        ended = [state for state in self.all() if state.stage.ended and state.updated_at < limit]
+        old = [state.deployment_id for state in ended if not but(state)]
         async with self._turn:
-            for deployment_id in old:
+            for deployment_id in (one for one in old if one in self._known):
                 await self._documents.drop(
                     deployment_id, who="deployment", why=f"it ended more than {older_than_days:g} days ago"
                 )
@@ -155,18 +171,24 @@ class Register:
         evidence: Mapping[str, Any],
         durable: bool,
     ) -> DeploymentUpgradeState:
-        said = {**to_wire(dict(evidence)), "stage": state.stage.value}
-        document = await self._documents.keep(
-            state.deployment_id,
-            to_wire(state),
-            who=who or "deployment",
-            why=why,
-            evidence=said,
-            ended=state.stage.ended,
-            expected=revision,
-            durable=durable,
-        )
-        self._known[state.deployment_id] = (state, document.revision)
+        said = {**fitting(evidence), "stage": state.stage.value}
+        why = in_short(why)
+
+        async def written() -> None:
+            document = await self._documents.keep(
+                state.deployment_id,
+                to_wire(state),
+                who=who or "deployment",
+                why=why,
+                evidence=said,
+                ended=state.stage.ended,
+                expected=revision,
+                durable=durable,
+            )
+            self._known[state.deployment_id] = (state, document.revision)
+
+        # Whoever gives up meanwhile must not leave this behind what the journal has: no change would pass any more.
+        cancelled = await carried_through(written())
         for future in tuple(self._waiting):
             if not future.done():
                 future.set_result(None)
@@ -175,4 +197,13 @@ class Register:
             message=f"{state.deployment_id}: {state.stage}, {why}" if why else f"{state.deployment_id}: {state.stage}",
             data={"deployment_id": state.deployment_id, "environment": state.environment, "who": who, **said},
         )
+        if cancelled:
+            raise asyncio.CancelledError
         return state
+
+
+def _no_more() -> UpgradeCancelledError:
+    return UpgradeCancelledError(
+        "Deployments are not attended to any more: the program is shutting down.",
+        hint="The next start finds it again: `noodle deploy show`.",
+    )

@@ -51,6 +51,11 @@ class Surveyor:
             last_end=max(ended, default=None),
             pressed=await self.pressed(policy),
             ill=await self.ill(policy) if policy.health_check_required else (),
+            busy={
+                name: str(one["upgrade_id"])
+                for one in self._upgrader.get_upgrade_status()["active"]
+                for name in one["components"]
+            },
             running={component.name: component.version for component in running},
         )
 

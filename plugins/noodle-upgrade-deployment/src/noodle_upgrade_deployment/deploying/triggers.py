@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from packaging.utils import canonicalize_name
 
 from noodle_upgrade_core.errors import UpgradeError
 from noodle_upgrade_core.events import Event, EventKind
+from noodle_upgrade_core.isolation import blame_ourselves
 from noodle_upgrade_core.upgrade import Upgrader
 from noodle_upgrade_deployment.deploying.records import DeploymentUpgradeState, Stage
 from noodle_upgrade_deployment.deploying.register import Register
@@ -22,6 +24,8 @@ from noodle_upgrade_deployment.policies.vocabulary import DeploymentUpgradeTrigg
 from noodle_upgrade_deployment.settings import DeploymentSettings
 
 __all__ = ["Lookout"]
+
+logger = logging.getLogger("noodle_upgrade")
 
 _BY_EVENT: Mapping[str, DeploymentUpgradeTrigger] = {
     EventKind.UPGRADE_STARTED: DeploymentUpgradeTrigger.DEPLOYMENT_START,
@@ -37,8 +41,8 @@ LetBegin = Callable[[DeploymentUpgradeState, str, str], Awaitable[Any]]
 class Lookout:
     """Watches the events of the core, the clock, the health and the resources, for deployments that wait for them.
 
-    Every upgrade of this program counts, whoever asked for it. What holds all the time happens once: at the first look
-    at which it holds.
+    Every upgrade of this program counts, whoever asked for it. What holds all the time lets each deployment that waits
+    for it begin once: at the first look at which it holds.
     """
 
     def __init__(
@@ -57,7 +61,6 @@ class Lookout:
         self._surveyor = surveyor
         self._clock = clock
         self._let_begin = let_begin
-        self._held: dict[tuple[DeploymentUpgradeTrigger, str], bool] = {}
         self._looking: asyncio.Task[None] | None = None
         self._firing: set[asyncio.Future[None]] = set()
         self._loop = asyncio.get_running_loop()
@@ -82,18 +85,32 @@ class Lookout:
     def _notice(self, event: Event) -> None:
         if (trigger := _BY_EVENT.get(event.kind)) is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._fire_later, trigger, event.component_name)
+                self._loop.call_soon_threadsafe(self._fire_later, trigger, event)
 
-    def _fire_later(self, trigger: DeploymentUpgradeTrigger, component: str) -> None:
-        task = asyncio.ensure_future(self._fire(trigger, component=component))
+    def _fire_later(self, trigger: DeploymentUpgradeTrigger, event: Event) -> None:
+        task = asyncio.ensure_future(self._fire_for(trigger, event))
         self._firing.add(task)
         task.add_done_callback(self._firing.discard)
 
-    async def _fire(self, trigger: DeploymentUpgradeTrigger, *, component: str = "", environment: str = "") -> None:
+    async def _fire_for(self, trigger: DeploymentUpgradeTrigger, event: Event) -> None:
+        if not any(state.trigger == trigger for state in self._pending()):
+            return
+        names = {event.component_name}
+        try:
+            # An event names the first of the components that an upgrade changes together.
+            record = await asyncio.to_thread(self._upgrader.journal.record, event.upgrade_id)
+            names |= set(() if record is None else record.components)
+        except UpgradeError as error:
+            self._failed(error)
+        await self._fire(trigger, components=names)
+
+    async def _fire(
+        self, trigger: DeploymentUpgradeTrigger, *, components: Collection[str] = (), environment: str = ""
+    ) -> None:
         if trigger not in self._settings.triggers.allowed:
             return
-        about = f" of {component}" if component else ""
-        for state in self._waiting_for(trigger, component):
+        about = f" of {', '.join(sorted(components))}" if components else ""
+        for state in self._waiting_for(trigger, components):
             if environment and state.environment != environment:
                 continue
             try:
@@ -102,12 +119,14 @@ class Lookout:
             except UpgradeError as error:
                 self._failed(error)
 
-    def _waiting_for(self, trigger: DeploymentUpgradeTrigger, component: str) -> list[DeploymentUpgradeState]:
+    def _waiting_for(
+        self, trigger: DeploymentUpgradeTrigger, components: Collection[str]
+    ) -> list[DeploymentUpgradeState]:
+        names = set(map(canonicalize_name, components))
         return [
             state
             for state in self._pending()
-            if state.trigger == trigger
-            and (not state.trigger_of or canonicalize_name(state.trigger_of) == canonicalize_name(component))
+            if state.trigger == trigger and (not state.trigger_of or canonicalize_name(state.trigger_of) in names)
         ]
 
     def _pending(self) -> list[DeploymentUpgradeState]:
@@ -122,6 +141,9 @@ class Lookout:
                     await self._look_at(environment)
                 except UpgradeError as error:
                     self._failed(error)
+                except Exception as error:
+                    logger.exception("the triggers of %s could not be looked at", environment)
+                    self._failed(blame_ourselves(error))
             await asyncio.sleep(self._settings.upgrade_integration.sync_interval)
 
     async def _look_at(self, environment: str) -> None:
@@ -133,18 +155,13 @@ class Lookout:
             DeploymentUpgradeTrigger.RESOURCE_PRESSURE: partial(self._surveyor.pressed, policy),
         }
         for trigger, asked in conditions.items():
-            if trigger in wanted and self._has_come(trigger, environment, holds=bool(await asked())):
+            if trigger in wanted and await asked():
                 await self._fire(trigger, environment=environment)
 
     async def _is_maintained(self, environment: str) -> bool:
         calendar = calendar_for(self._settings, environment)
         # Without a window there is no maintenance that could begin.
         return bool(calendar.windows) and calendar.is_open(self._clock())
-
-    def _has_come(self, trigger: DeploymentUpgradeTrigger, environment: str, *, holds: bool) -> bool:
-        before = self._held.get((trigger, environment), False)
-        self._held[trigger, environment] = holds
-        return holds and not before
 
     def _failed(self, error: UpgradeError) -> None:
         self._upgrader.events.emit("deployment_upgrade.failed", message=error.message, data=error.to_wire())

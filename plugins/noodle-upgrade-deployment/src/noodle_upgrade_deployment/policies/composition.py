@@ -19,6 +19,10 @@ from noodle_upgrade_deployment.strategies.split import FirstShare
 __all__ = ["composed", "in_mode"]
 
 
+_USUAL: Mapping[str, Mapping[str, Any]] = {"gradual": {"bake": 30.0}}
+"""What strategies of the core do by themselves is for whoever looks on: two seconds are no time to judge anything."""
+
+
 def composed(
     policy: DeploymentUpgradePolicy, drivers: Drivers, defaults: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Strategy:
@@ -28,7 +32,8 @@ def composed(
     parameters by strategy, which the policy's own win over. Raises `DriverUnknownError` with those that are installed,
     and `InvalidRequestError` for parameters that the strategy does not take.
     """
-    given = {**(defaults or {}).get(policy.strategy, {}), **policy.strategy_parameters}
+    usual = {**_USUAL.get(policy.strategy, {}), **(defaults or {}).get(policy.strategy, {})}
+    given = {**usual, **policy.strategy_parameters}
     strategy = in_mode(policy, drivers.make("strategies", policy.strategy, **given))
     if policy.reaction != "rollback":
         strategy = AskOnHarm(inner=strategy)

@@ -12,7 +12,7 @@ from noodle_upgrade_core.versions import is_specifier, is_version
 from noodle_upgrade_deployment.policies.calendars import Calendar
 from noodle_upgrade_deployment.policies.freezes import Freeze
 from noodle_upgrade_deployment.policies.stages import read_steps
-from noodle_upgrade_deployment.policies.vocabulary import UpgradeDeploymentMode
+from noodle_upgrade_deployment.policies.vocabulary import HARM_GATE, UpgradeDeploymentMode
 from noodle_upgrade_deployment.policies.windows import Window, read_window
 from noodle_upgrade_deployment.policies.zones import zone_of
 
@@ -178,7 +178,7 @@ class DeploymentUpgradePolicy:
             zone_of(self.timezone)
         if self.steps:
             read_steps(self.steps)
-        problems = [*self._contradictions(), *self._bad_versions(), *self._same_gates()]
+        problems = [*self._contradictions(), *self._bad_versions(), *self._same_gates(), *self._odd_metrics()]
         if problems:
             raise settings_error(problems)
 
@@ -237,6 +237,14 @@ class DeploymentUpgradePolicy:
             hint = "One of them must be at least 1, or no member could ever change."
             yield Problem(key="unavailable", problem="is 0, and surge is 0", hint=hint)
 
+    def _odd_metrics(self) -> Iterator[Problem]:
+        for name, metric in self.metrics.items():
+            if not isinstance(metric, Mapping | bool):
+                hint = "Write a table, or false to leave out one that is built in."
+                yield Problem(
+                    key=f"metrics.{name}", problem=f"must be a table of settings, not {shown(metric)}", hint=hint
+                )
+
     def _bad_versions(self) -> Iterator[Problem]:
         for component, versions in self.known_bad.items():
             for text in versions:
@@ -249,3 +257,6 @@ class DeploymentUpgradePolicy:
         names = [gate.name for gate in self.gates]
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield Problem(key="gates", problem=f"has two of the name {name!r}", hint="People open them by their names.")
+        if HARM_GATE in names:
+            hint = "That gate is where people are asked about a version that does harm."
+            yield Problem(key="gates", problem=f"has the name {HARM_GATE!r}, which is taken", hint=hint)

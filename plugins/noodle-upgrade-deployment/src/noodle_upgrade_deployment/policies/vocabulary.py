@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["DeploymentUpgradeTrigger", "UpgradeDeploymentMode"]
+__all__ = ["HARM_GATE", "DeploymentUpgradeTrigger", "UpgradeDeploymentMode"]
+
+HARM_GATE = "harm"
+"""The gate at which people say what becomes of a version that does harm."""
 
 
 class UpgradeDeploymentMode(enum.StrEnum):

@@ -22,7 +22,6 @@ __all__ = ["Fleet", "FleetModel", "FleetReport"]
 _MOST_REPLICAS = 1_000_000
 _TICKS_A_START = 50
 _SHORTEST_TICK = 0.02
-_ON_OLD, _ON_NEW = 0, 1
 
 
 @frozen(kw_only=True)
@@ -156,10 +155,13 @@ class Fleet:
         """Have exactly these replicas serve the new version; raises as `shift` does, and for a name there is not."""
         self.members()
         on_new = bytearray(self.model.replicas)
-        for name in names:
-            if name not in self._numbers:
-                raise InvalidRequestError(f"There is no replica {name!r}.", hint="Name those that were observed.")
-            on_new[self._numbers[name]] = 1
+        try:
+            for number in map(self._numbers.__getitem__, names):
+                on_new[number] = 1
+        except KeyError as error:
+            raise InvalidRequestError(
+                f"There is no replica {error.args[0]!r}.", hint="Name those that were observed."
+            ) from None
         self._asked = on_new.count(1) / self.model.replicas
         await self._move(range(self.model.replicas), on_new)
 
@@ -207,8 +209,11 @@ class Fleet:
         if served == on_new:
             self._route()
             return
-        for to in (_ON_OLD, _ON_NEW):
-            moving = [n for n, is_on, wanted in zip(numbers, served, on_new, strict=True) if is_on != wanted == to]
+        moves: tuple[list[int], list[int]] = ([], [])
+        for number, is_on, wanted in zip(numbers, served, on_new, strict=True):
+            if is_on != wanted:
+                moves[wanted].append(number)
+        for to, moving in enumerate(moves):
             change = Change(self._state, self._starts, to, iter(moving))
             await change.carry_out(self._pass, self._may_begin, self._route)
             if change.given_up > self.model.tolerated * len(moving):

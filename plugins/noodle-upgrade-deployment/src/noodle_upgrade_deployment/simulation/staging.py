@@ -9,10 +9,10 @@ from typing import Any
 from attrs import field, frozen
 
 from noodle_upgrade_core import ComponentDescriptor, Measurement, UpgradePlan, UpgradeRequest, checks
+from noodle_upgrade_core.clocks import VirtualClock
 from noodle_upgrade_core.controls import Controls
 from noodle_upgrade_core.errors import InvalidRequestError
 from noodle_upgrade_core.model import ArtifactRef, PlanStep, Verdict
-from noodle_upgrade_core.rollout import VirtualClock
 from noodle_upgrade_core.settings import suggestion
 from noodle_upgrade_core.staged import COUNTS, SHADOW, WEIGHTS
 from noodle_upgrade_deployment.simulation.records import Record

@@ -5,12 +5,10 @@ from __future__ import annotations
 from attrs import define, field, frozen
 
 from noodle_upgrade_core import Gate, Revert, Rollout, Shift, Step, Strategy, UpgradePlan, Wait, checks
+from noodle_upgrade_deployment.policies.vocabulary import HARM_GATE
 from noodle_upgrade_deployment.strategies.through import Carrying, a_strategy, through
 
 __all__ = ["HARM_GATE", "AskOnHarm"]
-
-HARM_GATE = "harm"
-"""The gate at which people say what becomes of a version that does harm."""
 
 
 @frozen(kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import define, field, frozen
 
@@ -50,12 +50,14 @@ class Rolling:
 
 @define(kw_only=True)
 class _Turn:
-    """Where one rollout stands: what was seen last, and whose turn it was."""
+    """Where one rollout stands: what was seen last, whose turn it was, and who is left in the order of their turns."""
 
     most: int
     bake: float
     seen: Observation
-    done: tuple[str, ...] = ()
+    done: dict[str, None] = field(factory=dict)
+    _known: Sequence[Member] = ()
+    _left: list[Member] = field(factory=list)
 
     def carry(self, step: Step) -> Carrying:
         """Carry out one step of the inner strategy; a share as batches of members."""
@@ -70,9 +72,9 @@ class _Turn:
         return self.seen
 
     def _change(self, batch: tuple[str, ...]) -> Carrying:
-        first, living = not self.done, {member.name for member in self.seen.members}
-        self.done = (*(name for name in self.done if name in living), *batch)
-        self.seen = yield Shift(len(self.done) / len(living), members=self.done)
+        first = not self.done
+        self.done.update(dict.fromkeys(batch))
+        self.seen = yield Shift(len(self.done) / len(self._known), members=tuple(self.done))
         if first:
             self.seen = yield Probe()
         if not self.seen.harm:
@@ -83,17 +85,36 @@ class _Turn:
 
     def _batch(self, weight: float) -> tuple[str, ...]:
         """Return the names of those that are to change next, all of one domain; none when enough have."""
-        members, changed = self.seen.members, set(self.done)
-        left = [member for member in members if member.name not in changed]
-        most = min(self.most, math.ceil(weight * len(members)) - (len(members) - len(left)))
-        if most <= 0:
+        self._look_who_is_there()
+        most = min(self.most, math.ceil(weight * len(self._known)) - len(self.done))
+        if most <= 0 or not self._left:
             return ()
-        domain = _domain_at_hand(members, left)
-        return tuple([member.name for member in left if member.domain == domain][:most])
+        # Their order is by domain, the one that was begun first; the next in turn is the last of the list.
+        domain = self._left[-1].domain
+        names: list[str] = []
+        while self._left and len(names) < most and self._left[-1].domain == domain:
+            names.append(self._left.pop().name)
+        return tuple(names)
+
+    def _look_who_is_there(self) -> None:
+        """Bring the order up to date where members have come or gone; there may be a million of them."""
+        members = self.seen.members
+        if members is self._known or members == self._known:
+            return
+        living = {member.name for member in members}
+        self.done = {name: None for name in self.done if name in living}
+        self._left = _in_turn(members, self.done)
+        self._known = members
 
 
-def _domain_at_hand(members: Sequence[Member], left: Sequence[Member]) -> str:
-    """Return the domain that was begun, as long as it has members left: only one is in two versions at any time."""
-    waiting = {member.name for member in left}
-    begun = {member.domain for member in members if member.name not in waiting}
-    return next((member.domain for member in left if member.domain in begun), left[0].domain)
+def _in_turn(members: Sequence[Member], done: Mapping[str, None]) -> list[Member]:
+    """Return those that are left, the next one last: domain by domain, and first the rest of one that was begun."""
+    domains: dict[str, list[Member]] = {}
+    begun: dict[str, None] = {}
+    for member in members:
+        if member.name in done:
+            begun[member.domain] = None
+        else:
+            domains.setdefault(member.domain, []).append(member)
+    order = [*(domain for domain in begun if domain in domains), *(domain for domain in domains if domain not in begun)]
+    return [member for domain in reversed(order) for member in reversed(domains[domain])]

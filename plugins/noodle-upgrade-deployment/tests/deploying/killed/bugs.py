@@ -195,7 +195,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("what was taken back is begun anew", _resumes_all, ("harmful", "aborted_while_it_bakes")),
     Bug("what is to be given up is begun anew", _resumes_against_the_policy, ("once", "cautious")),
     Bug("an end is told before it is written", _end_told_early, ("queued", "aborted")),
-    Bug("no change is waited for", _nothing_durable, ("queued", "canary")),
+    Bug("no change is waited for", _nothing_durable, ("aborted_at_once", "triggered")),
     Bug("that it was called off is not written", _called_off_in_memory, ("aborted", "superseded")),
     Bug("a restart forgets what was superseded", _supersedes_once, ("superseded",)),
     Bug("a restart forgets what was under way", _forgets_the_rest, ("once", "canary")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import gc
+import math
 import time
 import weakref
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,6 +26,8 @@ __all__ = [
 _LOOK_SECONDS = 0.02
 _PATIENCE_SECONDS = 0.5
 """How long instances may take to go that a call is just using."""
+_MOST_ROUNDS = 6
+"""So often they get that time again: on a busy machine calls take long, and end one after another."""
 
 
 def built_from(tables: Mapping[type, Sequence[str]], imported: Mapping[type, int]) -> dict[type, str]:
@@ -98,18 +101,30 @@ def long_lived(
     """Return how many instances of each class (of its subclasses too, unless `exactly`) are there after `within` s.
 
     Instances that a request made and lets go of are not counted: what is found is looked at again until it has gone or
-    the time is over. `known` are the ids of instances that are cared for otherwise. Instances that the collector does
-    not track, or that cannot be referred to weakly, are counted when they are there at the first look.
+    the time is over; where some have gone, the others get that time again. `known` are the ids of instances that are
+    cared for otherwise. Instances that the collector does not track, or that cannot be referred to weakly, are counted
+    when they are there at the first look.
     """
     weak, fixed = _weakly(_instances(classes, known))
-    until = time.monotonic() + within
-    while (weak := [reference for reference in weak if reference() is not None]) and time.monotonic() < until:
-        time.sleep(_LOOK_SECONDS)
-    if weak:
-        # Once only, because it stops every thread: what is in circles goes, what somebody holds stays.
-        gc.collect()
+    for _ in range(_MOST_ROUNDS):
+        before, weak = len(weak), _after(within, weak)
+        if not weak or len(weak) == before:
+            break
     left = [*fixed, *(type(value) for reference in weak if (value := reference()) is not None)]
     return _counts(left, classes, exactly=exactly)
+
+
+def _after(within: float, weak: list[weakref.ref[Any]]) -> list[weakref.ref[Any]]:
+    """Return what is still there after so many seconds, or as soon as nothing is."""
+    # In looks, and not by the clock: where this thread comes late, those that calls run in do, too.
+    for _ in range(math.ceil(within / _LOOK_SECONDS)):
+        if not (weak := [one for one in weak if one() is not None]):
+            break
+        time.sleep(_LOOK_SECONDS)
+    if weak:
+        # No more often, because it stops every thread: what is in circles goes, what somebody holds stays.
+        gc.collect()
+    return [one for one in weak if one() is not None]
 
 
 def _instances(classes: Sequence[type], known: Collection[int]) -> list[Any]:
