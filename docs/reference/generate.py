@@ -135,6 +135,7 @@ FINDINGS = {
     "constraint.unreadable": "A constraint that PEP 440 does not allow; it is ignored.",
     "deployment.absent": "After a restart the program does not run the component yet; the deployment waits for it.",
     "deployment.busy": "Another deployment changes the component here.",
+    "deployment.carried_otherwise": "Another plugin moved the traffic, and not as the policy of the environment says.",
     "deployment.dependency": "What the policy's `depends_on` names has not succeeded.",
     "deployment.failed_before": "The version was taken back here before.",
     "deployment.frozen": "A version that does harm has frozen the environment.",
@@ -453,7 +454,8 @@ def commands_page() -> str:
 
 def _command(command: click.Command, parent: click.Context, title: str) -> list[str]:
     with click.Context(command, info_name=title.rpartition(" ")[2], parent=parent) as context:
-        lines = [f"## `{title}`", "", prose(command.help), ""]
+        short = [f"{command.short_help.rstrip('.')}.", ""] if command.short_help else []
+        lines = [f"## `{title}`", "", *short, prose(command.help), ""]
         if isinstance(command, click.Group):
             for name in command.list_commands(context):
                 inner = command.get_command(context, name)
