@@ -360,3 +360,20 @@ def test_members_may_get_other_shares_of_the_calls_than_they_are_of_the_members(
 
     assert "where 50.0% was asked for" in judged(True).reasons[0]
     assert not any("asked for" in reason for reason in judged(False).reasons)
+
+
+@pytest.mark.parametrize(
+    ("part", "old", "harm"), [(0.57, 0.0, True), (0.57, 0.5, False), (0.2, 0.0, False), (0.3, 0.01, True)]
+)
+def test_a_large_part_of_calls_that_fails_steadily_is_harm_within_seconds_unless_the_old_version_is_ill_too(
+    part, old, harm
+):
+    judge, said = Betting(metrics=("errors",)), None
+    judge.observe(BEGIN)
+    for tenth in range(1, 101):
+        calls = 5 * tenth
+        said = judge.observe(at_share(BEGIN, seen(tenth / 10, (calls, int(old * calls)), (calls, int(part * calls)))))
+        if said.harm:
+            break
+    assert (said.harm and "failed" in said.reasons[0]) == harm
+    assert not harm or tenth <= 60
