@@ -46,9 +46,10 @@ class Crashes:
         if new.stalled > limits.stall:
             return f"calls of the new version are under way, and for {new.stalled:.0f} s none was answered"
         calls, errors = new.calls - begin.new.calls, new.errors - begin.new.errors
-        first = limits.first if seen.at - begin.at >= _CLUMP_SECONDS else _CLUMP_CALLS * limits.first
-        if calls == errors >= first and not _failing(seen.old, begin.old):
-            return f"the first {calls} calls of the new version failed: {new.last_error}"
+        if calls == errors >= limits.first:
+            first = limits.first if seen.at - begin.at >= _CLUMP_SECONDS else _CLUMP_CALLS * limits.first
+            if calls >= first and not _failing(seen.old, begin.old):
+                return f"the first {calls} calls of the new version failed: {new.last_error}"
         if seen.at >= self._due and (reason := self._steadily(seen)):
             return reason
         window = self._window

@@ -78,8 +78,8 @@ class Latency:
             if sum(seen.old.latency) < self._calls:
                 return None
             self._bucket = self._most_are_faster(seen.old)
-            self._before = self._counts(seen)
-        return self._counts(seen).since(self._before)
+            self._before = self._counts(seen, NOTHING)
+        return self._counts(seen, self._before)
 
     def _most_are_faster(self, arm: Arm) -> int:
         faster = tuple(accumulate(arm.latency))
@@ -87,10 +87,16 @@ class Latency:
         usual = bisect.bisect_left(faster, (1.0 - self._usual) * faster[-1])
         return min(max(usual + 1, self._least), len(LATENCY_BOUNDS) - 1)
 
-    def _counts(self, seen: Measurement) -> Counts:
+    def _counts(self, seen: Measurement, before: Counts) -> Counts:
+        # In one go: this is done at every look.
         slow = (self._bucket or 0) + 1
         old, new = seen.old, seen.new
-        return Counts(old.calls, sum(old.latency[slow:]), new.calls, sum(new.latency[slow:]))
+        return Counts(
+            old.calls - before.old,
+            sum(old.latency[slow:]) - before.old_bad,
+            new.calls - before.new,
+            sum(new.latency[slow:]) - before.new_bad,
+        )
 
 
 BUILT_IN: Final[Mapping[str, Callable[[], Metric]]] = {"errors": Errors, "latency": Latency}
