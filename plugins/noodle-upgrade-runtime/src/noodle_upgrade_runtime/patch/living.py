@@ -15,9 +15,17 @@ from attrs import frozen
 from noodle_upgrade_runtime.asking import is_a, is_class, mro_of, subclasses_of
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import Heap
+from noodle_upgrade_runtime.names import Names
 from noodle_upgrade_runtime.operations import Operation
 from noodle_upgrade_runtime.patch.caches import Cache, caches_in, held_alone
-from noodle_upgrade_runtime.patch.census import counted, instance_blockers, of_instances, would_lack
+from noodle_upgrade_runtime.patch.census import (
+    cared_for,
+    counted,
+    instance_blockers,
+    of_instances,
+    unfit_blockers,
+    would_lack,
+)
 from noodle_upgrade_runtime.patch.classes import attribute_calls, paired_calls
 from noodle_upgrade_runtime.patch.construction import outdated
 from noodle_upgrade_runtime.patch.constructors import name_of
@@ -35,7 +43,7 @@ from noodle_upgrade_runtime.patch.instances import (
     never_constructed,
     problem_of,
 )
-from noodle_upgrade_runtime.patch.matching import Matching
+from noodle_upgrade_runtime.patch.matching import Matching, Unfit
 from noodle_upgrade_runtime.patch.retiring import staying
 from noodle_upgrade_runtime.patch.state import MISSING
 
@@ -165,8 +173,22 @@ class Living:
         return {twins[twin]: count for twin, count in counted(list(twins)).items()} if twins else {}
 
     def blockers(self) -> tuple[str, ...]:
-        """Return what stands against the change: instances that the new version would have built otherwise."""
-        return instance_blockers(self._outdated, self._imported) if not self._keeps() else ()
+        """Return what stands against the change: instances that live on and that the new version would do nothing with.
+
+        Either it would have built them otherwise, or they are unfit by what the last plan has found. For when nobody
+        holds a list of all objects: what a running call has goes with the call.
+        """
+        names = Names(root for change in self._changes for root in change.names)
+        unfit = self._matching.unfit
+        stuck = {one.cls: one.what for one in unfit if one.exactly}
+        lacking = {one.cls: one for one in unfit if not one.exactly}
+        known = {id(old) for old, _ in self._matching.pairs}
+        known |= cared_for({cls: one.given for cls, one in lacking.items()}, self.caches)
+        return (
+            *(() if self._keeps() else instance_blockers(self._outdated, self._imported, names)),
+            *unfit_blockers(stuck, {}, names, exactly=True),
+            *unfit_blockers({cls: one.what for cls, one in lacking.items()}, {}, names, known=known),
+        )
 
     def _is_strict(self) -> bool:
         """Whether somebody said that no instance may go on with what it was built from, where that differs."""
@@ -324,7 +346,7 @@ class Living:
         growth, cls = one.growth, one.growth.cls
         migration = self._migration(growth, one.twin, one.new)
         if problem := self._problem(one):
-            self._matching.blockers.append(of_instances(cls, count, would_lack(problem)))
+            self._matching.unfit.append(Unfit(one.live, count, would_lack(problem), given=one.given))
             return []
         bound = lazy_fields(growth, migration, self.filled)
         self._shared[cls] = [n for n, value in bound.items() if not is_a(value, LazyField)]

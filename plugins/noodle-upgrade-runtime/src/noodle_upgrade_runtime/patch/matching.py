@@ -28,7 +28,7 @@ from noodle_upgrade_runtime.patch.functions import same_definition
 from noodle_upgrade_runtime.patch.pairing import Pairing, own_items
 from noodle_upgrade_runtime.patch.translation import Translator
 
-__all__ = ["Matching", "Parted", "Retired", "match", "unchanged"]
+__all__ = ["Matching", "Parted", "Retired", "Unfit", "match", "unchanged"]
 
 Modules = dict[str, types.ModuleType]
 Pair = tuple[Any, Any]
@@ -53,6 +53,21 @@ class Parted:
     reason: str
 
 
+@frozen
+class Unfit:
+    """Instances of a class that the new version could not work with, and what they are: "would lack …".
+
+    `exactly` leaves instances of subclasses out, `given` is what the constructor gives every instance. `count` is how
+    many there are at this moment, those that a running call makes and lets go of among them.
+    """
+
+    cls: type
+    count: int
+    what: str
+    exactly: bool = False
+    given: frozenset[str] = frozenset()
+
+
 @define
 class Matching:
     """The outcome: `pristine` maps ids of live objects to their twins in a fresh import of the old version."""
@@ -75,6 +90,8 @@ class Matching:
     """The ids of retired classes whose instances become instances of the new class."""
     warnings: list[str] = field(factory=list)
     blockers: list[str] = field(factory=list)
+    unfit: list[Unfit] = field(factory=list)
+    """Instances that stand against the change if they are still there when it is made."""
     split: list[str] = field(factory=list)
     """What stands against the change whatever lives: blockers that are found once."""
 

@@ -15,10 +15,9 @@ from noodle_upgrade_runtime.asking import is_class
 from noodle_upgrade_runtime.engine import Change
 from noodle_upgrade_runtime.heap import Heap, looking_seconds, tracked
 from noodle_upgrade_runtime.operations import gil_is_on
-from noodle_upgrade_runtime.patch.caches import caches_of, held_alone
-from noodle_upgrade_runtime.patch.census import instance_blockers, instance_notes, unfit_blockers
+from noodle_upgrade_runtime.patch.caches import caches_of
+from noodle_upgrade_runtime.patch.census import cared_for, instance_blockers, instance_notes, unfit_blockers
 from noodle_upgrade_runtime.patch.hashes import key_blockers
-from noodle_upgrade_runtime.patch.instances import instances_of, never_constructed
 from noodle_upgrade_runtime.patch.prepared import MECHANISM, PatchPrepared
 from noodle_upgrade_runtime.patch.staging import Staging, is_native, live_modules
 from noodle_upgrade_runtime.patch.takers import takers_of
@@ -60,7 +59,7 @@ class PatchEngine:
         modules = live_modules(change.names)
         # None of these is made by an import: the rehearsal would have found it.
         stuck, _ = _of_classes(evidence, "stuck", "", modules)
-        against = unfit_blockers(stuck, {}, exactly=True)
+        against = unfit_blockers(stuck, {}, change.names, exactly=True)
         if change.parameters.get("runtime.instances") == "keep":
             return against
         rehashed = [
@@ -70,8 +69,13 @@ class PatchEngine:
         outdated, imported = _of_classes(evidence, "outdated", "imported", modules)
         unfit, made = _of_classes(evidence, "unfit", "unfit_imported", modules)
         given, _ = _of_classes(evidence, "given", "", modules)
-        known = _cared_for(given, [str(name) for name in evidence.get("caches") or ()])
-        return (*against, *keys, *instance_blockers(outdated, imported), *unfit_blockers(unfit, made, known=known))
+        known = cared_for(given, caches_of([str(name) for name in evidence.get("caches") or ()]))
+        return (
+            *against,
+            *keys,
+            *instance_blockers(outdated, imported, change.names),
+            *unfit_blockers(unfit, made, change.names, known=known),
+        )
 
     def notes(self, change: Change, evidence: Mapping[str, Any]) -> tuple[str, ...]:
         """Return what a person should know of a change that a rehearsal found possible, and this program."""
@@ -79,7 +83,7 @@ class PatchEngine:
         takers = takers_of([str(value) for value in evidence.get("values") or ()], change.names)
         return (
             *takers,
-            *instance_notes(kept, imported),
+            *instance_notes(kept, imported, change.names),
             *_abstract([str(name) for name in evidence.get("abstract") or ()]),
         )
 
@@ -121,22 +125,6 @@ def _staged(staging: Staging, cancelled: Callable[[], bool]) -> Staging:
             )
     worker.join()
     return staging
-
-
-def _cared_for(given: Mapping[type, Sequence[str]], names: Sequence[str]) -> set[int]:
-    """Return the ids of the instances that only caches hold, which the change empties, or that were never constructed.
-
-    `given` has the fields that each class's constructor gives, `names` are those of the caches.
-    """
-    if not given:
-        return set()
-    heap = Heap(tracked())  # kept: whether something else holds an instance is told by counting, this list counted in
-    found = instances_of(list(given), heap)
-    bare = {one for cls, values in found.items() for one in never_constructed(values, given[cls])}
-    ids = {id(value) for values in found.values() for value in values}
-    del found
-    caches = caches_of(names)
-    return bare | set(held_alone(ids, caches)) if caches else bare
 
 
 def _extensions(tree: Path, root: str) -> list[Path]:

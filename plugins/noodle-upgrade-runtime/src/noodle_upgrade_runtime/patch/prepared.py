@@ -30,6 +30,7 @@ from noodle_upgrade_runtime.heap import (
 from noodle_upgrade_runtime.operations import Operation, Script, collector_paused, held_for_undo
 from noodle_upgrade_runtime.patch.caches import drop
 from noodle_upgrade_runtime.patch.callversions import CallVersions
+from noodle_upgrade_runtime.patch.census import of_instances
 from noodle_upgrade_runtime.patch.classes import own_slots
 from noodle_upgrade_runtime.patch.constructors import name_of
 from noodle_upgrade_runtime.patch.correspondence import Correspondence
@@ -156,7 +157,6 @@ class PatchPrepared:
         self._returning = Returning(self.living.classes())
         self._bindings: Bindings | None = None
         self._taken = Taken(matching, self._planner)
-        refuse(self.living.blockers())
         self._plan: list[Operation] = []
         self.planning_seconds = 0.0
         """About how long calls are held back for the next plan."""
@@ -208,6 +208,10 @@ class PatchPrepared:
                 hint="Use the generation mechanism for it (a handle), or restart.",
                 details={"blockers": [f"a trial of the change failed: {type(error).__name__}: {error}"]},
             ) from error
+
+    def check_instances(self) -> None:
+        """Refuse where instances live on that the new version could not work with; for when it has been tried out."""
+        refuse(self.living.blockers())
 
     @property
     def returning_seconds(self) -> float:
@@ -282,11 +286,13 @@ class PatchPrepared:
     def _operations(self, heap: Heap | None = None, *, now: bool = False) -> list[Operation]:
         """Plan everything anew against the process as it is now; `heap` are its objects, where they are at hand.
 
-        `now` says that it is done at once, by this thread.
+        `now` says that it is done at once, by this thread. Where not, instances that the new version could not work
+        with do not stand against it yet: running calls may let go of them until it is.
         """
         matching = self._matching
         begun = time.thread_time()  # beside busy threads others run meanwhile
         matching.blockers.clear()
+        matching.unfit.clear()
         holders: list[Operation] = []
         matching.blockers += matching.split
         ours = self._records() if matching.giving_way() else set()
@@ -320,6 +326,8 @@ class PatchPrepared:
         matching.warnings += [f"{name}, made by a call before, goes on as it is: {why}." for name, why in kept.items()]
         modules = self._modules()
         matching.translator.finish()
+        if now:
+            matching.blockers += [of_instances(one.cls, one.count, one.what) for one in matching.unfit]
         refuse(matching.blockers)
         self.planning_seconds = time.thread_time() - begun
         if matching.giving_way() and heap is not None:

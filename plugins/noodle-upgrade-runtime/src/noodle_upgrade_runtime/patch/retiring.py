@@ -18,7 +18,7 @@ from noodle_upgrade_runtime.heap import Heap, untracked_in
 from noodle_upgrade_runtime.operations import Operation, Script
 from noodle_upgrade_runtime.patch.census import of_instances
 from noodle_upgrade_runtime.patch.classes import fields_problem, own_slots
-from noodle_upgrade_runtime.patch.matching import Matching, Parted, Retired
+from noodle_upgrade_runtime.patch.matching import Matching, Parted, Retired, Unfit
 from noodle_upgrade_runtime.patch.pairing import own_items
 from noodle_upgrade_runtime.patch.references import Holders
 from noodle_upgrade_runtime.patch.weak import caches_of_abstract_classes, registered_with
@@ -210,7 +210,7 @@ def moving_problem(old: type, new: type, instances: Sequence[Any]) -> str:
 def _instances_stay(matching: Matching, entry: Retired, count: int, problem: str) -> None:
     """Instances that cannot move go on with the old class, if the new version can use them as they are."""
     if unfit := _unfit(entry, problem):
-        matching.blockers.append(of_instances(entry.live, count, unfit) + ".")
+        matching.unfit.append(Unfit(entry.live, count, unfit, exactly=True))
     else:
         matching.left.append(entry.live)
         what = f"stay instances of the old class ({entry.reason})."

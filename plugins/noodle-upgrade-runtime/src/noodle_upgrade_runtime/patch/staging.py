@@ -78,6 +78,7 @@ class Staging:
         try:
             prepared = self._stage()
             prepared.try_out()
+            prepared.check_instances()
             self.prepared = prepared
         except UpgradeError as error:
             self.error = error
