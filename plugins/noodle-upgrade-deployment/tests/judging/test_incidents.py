@@ -50,6 +50,15 @@ def test_events_that_are_as_far_apart_as_events_usually_are_stay_apart():
     assert len(grouped([(5.0, 1, 0)] * 20)) == 20
 
 
+def test_where_bad_events_come_in_clumps_it_takes_a_longer_silence_to_end_one():
+    tries = [(pause, 1, 0) for pause in (4.0, 0.1, 0.1, 0.1, 0.8)]  # of one client, the last of them late
+    over = [one.bad for _, one in grouped(tries * 4)]
+    assert over[:2] == [4, 1]
+    assert over[-1] == 5
+    by_chance = [(0.5 + 0.3 * (number % 6), 1, 0) for number in range(16)]
+    assert [one.bad for _, one in grouped([*by_chance, (5.0, 1, 0), (0.8, 1, 0)])][-2:] == [1, 1]
+
+
 def test_an_incident_that_does_not_cease_is_cut():
     over = grouped([(0.1, 1, 1)] * 600)
     assert max(one.bad for _, one in over) <= 2 * 60

@@ -13,8 +13,13 @@ from typing import NamedTuple
 
 __all__ = ["Incident", "Incidents"]
 
-_SHORTEST_GAP = 0.7
+_SHORTEST_GAP = 0.6
 """Seconds without a bad event that end an incident at least: tries of one client are closer than that."""
+_CLOSE = 0.25
+"""Events are close that are closer than this part of what is usual: 22 in a hundred, where they come by chance."""
+_CLOSE_BY_CHANCE, _CLOSE_IN_CLUMPS, _LONGER = 0.22, 0.3, 4.0
+"""Where more of them are close they come in clumps, and it takes so much longer a silence to end an incident."""
+_FORGOTTEN = 1 / 24
 _LONGEST_GAP = 30.0
 _PART_OF_USUAL = 0.35
 _PART_OF_PAST, _LONGEST_OF_PAST = 1 / 40, 3.0
@@ -37,12 +42,13 @@ class Incidents:
     `due` is when the open incident ends if nothing bad happens any more: infinity when none is open.
     """
 
-    __slots__ = ("_bad", "_began", "_first", "_new", "_times", "due")
+    __slots__ = ("_bad", "_began", "_close", "_first", "_new", "_times", "due")
 
     def __init__(self, first: float) -> None:
         self._first = self._began = first
         self._times: deque[float] = deque((first,), maxlen=_REMEMBERED)
         self._bad = self._new = 0
+        self._close = _CLOSE_BY_CHANCE
         self.due = math.inf
 
     def close(self, at: float) -> Incident | None:
@@ -60,8 +66,10 @@ class Incidents:
             self._began = at
         # The silence before an event says how long silences usually are, too.
         usual = (at - self._times[0]) / len(self._times)
+        self._close += _FORGOTTEN * ((at - self._times[-1] < _CLOSE * usual) - self._close)
+        longer = 1.0 + _LONGER * max(0.0, self._close - _CLOSE_IN_CLUMPS)
         past = min(_LONGEST_OF_PAST, _PART_OF_PAST * (at - self._first))
-        gap = min(_LONGEST_GAP, max(_SHORTEST_GAP, _PART_OF_USUAL * usual, past))
+        gap = min(_LONGEST_GAP, max(_SHORTEST_GAP * longer, _PART_OF_USUAL * usual, past))
         self._times.extend([at] * min(old + new, _REMEMBERED))
         self._bad += old + new
         self._new += new
