@@ -1,6 +1,7 @@
 """Writes what was measured as a page of the documents, and its picture: `nox -s bench -- --page`, or this file alone.
 
-It takes what lies in `build`: the benchmark's rows, and those of the other campaigns where they were run.
+It takes what lies in `build`: the benchmark's rows, and those of the other campaigns where they were run. What was not run again
+stays on the page as it is: one campaign takes an hour, and nobody who measures the speed anew should have to run them all.
 """
 
 from __future__ import annotations
@@ -78,8 +79,9 @@ def main() -> int:
         return 1
     about: dict[str, Any] = _read("bench-machine.json") or {}
     fidelity, crash = _read("fidelity.json") or [], _read("crash.json")
+    former = PAGE.read_text() if PAGE.is_file() else ""
     PICTURE.write_text(str(picture(bench)))
-    PAGE.write_text(page(bench, about, fidelity, crash))
+    PAGE.write_text(page(bench, about, fidelity, crash, former))
     return 0
 
 
@@ -96,8 +98,9 @@ def page(
     about: dict[str, Any],
     fidelity: Sequence[dict[str, Any]],
     crash: dict[str, Any] | None,
+    former: str = "",
 ) -> str:
-    """Return the page."""
+    """Return the page. What a campaign has left nothing of in `build` stays as the former page has it."""
     packages = ", ".join(f"{name} {version}" for name, version in about.get("packages", {}).items())
     parts = [
         "# Measured",
@@ -114,10 +117,16 @@ def page(
         "",
         *_speed(bench),
         "",
-        *_fidelity(fidelity),
-        *_crash(crash),
+        *(_fidelity(fidelity) or _section(former, "Published packages")),
+        *(_crash(crash) or _section(former, "Killed")),
     ]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _section(former: str, title: str) -> list[str]:
+    """Return the lines of a section of the former page, with an empty one at the end; none where it has no such section."""
+    _, found, rest = former.partition(f"\n## {title}\n")
+    return [f"## {title}", *rest.partition("\n## ")[0].rstrip().split("\n"), ""] if found else []
 
 
 def _speed(bench: Sequence[dict[str, Any]]) -> list[str]:
