@@ -19,7 +19,7 @@ from noodle_upgrade_core.journal.contract import Journal, take_lease
 from noodle_upgrade_core.phases.runner import Runner
 from noodle_upgrade_core.plugins import loading as plugin_sets
 from noodle_upgrade_core.plugins.loading import PluginInfo, PluginSet
-from noodle_upgrade_core.sources.chain import InstalledSource, Sources
+from noodle_upgrade_core.sources.chain import InstalledSource, Source, Sources
 from noodle_upgrade_core.store.content import ContentStore
 from noodle_upgrade_core.traffic import Gauge
 
@@ -153,8 +153,9 @@ def _sources(settings: Settings, store: ContentStore, drivers: Drivers) -> Sourc
     """Make the configured sources, after what is installed: it is at hand, and rollback points are captured from it."""
     core = settings.runtime_upgrade
     wheel = core.sources.wheel
-    made = [
-        drivers.make(
+
+    def make(name: str) -> Source:
+        source: Source = drivers.make(
             "sources",
             name,
             store=store,
@@ -163,6 +164,6 @@ def _sources(settings: Settings, store: ContentStore, drivers: Drivers) -> Sourc
             pip_timeout=wheel.pip_timeout,
             registry_path=core.components.registry_path,
         )
-        for name in core.sources.order
-    ]
-    return Sources((InstalledSource(store=store), *made))
+        return source
+
+    return Sources((InstalledSource(store=store), *map(make, core.sources.order)), make=make)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar, runtime_checkable
 
-from attrs import frozen
+from attrs import field, frozen
 from packaging.utils import canonicalize_name
 
 from noodle_upgrade_core import versions
@@ -55,13 +55,37 @@ class Source(Protocol):
 
 @frozen
 class Sources:
-    """All sources as one, in the configured order: the first that has a version delivers it."""
+    """All sources as one, in the configured order: the first that has a version delivers it.
+
+    A component whose versions are nobody else's business names its own, in `metadata["sources"]`: only these are asked,
+    and never an index, where somebody may have published another thing under its name. `make` makes those that are not
+    configured.
+    """
 
     sources: tuple[Source, ...] = ()
+    make: Callable[[str], Source] | None = field(default=None, eq=False)
+    _own: dict[str, Source] = field(factory=dict, init=False, eq=False, repr=False)
+
+    def of(self, component: ComponentDescriptor) -> tuple[Source, ...]:
+        """Return the sources that are asked for a component. Raises `DriverUnknownError` for one that there is not."""
+        named = component.metadata.get("sources")
+        return self.sources if not named else tuple(self._named(str(name)) for name in named)
+
+    def _named(self, name: str) -> Source:
+        for source in self.sources:
+            if source.name == name:
+                return source
+        if name not in self._own:
+            if self.make is None:
+                raise ArtifactUnavailableError(
+                    f"there is no source {name!r} here.", hint="Open an Upgrader: it can make the installed ones."
+                )
+            self._own[name] = self.make(name)
+        return self._own[name]
 
     def versions(self, component: ComponentDescriptor) -> tuple[str, ...]:
         """Return the versions that any source lists, newest last, each once as its first source spells it."""
-        listed = (self._ask(source, source.versions, component) for source in self.sources)
+        listed = (self._ask(source, source.versions, component) for source in self.of(component))
         return versions.ordered(version for found in listed for version in found)
 
     def resolve(self, component: ComponentDescriptor, target: str) -> str:
@@ -89,7 +113,7 @@ class Sources:
         """Raise as `fetch` does unless some source has this version; nothing is stored."""
         wanted = versions.parse(version)
         said: list[str] = []
-        for source in self.sources:
+        for source in self.of(component):
             listed = self._ask(source, source.versions, component)
             if any(versions.parse(v) == wanted for v in listed if versions.is_version(v)):
                 return
@@ -110,7 +134,7 @@ class Sources:
         deliver it: the next one is not tried then, its bytes would be others.
         """
         refusals: list[str] = []
-        for source in self.sources:
+        for source in self.of(component):
             try:
                 found = self._ask(source, source.fetch, component, version)
             except VersionUnknownError as error:
@@ -122,7 +146,7 @@ class Sources:
             refusals.append("")
         said = [
             refusal or _statement(source, self._ask(source, source.versions, component))
-            for source, refusal in zip(self.sources, refusals, strict=True)
+            for source, refusal in zip(self.of(component), refusals, strict=True)
         ]
         raise _unknown(component, version, said)
 
@@ -131,7 +155,7 @@ class Sources:
 
         Returns None where its bytes cannot be had: it was never a file, or its files are of another version by now.
         """
-        for source in self.sources:
+        for source in self.of(component):
             ask: Callable[[ComponentDescriptor], ArtifactRef | None] | None = getattr(source, "capture", None)
             found = self._ask(source, ask, component) if ask is not None else None
             if found is not None:
@@ -139,7 +163,7 @@ class Sources:
         return None
 
     def _resolve_file(self, component: ComponentDescriptor, target: str) -> str:
-        for source in self.sources:
+        for source in self.of(component):
             ask: Callable[[ComponentDescriptor, str], str | None] | None = getattr(source, "resolve", None)
             version = self._ask(source, ask, component, target) if ask is not None else None
             if version is not None:

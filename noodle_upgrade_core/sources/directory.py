@@ -125,7 +125,12 @@ class DirectorySource:
             top_levels=contents.top_levels,
             requirements=needs,
             extension_modules=contents.extension_modules,
-            metadata={**({"entry_point": about.entry_point} if about.entry_point else {}), **contents.metadata()},
+            # What a version says of itself goes with its files.
+            metadata={
+                **(declared.metadata if declared is not None else {}),
+                **({"entry_point": about.entry_point} if about.entry_point else {}),
+                **contents.metadata(),
+            },
         )
 
 

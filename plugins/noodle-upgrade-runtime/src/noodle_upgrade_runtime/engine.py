@@ -86,7 +86,13 @@ class Prepared(Protocol):
 
 
 class Engine(Protocol):
-    """A driver of `noodle_upgrade.engines`."""
+    """A driver of `noodle_upgrade.engines`.
+
+    One whose attribute `is_imported` is false changes what nobody imports: no import has to find the new version then.
+    A plugin that describes components of its own, by the hook `discover`, names their engine in the descriptor's
+    `metadata["engine"]`, and in that of each version's `component.toml`; such an engine has `running(name)` besides,
+    the version that a component runs, None for what it does not know, so that versions are restored at a start.
+    """
 
     mechanism: str
 

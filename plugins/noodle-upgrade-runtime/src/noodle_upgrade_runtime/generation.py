@@ -39,6 +39,8 @@ class GenerationEngine:
     """A driver of `noodle_upgrade.engines`: for components that the program calls through handles."""
 
     mechanism = "generation"
+    is_imported = False
+    """What handles stand for is loaded privately: no import has to find it."""
 
     def __init__(self, *, handles: Handles | None = None) -> None:
         self._handles = process_handles() if handles is None else handles

@@ -104,6 +104,10 @@ class Runtime:
         key = canonicalize_name(name)
         return next((c for c in self.components() if canonicalize_name(c.name) == key), None)
 
+    def _component(self, step: PlanStep) -> ComponentDescriptor | None:
+        """Return the component of a step: one that is loaded here, or that another plugin describes for an engine."""
+        return self._find(step.name) or (step.component if _owned_by(step.component) else None)
+
     def _locate(self, name: str) -> tuple[Path, str, str] | None:
         """Find a component of the components directory: its folder in the store, its version and its entry point."""
         source = self._host.drivers.make(
@@ -129,7 +133,7 @@ class Runtime:
 
     def assess(self, step: PlanStep, context: UpgradeContext, *, rehearse: bool = True) -> Verdict | None:
         """Choose an engine and ask it; then try the change in an interpreter of its own."""
-        component = self._find(step.name)
+        component = self._component(step)
         if component is None:
             return None
         if blockers := [*self._switched_off(), *_fixed(component), *_unknown(context.parameters)]:
@@ -142,9 +146,9 @@ class Runtime:
         change = self._change(step, component, context)
         verdict = engine.assess(change)
         verdict = evolve(verdict, engine=name, reasons=(why, *verdict.reasons))
-        if verdict.feasible and name != "generation":
+        if verdict.feasible and _is_imported(engine):
             verdict = self._outlasting(verdict, change)
-        if not verdict.feasible or not self._settings.rehearsal or not rehearse:
+        if not verdict.feasible or not self._settings.rehearsal or not rehearse or _owned_by(component):
             return verdict
         limit = min(self._stage_limit(), context.remaining())
         rehearsed = self._rehearsals.judge(verdict, change, engine=engine, digests=_digests(step), limit=limit)
@@ -175,6 +179,8 @@ class Runtime:
         asked = parameters.get(_MECHANISM)
         if asked:
             return str(asked), f"{asked} was asked for"
+        if owner := _owned_by(component):
+            return owner, f"its plugin has it changed by the engine {owner}"
         if self._handles.of(component.name):
             return "generation", "the program calls it through handles"
         return "patch", "the program imports it directly, so that it changes in place"
@@ -216,7 +222,7 @@ class Runtime:
         """Yield what is to be said of the steps that an engine here carries out."""
         known = {canonicalize_name(c.name): c for c in self.components()}
         for step in plan.steps:
-            component = known.get(canonicalize_name(step.name))
+            component = known.get(canonicalize_name(step.name)) or self._component(step)
             if component is None or not step.verdict.engine:
                 continue
             if stage == "before":
@@ -287,6 +293,7 @@ class Runtime:
             component = self._find(step.name) or step.component
             groups.setdefault(step.verdict.engine, []).append((step, self._change(step, component, context)))
         parts: list[Any] = []
+        imported: list[Change] = []
         quiet = suspended = NOBODY
         try:
             for name, group in groups.items():
@@ -294,13 +301,14 @@ class Runtime:
                 changes = tuple(change for _, change in group)
                 part = engine.stage(changes, cancelled=lambda: context.cancelled() or time.monotonic() > until)
                 parts.append(part)
+                imported += changes if _is_imported(engine) else ()
                 quiet |= getattr(part, "quiet_names", [root for change in changes for root in change.names])
                 suspended |= getattr(part, "stateful_names", NOBODY)
         except BaseException:
             for part in parts:
                 _discard(part)
             raise
-        swap = self._swap(parts, groups, (quiet, suspended), context)
+        swap = self._swap(parts, groups, imported, (quiet, suspended), context)
         self._staged.setdefault(context.upgrade_id, []).append(swap)
         self._under_way.add(context.upgrade_id)
         return swap
@@ -319,13 +327,15 @@ class Runtime:
         self,
         parts: list[Any],
         groups: Mapping[str, list[tuple[PlanStep, Change]]],
+        imported: Sequence[Change],
         quiet: tuple[Names, Names],
         context: UpgradeContext,
     ) -> RuntimeSwap:
         integration = self._settings.upgrade_integration
         coordinated = integration.enable_runtime_coordination
         steps = [pair for group in groups.values() for pair in group]
-        placed = [(change.component.name, change.new_tree) for change in _importable(groups)]
+        # After these plain imports must find the new version.
+        placed = [(change.component.name, change.new_tree) for change in imported]
 
         def overlaid(operations: list[Operation]) -> list[Operation]:
             there = {str(argument) for one in operations if one.subject == "sys.path" for argument in one.do[1:]}
@@ -427,11 +437,33 @@ class Runtime:
             yield from self._restore_loaded(one, context)
 
     def _is_loaded(self, one: ActiveVersion) -> bool:
+        if self._owner_of(one):
+            return True
         tops = one.artifact.top_levels if one.artifact is not None else ()
         return any(top in sys.modules for top in tops) or bool(self._handles.of(one.component_name))
 
+    def _owner_of(self, one: ActiveVersion) -> str:
+        """Return the engine that an active version says that it is changed by, "" for none."""
+        if one.artifact is None:
+            return ""
+        told = declared(self._host.store / one.artifact.tree).get("metadata")
+        return str(told.get("engine", "")) if isinstance(told, dict) else ""
+
+    def _owned(self, one: ActiveVersion, context: UpgradeContext) -> ComponentDescriptor | None:
+        """Describe a component that an engine of another plugin changes: that plugin has not been asked yet."""
+        owner = self._owner_of(one)
+        if not owner:
+            return None
+        engine = context.drivers.make("engines", owner)
+        version = engine.running(one.component_name) if hasattr(engine, "running") else None
+        if version is None:
+            return None
+        return ComponentDescriptor(
+            name=one.component_name, version=version, hot_swappable=True, metadata={"engine": owner}
+        )
+
     def _restore_loaded(self, one: ActiveVersion, context: UpgradeContext) -> Iterable[Finding]:
-        component = self._find(one.component_name)
+        component = self._find(one.component_name) or self._owned(one, context)
         if component is None or one.artifact is None:
             return
         if component.version == one.version:
@@ -533,9 +565,14 @@ def _digests(step: PlanStep) -> tuple[str, ...]:
     return (f"{step.name} {step.from_version}", *(artifact.digest for artifact in step.artifacts))
 
 
-def _importable(groups: Mapping[str, list[tuple[PlanStep, Change]]]) -> list[Change]:
-    """Return the changes after which plain imports must find the new version: all but those behind handles."""
-    return [change for name, group in groups.items() if name != "generation" for _, change in group]
+def _owned_by(component: ComponentDescriptor) -> str:
+    """Return the engine that another plugin, which describes a component, wants it changed by; "" for none."""
+    return str(component.metadata.get("engine", ""))
+
+
+def _is_imported(engine: Engine) -> bool:
+    """Whether the program imports what an engine changes, rather than reaching it through something of the engine's."""
+    return bool(getattr(engine, "is_imported", True))
 
 
 def _discard(part: Any) -> None:

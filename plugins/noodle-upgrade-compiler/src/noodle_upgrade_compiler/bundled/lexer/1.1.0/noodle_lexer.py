@@ -1,0 +1,272 @@
+"""The lexer of Noodle: text to tokens, in linear time.
+
+Since 1.1 whole numbers may be hexadecimal, octal and binary, and all may be grouped: `0xff`, `1_000_000`.
+
+One call of `findall` cuts the source into parts, blanks and comments included; where they begin and what kind they are
+is computed by built-in functions over whole lists. A loop over matches takes several times as long.
+
+Tokens are columns of equal length, plain values that any version of the parser can read:
+
+    kinds   "name", "int", "float", "string", "end", or for keywords, operators and brackets the text itself
+    texts   the token as it stands in the source, numbers in decimal digits
+    starts  where it begins, packed: line << 20 | column; lines count from 1, columns are UTF-8 bytes from 0
+    ends    where it ends, the same way
+
+What cannot be a token is told in `problems` (severity, code, message, start, end, hint) and left out, so that the
+parser goes on behind it.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, chain, compress, repeat
+from typing import NamedTuple
+
+__version__ = "1.1.0"
+__hot_swappable__ = True
+__critical__ = True
+
+KEYWORDS = frozenset(
+    "let def return if else for in while break continue import from as class struct interface implements extends"
+    " type enum match case default async await yield true false none".split()
+)
+OPERATORS = ("->", "::", "==", "!=", "<=", ">=", "&&", "||", "+", "-", "*", "/", "%", "=", "<", ">", "!")
+BRACKETS = ("(", ")", "[", "]", "{", "}", ",", ";", ":", ".")
+
+LINE = 20
+LONGEST_LINE = (1 << LINE) - 1
+"""Bytes: a column has to fit beside the line in a position."""
+MOST_LINES = 1 << 24
+LONGEST_NUMBER = 4000
+"""Digits: Python converts no longer ones."""
+
+_PART = re.compile(
+    r"(?:[^\W\d]\w*+"
+    r"|\n"
+    r"|->|::|==|!=|<=|>=|&&|\|\|"
+    r"|\d\w*+(?:\.\d\w*+)?(?:(?<=[eE])[+-]\d\w*+)?"
+    r'|"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+(?:"|\\?)'
+    r"|'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+(?:'|\\?)"
+    r"|#.*+"
+    r"|.)[ \t\r\f]*+"
+)
+_DIGITS = "[0-9]+(?:_[0-9]+)*"
+_INT = re.compile(_DIGITS)
+_FLOAT = re.compile(rf"{_DIGITS}(?:\.{_DIGITS})?(?:[eE][+-]?[0-9]+)?")
+_OTHER_BASE = re.compile(r"0(?:x[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|o[0-7]+(?:_[0-7]+)*|b[01]+(?:_[01]+)*)")
+_ESCAPE = re.compile(r"\\(?:[nrt0\\'\"]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|u\{[0-9a-fA-F]{1,6}\}|(.?))")
+_FIXED = {text: text for text in (*KEYWORDS, *OPERATORS, *BRACKETS)}
+_BLANK = " \t\r\f"
+_LIKELY = {"&": "&&", "|": "||"}
+
+Problem = tuple[str, str, str, int, int, str]
+
+
+class Tokens(NamedTuple):
+    """The columns of a file, or of a line of it."""
+
+    kinds: tuple[str, ...]
+    texts: tuple[str, ...]
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+    problems: tuple[Problem, ...]
+
+
+class _Wrong(NamedTuple):
+    """What is no token: what is said of it, and the token that stands in its place, for the parser to go on with."""
+
+    code: str
+    message: str
+    hint: str = ""
+    kind: str = ""
+    text: str = ""
+
+
+class _Kinds(dict[str, str]):
+    """The kind of each part of a source; "" for what is no token.
+
+    Parts that are no keyword or operator are judged when they are first met, and known from then on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_FIXED)
+        self.wrong: dict[str, _Wrong] = {}
+        self.decimal: dict[str, str] = {}
+
+    def __missing__(self, text: str) -> str:
+        judged = _judge(text)
+        if isinstance(judged, _Wrong):
+            self.wrong[text] = judged
+            judged = ""
+        elif judged == "int" and not text.isdecimal():
+            # Parsers know whole numbers in decimal digits only.
+            self.decimal[text] = str(int(text, 0))
+        elif judged == "float" and "_" in text:
+            self.decimal[text] = text.replace("_", "")
+        self[text] = judged
+        return judged
+
+
+def scan(text: str) -> Tokens:
+    """Return the tokens of a whole file; there is always one of the kind "end" behind the last."""
+    told = _beyond_limits(text)
+    if told:
+        return Tokens(("end",), ("",), (1 << LINE,), (1 << LINE,), told)
+    tokens, _ = _cut(text, 1, _Kinds())
+    lines = text.split("\n")
+    last = len(lines) << LINE | _bytes_of(lines[-1])
+    return Tokens(
+        (*tokens.kinds, "end"), (*tokens.texts, ""), (*tokens.starts, last), (*tokens.ends, last), tokens.problems
+    )
+
+
+def stream(lines: Iterable[str]) -> Iterator[Tokens]:
+    """Yield the tokens of each line that has some, for whoever reads a file bit by bit; "end" comes at the end."""
+    kinds, number, last = _Kinds(), 0, ""
+    for number, last in enumerate(lines, 1):
+        if told := _beyond_limits(last, number):
+            yield Tokens((), (), (), (), told)
+            return
+        tokens, _ = _cut(last.removesuffix("\n"), number, kinds)
+        if tokens.kinds or tokens.problems:
+            yield tokens
+    end = (number + 1) << LINE if last.endswith("\n") else max(1, number) << LINE | _bytes_of(last)
+    yield Tokens(("end",), ("",), (end,), (end,), ())
+
+
+def _cut(text: str, first: int, kinds: _Kinds) -> tuple[Tokens, int]:
+    """Return the tokens of some lines, of which the first has this number, and the number of the last."""
+    indent = len(text) - len(text.lstrip(_BLANK))
+    parts: list[str] = _PART.findall(text, indent)
+    bare = list(map(str.rstrip, parts, repeat(_BLANK)))
+    found = list(map(kinds.__getitem__, bare))
+    # Offsets from the beginning: in bytes, of each part with the blanks behind it.
+    size = len if text.isascii() else _bytes_of
+    offsets = list(accumulate(map(size, parts), initial=indent))
+    # A line begins behind its "\n": what is to be added to an offset there makes a position of it.
+    breaks = list(compress(range(len(parts)), map("\n".__eq__, bare)))
+    bases = [0, *(offsets[index] + 1 for index in breaks)]
+    added = [(number << LINE) - base for number, base in enumerate(bases, first)]
+    add = chain.from_iterable(map(repeat, added, map(operator.sub, [*breaks, len(parts)], [0, *breaks])))
+    starts = list(map(operator.add, offsets, add))
+    if kinds.wrong:
+        tokens = _repaired(bare, found, starts, kinds.wrong)
+    else:
+        texts, at = tuple(compress(bare, found)), tuple(compress(starts, found))
+        tokens = Tokens(tuple(filter(None, found)), texts, at, tuple(map(operator.add, at, map(size, texts))), ())
+    if kinds.decimal:
+        decimal = kinds.decimal
+        tokens = tokens._replace(texts=tuple([decimal.get(text, text) for text in tokens.texts]))
+    return tokens, first + len(breaks)
+
+
+def _bytes_of(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))
+
+
+def _judge(text: str) -> str | _Wrong:
+    """Return the kind of a part that is no keyword or operator, "" for what is left out, or what is wrong with it."""
+    first = text[0]
+    if first in "\n#":
+        return ""
+    if first in "\"'":
+        return _judged_string(text, first)
+    if first.isdigit():
+        return _judged_number(text)
+    if first == "_" or first.isalpha() or text.isidentifier():
+        return _judged_name(text)
+    shown = f"U+{ord(first):04X}" if not first.isprintable() else repr(first)
+    likely = _LIKELY.get(text)
+    hint = f"Did you mean {likely}?" if likely else ""
+    return _Wrong("lexer.character", f"{shown} means nothing in Noodle.", hint, likely or "", likely or "")
+
+
+def _judged_string(text: str, quote: str) -> str | _Wrong:
+    if len(text) < 2 or text[-1] != quote or not _is_closed(text):  # noqa: PLR2004
+        told = "The string does not end on its line."
+        return _Wrong("lexer.string", told, f"Close it with {quote}.", "string", '""')
+    if "\\" in text:
+        for found in _ESCAPE.finditer(text):
+            if found[1] is not None:
+                hint = "There are \\n \\r \\t \\0 \\\\ \\' \\\" \\x41 \\u00e9 \\u{1F35C}."
+                return _Wrong("lexer.escape", f"There is no escape {found[0]} in strings.", hint, "string", '""')
+            if found[0].startswith("\\u{") and int(found[0][3:-1], 16) > 0x10FFFF:  # noqa: PLR2004
+                return _Wrong("lexer.escape", f"There is no character {found[0]}.", "", "string", '""')
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return _Wrong("lexer.character", "The string holds a character that no file may have.", "", "string", '""')
+    return "string"
+
+
+def _is_closed(text: str) -> bool:
+    """Whether the last quote is one, and not escaped."""
+    backslashes = len(text) - 1 - len(text[:-1].rstrip("\\"))
+    return backslashes % 2 == 0
+
+
+def _judged_number(text: str) -> str | _Wrong:
+    if len(text) > LONGEST_NUMBER:
+        told = f"A number may have {LONGEST_NUMBER:,} digits, and not {len(text):,}."
+        return _Wrong("lexer.number", told, "", "int", "0")
+    if _OTHER_BASE.fullmatch(text):
+        return "int"
+    if _INT.fullmatch(text):
+        if text[0] == "0" and text.strip("0"):
+            return _Wrong("lexer.number", f"{text} begins with 0.", "Leave the zeros out.", "int", "0")
+        return "int"
+    if _FLOAT.fullmatch(text):
+        return "float"
+    return _Wrong("lexer.number", f"{_short(text)} is no number.", "A name cannot begin with a digit.", "int", "0")
+
+
+def _judged_name(text: str) -> str | _Wrong:
+    if not text.isascii() and (plain := unicodedata.normalize("NFKC", text)) != text:
+        told = f"{_short(text)} is written with look-alike characters."
+        return _Wrong("lexer.name", told, f"Write {_short(plain)}.", "name", plain if plain.isidentifier() else "_")
+    if not text.isidentifier():
+        return _Wrong("lexer.name", f"{_short(text)} is no name.", "", "name", "_")
+    if text.startswith("__"):
+        told = f"{_short(text)}: names that begin with two underscores are Python's own."
+        return _Wrong("lexer.name", told, "", "name", text)
+    return "name"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:37]}…"  # noqa: PLR2004
+
+
+def _repaired(parts: list[str], found: list[str], starts: list[int], wrong: dict[str, _Wrong]) -> Tokens:
+    """Return the tokens with others in the place of those that are none; one fault many times in a row is told once."""
+    told: list[Problem] = []
+    made: list[tuple[str, str, int, int]] = []
+    for part, kind, start in zip(parts, found, starts, strict=False):
+        end = start + _bytes_of(part)
+        if kind:
+            made.append((kind, part, start, end))
+        elif (fault := wrong.get(part)) is not None:
+            if fault.kind:
+                made.append((fault.kind, fault.text, start, end))
+            if told and told[-1][1:3] == fault[:2] and told[-1][4] == start:
+                told[-1] = (*told[-1][:4], end, fault.hint)
+            else:
+                told.append(("error", fault.code, fault.message, start, end, fault.hint))
+    kinds, texts, at, ends = tuple(zip(*made, strict=True)) if made else ((), (), (), ())
+    return Tokens(kinds, texts, at, ends, tuple(told))
+
+
+def _beyond_limits(text: str, first: int = 1) -> tuple[Problem, ...]:
+    """Say what is too long for a position to tell: nothing, for nearly every file."""
+    if len(text) <= LONGEST_LINE // 4 and first < MOST_LINES // 2:
+        return ()
+    for number, line in enumerate(text.split("\n"), first):
+        if number >= MOST_LINES or (len(line) > LONGEST_LINE // 4 and _bytes_of(line) > LONGEST_LINE):
+            return (_too_long(number, number << LINE),)
+    return ()
+
+
+def _too_long(number: int, at: int) -> Problem:
+    if number >= MOST_LINES:
+        return "", "lexer.size", f"A file may have {MOST_LINES - 1:,} lines.", at, at, ""
+    return "", "lexer.size", f"A line may have {LONGEST_LINE:,} bytes, and not more.", at, at, "Break the line."

@@ -1,0 +1,379 @@
+"""One source through the four phases, by the versions of one set, with what the store knows already left out."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from attrs import frozen
+
+from noodle_upgrade_compiler import checking
+from noodle_upgrade_compiler.artifacts import (
+    PYTHON,
+    Made,
+    digest_of,
+    tokens_as_bytes,
+    tree_as_bytes,
+    tree_from_bytes,
+)
+from noodle_upgrade_compiler.contract import PHASES, TARGETS, Problem
+from noodle_upgrade_compiler.diagnostics import Diagnostic, diagnosed
+from noodle_upgrade_compiler.errors import PhaseFailedError
+from noodle_upgrade_compiler.results import CompilationResult
+from noodle_upgrade_compiler.store import Output, Store
+from noodle_upgrade_compiler.versions import PhaseVersion
+from noodle_upgrade_core.errors import InvalidRequestError
+
+__all__ = ["Compilation", "PhaseSet", "compile_source", "imports_of"]
+
+_MOST_BYTES = 64 << 20
+
+
+@frozen(eq=False)
+class PhaseSet:
+    """The versions that one compilation runs: chosen once, at its beginning."""
+
+    lexer: PhaseVersion
+    parser: PhaseVersion
+    optimizer: PhaseVersion
+    bytecode_generator: PhaseVersion
+
+    def __iter__(self) -> Iterator[PhaseVersion]:
+        return iter((self.lexer, self.parser, self.optimizer, self.bytecode_generator))
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The version of each phase."""
+        return {one.phase: one.version for one in self}
+
+    @property
+    def key(self) -> str:
+        """What tells this set from others."""
+        return ", ".join(one.key for one in self)
+
+    def having(self, *others: PhaseVersion) -> PhaseSet:
+        """Return the set with other versions of some phases."""
+        chosen = {one.phase: one for one in (*self, *others)}
+        return PhaseSet(*(chosen[phase] for phase in PHASES))
+
+
+_pauses = 0
+_was_on = False
+_pausing = threading.Lock()
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Pause the garbage collector, which would look at every new node again and again and find nothing.
+
+    Several compilations may run at once: the last one that ends puts it back as it was.
+    """
+    global _pauses, _was_on  # noqa: PLW0603 - the collector is the process's
+    with _pausing:
+        if _pauses == 0:
+            _was_on = gc.isenabled()
+            gc.disable()
+        _pauses += 1
+    try:
+        yield
+    finally:
+        with _pausing:
+            _pauses -= 1
+            if _pauses == 0 and _was_on:
+                gc.enable()
+
+
+def compile_source(
+    source: str | bytes,
+    filename: str,
+    phases: PhaseSet,
+    *,
+    targets: tuple[str, ...] = ("python",),
+    store: Store | None = None,
+) -> CompilationResult:
+    """Compile one source. What is wrong with it is in the result; a phase that fails raises `PhaseFailedError`."""
+    if unknown := [target for target in targets if target not in TARGETS]:
+        raise InvalidRequestError(
+            f"There is no target {', '.join(unknown)}.", hint=f"The targets are {', '.join(TARGETS)}."
+        )
+    begun = time.perf_counter()
+    text, wrong = _decoded(source)
+    compilation = Compilation(text, filename, phases, targets, store)
+    if wrong is not None:
+        return compilation.failed((wrong,), begun)
+    with collector_paused():
+        return compilation.run(begun)
+
+
+def _decoded(source: str | bytes) -> tuple[str, Diagnostic | None]:
+    """Return a source as text with plain line ends; a problem where it cannot be."""
+    if isinstance(source, bytes):
+        data = source
+        try:
+            source = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            return "", _unreadable(f"Byte {error.start:,} is not UTF-8: {error.reason}.", line)
+    if len(source) > _MOST_BYTES:
+        return "", _unreadable(f"A source may have {_MOST_BYTES:,} characters, and this one has {len(source):,}.", 1)
+    if "\0" in source:
+        return "", _unreadable("The source holds null characters.", source.count("\n", 0, source.index("\0")) + 1)
+    if "\r" in source:
+        source = source.replace("\r\n", "\n").replace("\r", "\n")
+    return source, None
+
+
+def _unreadable(message: str, line: int) -> Diagnostic:
+    return Diagnostic(
+        phase="lexer", severity="error", code="lexer.encoding", message=message, line=line, column=1, end_line=line,
+        end_column=1, hint="Noodle files are UTF-8.",
+    )  # fmt: skip
+
+
+def imports_of(tree: Any) -> tuple[str, ...]:
+    """Return what a module imports, in order, each once."""
+    return tuple(dict.fromkeys(node[3] for node in tree[3] if node[0] in ("import", "from")))
+
+
+class Compilation:
+    """One source on its way through the phases."""
+
+    def __init__(
+        self, text: str, filename: str, phases: PhaseSet, targets: tuple[str, ...], store: Store | None
+    ) -> None:
+        self._text, self._filename, self._phases, self._targets, self._store = text, filename, phases, targets, store
+        self._values: dict[str, Any] = {}
+        self._seconds: dict[str, float] = {}
+        self._cached: list[str] = []
+        self._problems: list[Diagnostic] = []
+        self._digests: dict[str, bytes] = {}
+
+    def run(self, begun: float) -> CompilationResult:
+        """Compile it."""
+        completed = []
+        unread: tuple[Problem, ...] = ()
+        for phase in PHASES:
+            output = self._output(phase)
+            told = output.problems
+            if phase == "lexer":
+                unread = output.problems
+            elif phase == "parser":
+                told = _not_of(unread, told)
+            self._problems += diagnosed(told, phase=phase, path=self._filename, source=self._text)
+            completed.append(phase)
+            # What the lexer leaves out the parser can do without: both say what they have to say.
+            if phase == "parser" and any(one.is_error for one in self._problems):
+                return self.failed((), begun, tuple(completed))
+        return self._done(begun, tuple(completed))
+
+    # --- outputs -------------------------------------------------------------------------------------------------
+
+    def _output(self, phase: str) -> Output:
+        """Return what a phase makes, from the store where that knows it."""
+        if self._store is None:
+            return Output(b"", tuple(getattr(self._value(phase), "problems", ())))
+        key = self._key(phase)
+        known = self._store.output(key)
+        if known is not None and (phase != "bytecode_generator" or self._at_hand(known.digest)):
+            self._digests[phase] = known.digest
+            self._cached.append(phase)
+            return known
+        value = self._value(phase)
+        body = self._body(phase, value)
+        output = Output(digest_of(body), tuple(getattr(value, "problems", ())))
+        self._digests[phase] = output.digest
+        with self._store.batch():
+            self._store.keep_output(key, output)
+            self._store.keep_value(output.digest, value)
+            if phase != "lexer":
+                self._store.keep_body(output.digest, body)
+        return output
+
+    def _key(self, phase: str) -> bytes:
+        version: PhaseVersion = getattr(self._phases, phase)
+        index = PHASES.index(phase)
+        if index == 0:
+            return digest_of(version.key.encode(), self._text.encode(errors="surrogatepass"))
+        parts = [version.key.encode(), self._digests[PHASES[index - 1]]]
+        if phase == "bytecode_generator":
+            # Code objects are of one version of Python, and know where they come from.
+            parts += [PYTHON, self._filename.encode(errors="surrogatepass"), ",".join(self._targets).encode()]
+        return digest_of(*parts)
+
+    def _at_hand(self, digest: bytes) -> bool:
+        assert self._store is not None  # noqa: S101 - who has none does not come here
+        value = self._store.value(digest)
+        if value is None and (body := self._store.body(digest)) is not None:
+            value = Made.from_bytes(body)
+            self._store.keep_value(digest, value)
+        if value is not None:
+            self._values["bytecode_generator"] = value
+        return value is not None
+
+    def _body(self, phase: str, value: Any) -> bytes:
+        if phase == "lexer":
+            return tokens_as_bytes(value)
+        if phase == "bytecode_generator":
+            return value.to_bytes()  # type: ignore[no-any-return]
+        return tree_as_bytes(value.tree)
+
+    # --- values --------------------------------------------------------------------------------------------------
+
+    def _value(self, phase: str) -> Any:
+        """Return what a phase gives, from memory or the file where it lies there, else by running it."""
+        if phase in self._values:
+            return self._values[phase]
+        value = self._kept(phase) if self._store is not None else None
+        if value is None:
+            value = self._run(phase)
+        self._values[phase] = value
+        return value
+
+    def _kept(self, phase: str) -> Any:
+        digest = self._digests.get(phase)
+        if digest is None or self._store is None:
+            return None
+        value = self._store.value(digest)
+        if value is None and phase in ("parser", "optimizer") and (body := self._store.body(digest)) is not None:
+            value = tree_from_bytes(body)
+        return value
+
+    def _run(self, phase: str) -> Any:
+        version: PhaseVersion = getattr(self._phases, phase)
+        given = self._given(phase)
+        begun = time.perf_counter()
+        try:
+            value = version.call(*given)
+        except Exception as error:
+            raise self._failure(phase, version, given, error) from error
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - begun
+        self._check(phase, version, value)
+        return self._made(version, value, given[0]) if phase == "bytecode_generator" else value
+
+    def _made(self, version: PhaseVersion, value: Any, tree: Any) -> Made:
+        try:
+            return Made.of(value, imports_of(tree))
+        except Exception as error:
+            raise _malformed(version, f"its code for the stack machine cannot be written: {error!r}") from error
+
+    def _given(self, phase: str) -> tuple[Any, ...]:
+        if phase == "lexer":
+            return (self._text,)
+        if phase == "parser":
+            tokens = self._value("lexer")
+            return (tokens.kinds, tokens.texts, tokens.starts, tokens.ends)
+        if phase == "optimizer":
+            return (self._value("parser").tree,)
+        return (self._value("optimizer").tree, self._filename, self._targets)
+
+    def _check(self, phase: str, version: PhaseVersion, value: Any) -> None:
+        """Look at what costs nothing to look at: the rest is looked at when a later phase cannot go on."""
+        fault = ""
+        if phase == "lexer":
+            columns = [getattr(value, name, None) for name in ("kinds", "texts", "starts", "ends")]
+            lengths = {len(column) for column in columns if isinstance(column, tuple | list)}
+            fault = "" if len(lengths) == 1 and None not in columns else checking.fault_in_tokens(value)
+        elif phase == "bytecode_generator":
+            fault = checking.fault_in_generated(value, self._targets)
+        elif not isinstance(getattr(value, "tree", None), tuple):
+            fault = "it gave no tree"
+        if not fault and phase != "bytecode_generator":
+            fault = checking.fault_in_problems(getattr(value, "problems", None))
+        if fault:
+            raise _malformed(version, fault)
+
+    def _failure(
+        self, phase: str, version: PhaseVersion, given: tuple[Any, ...], error: Exception
+    ) -> PhaseFailedError | Exception:
+        """Return who is to blame: the version that raised, or the one that gave it what nobody could read."""
+        if isinstance(error, RecursionError):
+            told = "An expression or a block is too deep inside others to be compiled."
+            return PhaseFailedError(f"{version.phase} {version.version}: {told}", details=_about(version))
+        fault = ""
+        if phase == "parser":
+            before, fault = self._phases.lexer, checking.fault_in_tokens(self._value("lexer"))
+        elif phase == "optimizer":
+            before, fault = self._phases.parser, checking.fault_in_tree(given[0])
+        elif phase == "bytecode_generator":
+            before, fault = self._phases.optimizer, checking.fault_in_tree(given[0])
+            if fault and checking.fault_in_tree(self._value("parser").tree):
+                before = self._phases.parser
+        if fault:
+            return _malformed(before, fault)
+        return PhaseFailedError(
+            f"{version.phase} {version.version} failed on {self._filename}: {type(error).__name__}: {error}",
+            hint=f"Go back to the version before: noodle rollback {version.phase}.",
+            details=_about(version),
+        )
+
+    # --- results -------------------------------------------------------------------------------------------------
+
+    def _done(self, begun: float, completed: tuple[str, ...]) -> CompilationResult:
+        made: Made = self._value("bytecode_generator")
+        tree = self._value("optimizer").tree if "optimizer" in self._values else None
+        return CompilationResult(
+            success=True,
+            target=self._targets,
+            filename=self._filename,
+            bytecode=made.python,
+            nbc_bytecode=made.nbc,
+            python_code=made.python_source,
+            source_map=made.source_map,
+            warnings=tuple(self._problems),
+            statistics=self._statistics(),
+            compilation_time=time.perf_counter() - begun,
+            phases_completed=completed,
+            imports=made.imports if tree is None else imports_of(tree),
+        )
+
+    def failed(
+        self, problems: tuple[Diagnostic, ...], begun: float, completed: tuple[str, ...] = ()
+    ) -> CompilationResult:
+        """Return the result of a source with errors."""
+        found = (*self._problems, *problems)
+        return CompilationResult(
+            success=False,
+            target=self._targets,
+            filename=self._filename,
+            errors=tuple(sorted((one for one in found if one.is_error), key=lambda one: (one.line, one.column))),
+            warnings=tuple(one for one in found if not one.is_error),
+            statistics=self._statistics(),
+            compilation_time=time.perf_counter() - begun,
+            phases_completed=completed,
+        )
+
+    def _statistics(self) -> dict[str, Any]:
+        return {
+            "component_versions": self._phases.versions,
+            "version_aware_compilation": True,
+            "compilation_timestamp": datetime.now(UTC).isoformat(),
+            "lines": self._text.count("\n") + 1,
+            "phase_seconds": dict(self._seconds),
+            "phases_run": [phase for phase in PHASES if phase in self._seconds],
+            "phases_cached": list(self._cached),
+        }
+
+
+def _not_of(unread: tuple[Problem, ...], problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    """Leave out what a parser says of what the lexer could not read: it is the same fault a second time."""
+    if not unread:
+        return problems
+    spans = [(start, end) for _, _, _, start, end, _ in unread]
+    return tuple(one for one in problems if not any(start <= one[3] <= end for start, end in spans))
+
+
+def _malformed(version: PhaseVersion, fault: str) -> PhaseFailedError:
+    return PhaseFailedError(
+        f"{version.phase} {version.version} gave what no later phase can read: {fault}.",
+        hint=f"Go back to the version before: noodle rollback {version.phase}.",
+        details=_about(version),
+    )
+
+
+def _about(version: PhaseVersion) -> dict[str, Any]:
+    return {"phase": version.phase, "version": version.version, "digest": version.digest}

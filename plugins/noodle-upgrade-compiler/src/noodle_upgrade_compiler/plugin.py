@@ -1,0 +1,46 @@
+"""The compiler plugin: its hooks, thin; the work lies in the modules named for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from noodle_upgrade_compiler.compiler import Compiler, process_compiler
+from noodle_upgrade_compiler.configuring import configure
+from noodle_upgrade_compiler.discovery import components_of
+from noodle_upgrade_compiler.gates import findings_of
+from noodle_upgrade_compiler.settings import CompilerSettings
+from noodle_upgrade_core import ComponentDescriptor, Finding, Host, UpgradeContext, UpgradePlan, hookimpl
+from noodle_upgrade_core.hookspecs import Stage
+
+__all__ = ["CompilerPlugin"]
+
+
+class CompilerPlugin:
+    """Makes the phases of this process's compiler components that can be upgraded."""
+
+    settings: ClassVar[type[CompilerSettings]] = CompilerSettings
+    section: ClassVar[str] = "compiler"
+
+    def __init__(self, host: Host) -> None:
+        self._settings: CompilerSettings = host.settings if host.settings is not None else CompilerSettings()
+        self.compiler: Compiler = process_compiler()
+        configure(self.compiler, self._settings, host.directory, host.core)
+
+    @hookimpl
+    def discover(self) -> Iterable[ComponentDescriptor]:
+        """Return the phases that run."""
+        if not self._settings.upgrade_integration.enabled:
+            return ()
+        return components_of(self.compiler, self._settings)
+
+    @hookimpl
+    def validate(self, plan: UpgradePlan, stage: Stage, context: UpgradeContext) -> Iterable[Finding]:
+        """Hold versions of phases to the constraints and the features that the settings name."""
+        del context
+        return findings_of(plan, stage, self._settings)
+
+    def close(self) -> None:
+        """Close the file of the store; the compiler goes on without it."""
+        if self.compiler.store is not None:
+            self.compiler.store.close()

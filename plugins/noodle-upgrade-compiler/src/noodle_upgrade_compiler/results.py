@@ -1,0 +1,53 @@
+"""What comes of a compilation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import CodeType
+from typing import Any
+
+from attrs import field, frozen
+
+from noodle_upgrade_compiler.diagnostics import Diagnostic
+
+__all__ = ["CompilationResult"]
+
+
+@frozen(kw_only=True)
+class CompilationResult:
+    """One source, compiled or not. What was not asked for is None, and so is everything where `success` is false.
+
+    `bytecode` is a code object of the interpreter that runs, `nbc_bytecode` the bytes of an NBC file. `statistics` says
+    which versions did it, how long each phase took and what came out of the cache; times are seconds.
+    """
+
+    success: bool
+    target: tuple[str, ...]
+    filename: str = ""
+    bytecode: CodeType | None = None
+    nbc_bytecode: bytes | None = None
+    python_code: str | None = None
+    source_map: str | None = None
+    errors: tuple[Diagnostic, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
+    statistics: Mapping[str, Any] = field(factory=dict)
+    compilation_time: float = 0.0
+    phases_completed: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return JSON values: everything but the code itself, of which it says how large it is."""
+        return {
+            "success": self.success,
+            "filename": self.filename,
+            "target": list(self.target),
+            "errors": [one.to_wire() for one in self.errors],
+            "warnings": [one.to_wire() for one in self.warnings],
+            "statistics": dict(self.statistics),
+            "compilation_time": self.compilation_time,
+            "phases_completed": list(self.phases_completed),
+            "imports": list(self.imports),
+            "nbc_bytes": None if self.nbc_bytecode is None else len(self.nbc_bytecode),
+            "python_code": self.python_code,
+            "source_map": self.source_map,
+        }
