@@ -25,7 +25,7 @@ TEST_TOOLS = ["pytest>=8", "hypothesis>=6.100"]
 EXTRA_TOOLS = {
     "noodle-upgrade-server": ["httpx"],
     "noodle-upgrade-cli": ["noodle-upgrade-server", "noodle-upgrade-runtime"],
-    "noodle-upgrade-compiler": ["noodle-upgrade-runtime"],
+    "noodle-upgrade-compiler": ["noodle-upgrade-runtime", "click", "rich"],
     "noodle-upgrade-deployment": ["click", "rich", "matplotlib"],
 }
 

@@ -29,6 +29,8 @@ from noodle_upgrade_core.hookspecs import UpgradeHooks
 from noodle_upgrade_core.judges import KillSwitch
 from noodle_upgrade_core.settings import SettingRow, meta_of
 from noodle_upgrade_core.testing import pytest_plugin
+from noodle_upgrade_compiler import errors as compiling
+from noodle_upgrade_compiler.settings import CompilerSettings
 from noodle_upgrade_deployment import fetching, resources
 from noodle_upgrade_deployment.deploying import errors as deploying
 from noodle_upgrade_deployment.metrics import metric
@@ -128,6 +130,8 @@ FINDINGS = {
     "active.not_running": "The doctor: the journal names a component that is not loaded.",
     "artifact.foreign": "The new version brings a package that belongs to another distribution.",
     "calls.across": "Calls are, or were, under way for too long to wait for: each may see both versions.",
+    "compiler.constraint": "The version of a phase does not meet the constraint of the settings.",
+    "compiler.features": "The version of a phase does not say that it has a feature that the settings name.",
     "component.critical": "The component is critical for this program.",
     "component.duplicate": "Two plugins describe a component of one name; the first in order is believed.",
     "constraint.superseded": "What needed another version changes in the same plan.",
@@ -198,6 +202,7 @@ DRIVER_LINES = [
 OTHER_ERRORS = {
     "Of the control API": (served,),
     "Of the command": (failures,),
+    "Of the compiler plugin": (compiling,),
     "Of the deployment plugin": (deploying, choice, courses, metric, fetching, resources, plots),
 }
 TABLES = {
@@ -357,16 +362,16 @@ def _error_rows(module: types.ModuleType) -> list[str]:
 
 def settings_page() -> str:
     """Return the page of settings: the core's and those of our plugins, each with its default and its variable."""
-    sections = {"runtime": RuntimeSettings, "deployment": DeploymentSettings}
+    sections = {"runtime": RuntimeSettings, "compiler": CompilerSettings, "deployment": DeploymentSettings}
     lines = [
         "# Settings",
         "",
         "From JSON and TOML files, and from variables. An argument wins over a variable, a variable over a file, a later",
         "file over an earlier one, a file over the default. Unknown keys are errors. `noodle config show` prints every",
         "effective value and where it came from. Plugins add sections of their own, named like their entry point (with `_`",
-        "for `-`); the section `runtime` is the runtime plugin's, `deployment` the deployment plugin's. In a variable a list",
-        "is written with commas, a switch as `1` or `0`; a plugin's own variables begin with `NOODLE_`. In TOML the part",
-        "before the last dot is a table:",
+        "for `-`); the section `runtime` is the runtime plugin's, `compiler` the compiler plugin's, `deployment` the",
+        "deployment plugin's. In a variable a list is written with commas, a switch as `1` or `0`; a plugin's own variables",
+        "begin with `NOODLE_`. In TOML the part before the last dot is a table:",
         "",
         "```toml",
         "[runtime_upgrade.soak]",

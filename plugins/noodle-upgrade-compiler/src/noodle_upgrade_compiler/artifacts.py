@@ -67,25 +67,23 @@ class Made:
     python_source: str | None = None
     nbc: bytes | None = None
     source_map: str | None = None
-    imports: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, generated: Any, imports: tuple[str, ...]) -> Made:
+    def of(cls, generated: Any) -> Made:
         """Take what a generator gave. Raises what encoding raises where that is malformed."""
         return cls(
             python=generated.python,
             python_source=generated.python_source,
             nbc=None if generated.nbc is None else dumps(code_of(generated.nbc)),
             source_map=generated.source_map,
-            imports=imports,
         )
 
     def to_bytes(self) -> bytes:
         """Return it as bytes, which only the same version of Python reads."""
-        return marshal.dumps((self.python, self.python_source, self.nbc, self.source_map, self.imports))
+        return marshal.dumps((self.python, self.python_source, self.nbc, self.source_map))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Made:
         """Return what `to_bytes` has written into our own file."""
-        python, python_source, nbc, source_map, imports = marshal.loads(data)  # noqa: S302 - see the module `store`
-        return cls(python=python, python_source=python_source, nbc=nbc, source_map=source_map, imports=imports)
+        python, python_source, nbc, source_map = marshal.loads(data)  # noqa: S302 - see the module `store`
+        return cls(python=python, python_source=python_source, nbc=nbc, source_map=source_map)

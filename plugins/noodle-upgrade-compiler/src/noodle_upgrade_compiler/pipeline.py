@@ -31,6 +31,7 @@ from noodle_upgrade_core.errors import InvalidRequestError
 
 __all__ = ["Compilation", "PhaseSet", "compile_source", "imports_of"]
 
+_ENCODING = "lexer.encoding"
 _MOST_BYTES = 64 << 20
 
 
@@ -130,14 +131,20 @@ def _decoded(source: str | bytes) -> tuple[str, Diagnostic | None]:
 
 def _unreadable(message: str, line: int) -> Diagnostic:
     return Diagnostic(
-        phase="lexer", severity="error", code="lexer.encoding", message=message, line=line, column=1, end_line=line,
+        phase="lexer", severity="error", code=_ENCODING, message=message, line=line, column=1, end_line=line,
         end_column=1, hint="Noodle files are UTF-8.",
     )  # fmt: skip
 
 
 def imports_of(tree: Any) -> tuple[str, ...]:
     """Return what a module imports, in order, each once."""
-    return tuple(dict.fromkeys(node[3] for node in tree[3] if node[0] in ("import", "from")))
+    return tuple(dict.fromkeys(node[3] for node in tree[3] if node and node[0] in ("import", "from")))
+
+
+def _facts(phase: str, value: Any) -> tuple[str, ...]:
+    if phase == "lexer":
+        return tuple(sorted(set(value.kinds)))
+    return imports_of(value.tree) if phase == "parser" else ()
 
 
 class Compilation:
@@ -152,6 +159,7 @@ class Compilation:
         self._cached: list[str] = []
         self._problems: list[Diagnostic] = []
         self._digests: dict[str, bytes] = {}
+        self._facts: dict[str, tuple[str, ...]] = {}
 
     def run(self, begun: float) -> CompilationResult:
         """Compile it."""
@@ -160,6 +168,7 @@ class Compilation:
         for phase in PHASES:
             output = self._output(phase)
             told = output.problems
+            self._facts[phase] = output.facts
             if phase == "lexer":
                 unread = output.problems
             elif phase == "parser":
@@ -176,7 +185,8 @@ class Compilation:
     def _output(self, phase: str) -> Output:
         """Return what a phase makes, from the store where that knows it."""
         if self._store is None:
-            return Output(b"", tuple(getattr(self._value(phase), "problems", ())))
+            value = self._value(phase)
+            return Output(b"", tuple(getattr(value, "problems", ())), _facts(phase, value))
         key = self._key(phase)
         known = self._store.output(key)
         if known is not None and (phase != "bytecode_generator" or self._at_hand(known.digest)):
@@ -185,7 +195,7 @@ class Compilation:
             return known
         value = self._value(phase)
         body = self._body(phase, value)
-        output = Output(digest_of(body), tuple(getattr(value, "problems", ())))
+        output = Output(digest_of(body), tuple(getattr(value, "problems", ())), _facts(phase, value))
         self._digests[phase] = output.digest
         with self._store.batch():
             self._store.keep_output(key, output)
@@ -253,11 +263,11 @@ class Compilation:
             raise self._failure(phase, version, given, error) from error
         self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - begun
         self._check(phase, version, value)
-        return self._made(version, value, given[0]) if phase == "bytecode_generator" else value
+        return self._made(version, value) if phase == "bytecode_generator" else value
 
-    def _made(self, version: PhaseVersion, value: Any, tree: Any) -> Made:
+    def _made(self, version: PhaseVersion, value: Any) -> Made:
         try:
-            return Made.of(value, imports_of(tree))
+            return Made.of(value)
         except Exception as error:
             raise _malformed(version, f"its code for the stack machine cannot be written: {error!r}") from error
 
@@ -280,8 +290,10 @@ class Compilation:
             fault = "" if len(lengths) == 1 and None not in columns else checking.fault_in_tokens(value)
         elif phase == "bytecode_generator":
             fault = checking.fault_in_generated(value, self._targets)
-        elif not isinstance(getattr(value, "tree", None), tuple):
-            fault = "it gave no tree"
+        else:
+            tree = getattr(value, "tree", None)
+            shallow = isinstance(tree, tuple) and len(tree) == 5 and isinstance(tree[3], tuple)  # noqa: PLR2004
+            fault = "" if shallow else checking.fault_in_tree(tree)
         if not fault and phase != "bytecode_generator":
             fault = checking.fault_in_problems(getattr(value, "problems", None))
         if fault:
@@ -315,7 +327,6 @@ class Compilation:
 
     def _done(self, begun: float, completed: tuple[str, ...]) -> CompilationResult:
         made: Made = self._value("bytecode_generator")
-        tree = self._value("optimizer").tree if "optimizer" in self._values else None
         return CompilationResult(
             success=True,
             target=self._targets,
@@ -328,7 +339,8 @@ class Compilation:
             statistics=self._statistics(),
             compilation_time=time.perf_counter() - begun,
             phases_completed=completed,
-            imports=made.imports if tree is None else imports_of(tree),
+            imports=self._facts.get("parser", ()),
+            words=self._facts.get("lexer", ()),
         )
 
     def failed(
@@ -345,6 +357,8 @@ class Compilation:
             statistics=self._statistics(),
             compilation_time=time.perf_counter() - begun,
             phases_completed=completed,
+            imports=self._facts.get("parser", ()),
+            words=self._facts.get("lexer", ()),
         )
 
     def _statistics(self) -> dict[str, Any]:

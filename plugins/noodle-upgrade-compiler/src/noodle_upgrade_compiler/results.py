@@ -34,6 +34,8 @@ class CompilationResult:
     compilation_time: float = 0.0
     phases_completed: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    """The kinds of tokens that the source has: what a new version of a phase may be about."""
 
     def to_wire(self) -> dict[str, Any]:
         """Return JSON values: everything but the code itself, of which it says how large it is."""

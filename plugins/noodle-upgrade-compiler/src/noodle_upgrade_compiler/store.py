@@ -15,26 +15,28 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from attrs import frozen
 
 from noodle_upgrade_compiler.contract import Problem
 
-__all__ = ["Output", "Store"]
+__all__ = ["Output", "SourceFile", "Store"]
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS outputs (key BLOB PRIMARY KEY, digest BLOB NOT NULL, problems TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outputs
+  (key BLOB PRIMARY KEY, digest BLOB NOT NULL, problems TEXT NOT NULL, facts TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS bodies
   (digest BLOB PRIMARY KEY, data BLOB NOT NULL, size INTEGER NOT NULL, used INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS bodies_used ON bodies (used);
 CREATE TABLE IF NOT EXISTS files
-  (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, source BLOB NOT NULL, imports TEXT NOT NULL) WITHOUT ROWID;
+  (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, source BLOB NOT NULL, built TEXT NOT NULL, imports TEXT NOT NULL,
+   words TEXT NOT NULL) WITHOUT ROWID;
 """
-_FORMAT = 1
+_FORMAT = 2
 _BUSY_SECONDS = 30.0
 _FORGET_DOWN_TO = 0.8
 """When the file is full, this much of it is kept: what was used last."""
@@ -42,15 +44,33 @@ _FORGET_DOWN_TO = 0.8
 
 @frozen
 class Output:
-    """What a phase made: the digest of it, and its problems."""
+    """What a phase made: the digest of it, its problems, and what else is to be known without looking into it.
+
+    Of tokens `facts` are the kinds that there are, of a tree the modules that it imports.
+    """
 
     digest: bytes
     problems: tuple[Problem, ...] = ()
+    facts: tuple[str, ...] = ()
 
     @property
     def is_wrong(self) -> bool:
         """Whether an error keeps later phases from running."""
         return any(problem[0] == "error" for problem in self.problems)
+
+
+class SourceFile(NamedTuple):
+    """What is known of a source file: `stamp` tells whether it has changed, `built` by which versions it was compiled.
+
+    `imports` and `words` (the kinds of tokens in it) are joined by blanks: ten thousand rows are read at every start.
+    """
+
+    path: str
+    stamp: str
+    source: bytes
+    built: str
+    imports: str
+    words: str
 
 
 class Store:
@@ -61,7 +81,7 @@ class Store:
     """
 
     def __init__(self, path: Path | None = None, *, entries: int = 100, max_bytes: int = 1 << 30) -> None:
-        self._path = path
+        self.path = path
         self._most = max(1, entries) * 4
         self._max_bytes = max_bytes
         self._lock = threading.RLock()
@@ -80,10 +100,10 @@ class Store:
             if (found := self._outputs.get(key)) is not None:
                 self._outputs.move_to_end(key)
                 return found
-            row = self._one("SELECT digest, problems FROM outputs WHERE key = ?", key)
+            row = self._one("SELECT digest, problems, facts FROM outputs WHERE key = ?", key)
             if row is None:
                 return None
-            found = Output(row[0], tuple(tuple(problem) for problem in json.loads(row[1])))
+            found = Output(row[0], tuple(tuple(problem) for problem in json.loads(row[1])), tuple(row[2].split()))
             self._remember(self._outputs, key, found)
             return found
 
@@ -91,9 +111,9 @@ class Store:
         """Note what a phase made under a key."""
         with self._lock:
             self._remember(self._outputs, key, output)
-            if self._path is not None:
-                row = (key, output.digest, json.dumps(output.problems, ensure_ascii=False))
-                self._execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?)", *row)
+            if self.path is not None:
+                row = (key, output.digest, json.dumps(output.problems, ensure_ascii=False), " ".join(output.facts))
+                self._execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?, ?)", *row)
 
     # --- values and bodies ---------------------------------------------------------------------------------------
 
@@ -122,7 +142,7 @@ class Store:
     def keep_body(self, digest: bytes, data: bytes) -> None:
         """Keep the bytes of an output in the file, and forget what was not used for longest when that is full."""
         with self._lock:
-            if self._path is None or len(data) > self._max_bytes:
+            if self.path is None or len(data) > self._max_bytes:
                 return
             done = self._execute(
                 "INSERT OR IGNORE INTO bodies VALUES (?, ?, ?, ?)", digest, data, len(data), time.time_ns()
@@ -139,22 +159,25 @@ class Store:
 
     # --- files ---------------------------------------------------------------------------------------------------
 
-    def files(self) -> dict[str, tuple[str, bytes, tuple[str, ...]]]:
-        """Return what is known of source files: by path the stamp, the digest of the source, and what it imports."""
+    def files(self) -> dict[str, SourceFile]:
+        """Return what is known of source files, by path."""
         with self._lock:
-            if self._path is None:
+            if self.path is None:
                 return {}
-            rows = self._database().execute("SELECT path, stamp, source, imports FROM files")
-            return {
-                path: (stamp, source, tuple(filter(None, imports.split("\n")))) for path, stamp, source, imports in rows
-            }
+            rows = self._database().execute("SELECT path, stamp, source, built, imports, words FROM files")
+            return {row[0]: SourceFile(*row) for row in rows}
 
-    def keep_files(self, rows: Iterator[tuple[str, str, bytes, tuple[str, ...]]]) -> None:
+    def keep_files(self, files: Iterable[SourceFile]) -> None:
         """Note what is known of source files."""
         with self._lock, self.batch():
-            if self._path is not None:
-                made = [(path, stamp, source, "\n".join(imports)) for path, stamp, source, imports in rows]
-                self._database().executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", made)
+            if self.path is not None:
+                self._database().executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", files)
+
+    def forget_files(self, paths: Iterable[str]) -> None:
+        """Know nothing of these files any more."""
+        with self._lock, self.batch():
+            if self.path is not None:
+                self._database().executemany("DELETE FROM files WHERE path = ?", [(path,) for path in paths])
 
     # --- the file ------------------------------------------------------------------------------------------------
 
@@ -188,7 +211,7 @@ class Store:
             memory.popitem(last=False)
 
     def _one(self, query: str, *arguments: Any) -> Any:
-        return None if self._path is None else self._database().execute(query, arguments).fetchone()
+        return None if self.path is None else self._database().execute(query, arguments).fetchone()
 
     def _execute(self, query: str, *arguments: Any) -> sqlite3.Cursor:
         done = self._database().execute(query, arguments)
@@ -198,8 +221,8 @@ class Store:
 
     def _database(self) -> sqlite3.Connection:
         if self._connection is None:
-            assert self._path is not None  # noqa: S101 - who has none does not come here
-            self._connection = _opened(self._path)
+            assert self.path is not None  # noqa: S101 - who has none does not come here
+            self._connection = _opened(self.path)
         return self._connection
 
     def _bytes(self) -> int:

@@ -41,6 +41,7 @@ class PhaseVersion:
     call: Callable[..., Any] = field(repr=False)
     features: tuple[str, ...] = ()
     module: str = ""
+    folder: Path | None = None
 
     @property
     def key(self) -> str:
@@ -81,7 +82,9 @@ def load_version(phase: str, version: str, folder: Path) -> PhaseVersion:
     if not versions.is_version(stated) or versions.compare(stated, version) != 0:
         raise StageError(f"{phase} {version}: its module says that it is {stated}.")
     features = tuple(map(str, told.get("metadata", {}).get("features", ())))
-    return PhaseVersion(phase=phase, version=version, digest=digest, call=call, features=features, module=private)
+    return PhaseVersion(
+        phase=phase, version=version, digest=digest, call=call, features=features, module=private, folder=folder
+    )
 
 
 def _imported(private: str, name: str, folder: Path, what: str) -> ModuleType:

@@ -25,8 +25,8 @@ def stack_code(tree: Node) -> Node:
     names = Names(None, frozenset(tree[4]), ())
     code = _Code("<module>", names)
     code.body(tree[3])
-    code.emit("CONST", code.constant(None), tree)
-    code.emit("RETURN", 0, tree)
+    code.add("CONST", code.constant(None), tree)
+    code.add("RETURN", 0, tree)
     return code.done((), 0, ())
 
 
@@ -71,7 +71,7 @@ class _Code:
 
     # --- the pieces ----------------------------------------------------------------------------------------------
 
-    def emit(self, operation: str, argument: int, node: Node) -> int:
+    def add(self, operation: str, argument: int, node: Node) -> int:
         """Append an instruction that belongs to a node; returns its index."""
         index = len(self._instructions)
         self._instructions.append([operation, argument])
@@ -93,7 +93,7 @@ class _Code:
 
     def _jump(self, operation: str, node: Node) -> int:
         """Append a jump whose end is not known yet; returns its index for `_land`."""
-        return self.emit(operation, 0, node)
+        return self.add(operation, 0, node)
 
     def _land(self, *jumps: int) -> None:
         """Let jumps end at the next instruction."""
@@ -106,20 +106,20 @@ class _Code:
         name = node[3]
         place = self._names.place(name)
         if place == "local":
-            self.emit("LOAD_LOCAL", self._locals[name], node)
+            self.add("LOAD_LOCAL", self._locals[name], node)
         elif place == "cell":
-            self.emit("LOAD_CELL", self._cells[name], node)
+            self.add("LOAD_CELL", self._cells[name], node)
         else:
-            self.emit("LOAD_GLOBAL" if place == "global" else "LOAD_BUILTIN", self.text(name), node)
+            self.add("LOAD_GLOBAL" if place == "global" else "LOAD_BUILTIN", self.text(name), node)
 
     def _store(self, name: str, node: Node) -> None:
         place = self._names.place(name)
         if place == "local":
-            self.emit("STORE_LOCAL", self._locals[name], node)
+            self.add("STORE_LOCAL", self._locals[name], node)
         elif place == "cell":
-            self.emit("STORE_CELL", self._cells[name], node)
+            self.add("STORE_CELL", self._cells[name], node)
         else:
-            self.emit("STORE_GLOBAL", self.text(name), node)
+            self.add("STORE_GLOBAL", self.text(name), node)
 
     # --- statements ----------------------------------------------------------------------------------------------
 
@@ -140,28 +140,28 @@ class _Code:
         self._push(node[4])
         for index, target in enumerate(targets):
             if index + 1 < len(targets):
-                self.emit("DUP", 0, target)
+                self.add("DUP", 0, target)
             if target[0] == "name":
                 self._store(target[3], target)
             elif target[0] == "member":
                 self._push(target[3])
-                self.emit("STORE_MEMBER", self.text(target[4]), target)
+                self.add("STORE_MEMBER", self.text(target[4]), target)
             else:
                 self._push(target[3])
                 self._push(target[4])
-                self.emit("STORE_INDEX", 0, target)
+                self.add("STORE_INDEX", 0, target)
 
     def _expression(self, node: Node) -> None:
         self._push(node[3])
-        self.emit("POP", 0, node[3])
+        self.add("POP", 0, node[3])
 
     def _return(self, node: Node) -> None:
         self._push(node[3] or ("const", node[1], node[2], None))
-        self.emit("RETURN", 0, node)
+        self.add("RETURN", 0, node)
 
     def _yield(self, node: Node) -> None:
         self._push(node[3] or ("const", node[1], node[2], None))
-        self.emit("YIELD", 0, node)
+        self.add("YIELD", 0, node)
 
     def _block(self, node: Node) -> None:
         self.body(node[3])
@@ -184,29 +184,29 @@ class _Code:
         self._loops.append(loop)
         self.body(node[4])
         self._loops.pop()
-        self.emit("JUMP", loop.start, node)
+        self.add("JUMP", loop.start, node)
         self._land(out, *loop.breaks)
 
     def _for(self, node: Node) -> None:
         self._push(node[4])
-        self.emit("ITERATE", 0, node[4])
+        self.add("ITERATE", 0, node[4])
         loop = _Loop(len(self._instructions), holds=1)
         out = self._jump("NEXT", node[4])
         self._store(node[3][3], node[3])
         self._loops.append(loop)
         self.body(node[5])
         self._loops.pop()
-        self.emit("JUMP", loop.start, node)
+        self.add("JUMP", loop.start, node)
         self._land(out, *loop.breaks)
 
     def _break(self, node: Node) -> None:
         loop = self._loops[-1]
         if loop.holds:
-            self.emit("POP", 0, node)
+            self.add("POP", 0, node)
         loop.breaks.append(self._jump("JUMP", node))
 
     def _continue(self, node: Node) -> None:
-        self.emit("JUMP", self._loops[-1].start, node)
+        self.add("JUMP", self._loops[-1].start, node)
 
     def _match(self, node: Node) -> None:
         self._push(node[3])
@@ -214,17 +214,17 @@ class _Code:
         for patterns, body in node[4]:
             inside = []
             for pattern in patterns:
-                self.emit("DUP", 0, node[3])
+                self.add("DUP", 0, node[3])
                 self._push(pattern)
-                self.emit("COMPARE", _COMPARE["=="], pattern)
+                self.add("COMPARE", _COMPARE["=="], pattern)
                 inside.append(self._jump("JUMP_IF_TRUE", pattern))
             other = self._jump("JUMP", node)
             self._land(*inside)
-            self.emit("POP", 0, node[3])
+            self.add("POP", 0, node[3])
             self.body(body)
             ends.append(self._jump("JUMP", node))
             self._land(other)
-        self.emit("POP", 0, node[3])
+        self.add("POP", 0, node[3])
         self.body(node[5])
         self._land(*ends)
 
@@ -242,13 +242,13 @@ class _Code:
         inner = _Code(name, Names(node, self._names.module, around))
         inner.body(body)
         at = (node[0], end - 1, end)
-        inner.emit("CONST", inner.constant(None), at)
-        inner.emit("RETURN", 0, at)
+        inner.add("CONST", inner.constant(None), at)
+        inner.add("RETURN", 0, at)
         defaults = [parameter[5] for parameter in parameters if parameter[5] is not None]
         for default in defaults:
             self._push(default)
         self._codes.append(inner.done(tuple(p[3] for p in parameters), len(parameters) - len(defaults), flags))
-        self.emit("MAKE_FUNCTION", len(self._codes) - 1, (node[0], start, start))
+        self.add("MAKE_FUNCTION", len(self._codes) - 1, (node[0], start, start))
 
     # --- types ---------------------------------------------------------------------------------------------------
 
@@ -266,7 +266,7 @@ class _Code:
             else:
                 self._push(member[5] or ("const", member[1], member[2], None))
         shape = self._shape("class", name, base is not None, len(interfaces), tuple(member[3] for member in members))
-        self.emit("MAKE_TYPE", shape, node)
+        self.add("MAKE_TYPE", shape, node)
         self._store(name, node)
 
     def _struct(self, node: Node) -> None:
@@ -275,13 +275,13 @@ class _Code:
         for default in given:
             self._push(default)
         shape = self._shape("struct", name, False, len(given), tuple(field[3] for field in fields))
-        self.emit("MAKE_TYPE", shape, node)
+        self.add("MAKE_TYPE", shape, node)
         self._store(name, node)
 
     def _interface(self, node: Node) -> None:
         _, _, _, name, methods = node
         shape = self._shape("interface", name, False, 0, tuple(method[3] for method in methods))
-        self.emit("MAKE_TYPE", shape, node)
+        self.add("MAKE_TYPE", shape, node)
         self._store(name, node)
 
     def _enum(self, node: Node) -> None:
@@ -289,22 +289,22 @@ class _Code:
         for member in members:
             self._push(("const", member[1], member[2], member[4]))
         shape = self._shape("enum", name, False, 0, tuple(member[3] for member in members))
-        self.emit("MAKE_TYPE", shape, node)
+        self.add("MAKE_TYPE", shape, node)
         self._store(name, node)
 
     # --- imports -------------------------------------------------------------------------------------------------
 
     def _import(self, node: Node) -> None:
-        self.emit("IMPORT", self.text(node[3]), node)
+        self.add("IMPORT", self.text(node[3]), node)
         self._store(node[4], node)
 
     def _from(self, node: Node) -> None:
-        self.emit("IMPORT", self.text(node[3]), node)
+        self.add("IMPORT", self.text(node[3]), node)
         for name, local in node[4]:
-            self.emit("DUP", 0, node)
-            self.emit("LOAD_MEMBER", self.text(name), node)
+            self.add("DUP", 0, node)
+            self.add("LOAD_MEMBER", self.text(name), node)
             self._store(local, node)
-        self.emit("POP", 0, node)
+        self.add("POP", 0, node)
 
     # --- expressions ---------------------------------------------------------------------------------------------
 
@@ -312,17 +312,17 @@ class _Code:
         self._expressions[node[0]](node)
 
     def _const(self, node: Node) -> None:
-        self.emit("CONST", self.constant(node[3]), node)
+        self.add("CONST", self.constant(node[3]), node)
 
     def _binary(self, node: Node) -> None:
         self._push(node[4])
         self._push(node[5])
-        self.emit("BINARY", _BINARY[node[3]], node)
+        self.add("BINARY", _BINARY[node[3]], node)
 
     def _comparison(self, node: Node) -> None:
         self._push(node[4])
         self._push(node[5])
-        self.emit("COMPARE", _COMPARE[node[3]], node)
+        self.add("COMPARE", _COMPARE[node[3]], node)
 
     def _logical(self, node: Node) -> None:
         operation = "JUMP_IF_FALSE_OR_POP" if node[0] == "and" else "JUMP_IF_TRUE_OR_POP"
@@ -335,41 +335,41 @@ class _Code:
 
     def _not(self, node: Node) -> None:
         self._push(node[3])
-        self.emit("NOT", 0, node)
+        self.add("NOT", 0, node)
 
     def _negative(self, node: Node) -> None:
         self._push(node[3])
-        self.emit("NEGATIVE", 0, node)
+        self.add("NEGATIVE", 0, node)
 
     def _call(self, node: Node) -> None:
         self._push(node[3])
         for argument in node[4]:
             self._push(argument)
-        self.emit("CALL", len(node[4]), node)
+        self.add("CALL", len(node[4]), node)
 
     def _member(self, node: Node) -> None:
         self._push(node[3])
-        self.emit("LOAD_MEMBER", self.text(node[4]), node)
+        self.add("LOAD_MEMBER", self.text(node[4]), node)
 
     def _index(self, node: Node) -> None:
         self._push(node[3])
         self._push(node[4])
-        self.emit("LOAD_INDEX", 0, node)
+        self.add("LOAD_INDEX", 0, node)
 
     def _list(self, node: Node) -> None:
         for item in node[3]:
             self._push(item)
-        self.emit("BUILD_LIST", len(node[3]), node)
+        self.add("BUILD_LIST", len(node[3]), node)
 
     def _object(self, node: Node) -> None:
         for key, value in node[3]:
             self._push(key)
             self._push(value)
-        self.emit("BUILD_OBJECT", len(node[3]), node)
+        self.add("BUILD_OBJECT", len(node[3]), node)
 
     def _await(self, node: Node) -> None:
         self._push(node[3])
-        self.emit("AWAIT", 0, node)
+        self.add("AWAIT", 0, node)
 
 
 class _Loop:

@@ -1,0 +1,59 @@
+"""Outputs as files, beside one another as the sources lie."""
+
+from __future__ import annotations
+
+import importlib.util
+import marshal
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from noodle_upgrade_compiler.results import CompilationResult
+
+__all__ = ["SUFFIXES", "write_outputs"]
+
+SUFFIXES = {"python": ".pyc", "python-source": ".py", "nbc": ".nbc"}
+_HEAD = 12
+"""Bytes behind the magic number of a `.pyc`: flags, time, size. Zeros: by time, of a source that is not looked at."""
+
+
+def write_outputs(
+    sources: Iterable[Path], folder: Path, places: Sequence[Path], again: Callable[[Path], CompilationResult]
+) -> None:
+    """Write what was made of each source, where that is not there already; each file appears whole.
+
+    `again` compiles a source once more, out of the store.
+    """
+    for source in sources:
+        result = again(source)
+        if result.success:
+            _write(result, folder / _below(source, places))
+
+
+def _below(source: Path, places: Sequence[Path]) -> Path:
+    """Return where a source lies below the place that it was found in."""
+    inside = [place for place in places if place.is_dir() and source.is_relative_to(place)]
+    return source.relative_to(inside[0]) if inside else Path(source.name)
+
+
+def _write(result: CompilationResult, path: Path) -> None:
+    if result.bytecode is not None:
+        data = importlib.util.MAGIC_NUMBER + bytes(_HEAD) + marshal.dumps(result.bytecode)
+        _put(path.with_suffix(".pyc"), data)
+    if result.python_code is not None:
+        text = result.python_code
+        if result.source_map is not None:
+            _put(path.with_suffix(".py.map"), result.source_map.encode())
+            text += f"# sourceMappingURL={path.stem}.py.map\n"
+        _put(path.with_suffix(".py"), text.encode())
+    if result.nbc_bytecode is not None:
+        _put(path.with_suffix(".nbc"), result.nbc_bytecode)
+
+
+def _put(path: Path, data: bytes) -> None:
+    if path.is_file() and path.read_bytes() == data:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_bytes(data)
+    fresh.replace(path)
