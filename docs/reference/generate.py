@@ -21,6 +21,8 @@ import noodle_upgrade_server as server
 from noodle_upgrade_cli import failures
 from noodle_upgrade_cli.exits import MEANINGS
 from noodle_upgrade_cli.main import cli
+from noodle_upgrade_compiler import errors as compiling
+from noodle_upgrade_compiler.settings import CompilerSettings
 from noodle_upgrade_core import errors, hookspecs, steps, testing
 from noodle_upgrade_core.config import load_settings
 from noodle_upgrade_core.drivers import GROUPS
@@ -29,8 +31,6 @@ from noodle_upgrade_core.hookspecs import UpgradeHooks
 from noodle_upgrade_core.judges import KillSwitch
 from noodle_upgrade_core.settings import SettingRow, meta_of
 from noodle_upgrade_core.testing import pytest_plugin
-from noodle_upgrade_compiler import errors as compiling
-from noodle_upgrade_compiler.settings import CompilerSettings
 from noodle_upgrade_deployment import fetching, resources
 from noodle_upgrade_deployment.deploying import errors as deploying
 from noodle_upgrade_deployment.metrics import metric
@@ -116,6 +116,9 @@ OTHER_EVENTS = {
     "journal.failed": "The journal could not be written; `data` is the error.",
     "upgrade.left_over": "Going back left something that could not be made whole; `data` says what.",
     "journal.recovered": "There is room for the journal again; upgrades can be made.",
+    "compiler.recompiling": "Files that an upgrade of a phase affects are being compiled; `data` has `done` and `all`.",
+    "compiler.affects_more": "A new version of a phase is about more than it says: all files are compiled.",
+    "compiler.phase_failed": "A version of a phase has failed after it was taken into use: the one before is put back.",
     "deployment_upgrade.requested": "A deployment was asked for; `data` has `deployment_id` and `environment`.",
     "deployment_upgrade.validated": "The upgrade of a deployment was validated.",
     "deployment_upgrade.stage": "A deployment came to another stage, or something was noted; `data` has `stage`, `who` and the evidence.",

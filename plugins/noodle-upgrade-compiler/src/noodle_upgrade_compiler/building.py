@@ -26,7 +26,7 @@ from noodle_upgrade_compiler.store import SourceFile, Store
 from noodle_upgrade_compiler.versions import load_version
 from noodle_upgrade_core.errors import InvalidRequestError
 
-__all__ = ["Built", "Report", "build", "graph_of", "sources_under"]
+__all__ = ["Built", "Report", "build", "built_by", "graph_of", "sources_under"]
 
 SUFFIX = ".noodle"
 _BATCH = 64
@@ -152,7 +152,7 @@ def build(
     for place in places:
         if not place.exists():
             raise InvalidRequestError(f"There is no file or folder {place}.", safe="Nothing was compiled.")
-    known, wanted = store.files(), _built_by(phases, targets)
+    known, wanted = store.files(), built_by(phases, targets)
     removed: list[str] = []
     if only is None:
         stale, unchanged, removed = _stale(places, known, wanted, by)
@@ -182,7 +182,8 @@ def build(
     )
 
 
-def _built_by(phases: PhaseSet, targets: tuple[str, ...]) -> str:
+def built_by(phases: PhaseSet, targets: tuple[str, ...]) -> str:
+    """Return what tells files that were compiled by a set of versions, for these targets and this Python."""
     return digest_of(phases.key.encode(), ",".join(targets).encode(), PYTHON).hex()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,6 +54,10 @@ class Compiler:
         chosen = {**DEFAULT_VERSIONS, **(versions or {})}
         self.current = PhaseSet(*(self.library.get(phase, chosen[phase]) for phase in PHASES))
         self.version_aware = True
+        self.staged: dict[str, PhaseSet] = {}
+        """The sets of upgrades under way, by the versions that they bring: for whoever builds with them first."""
+        self.failed: Callable[[str, str], object] = lambda _phase, _version: None
+        """Told of each version of a phase that has failed."""
         self._route: _Route | None = None
         self._gate = threading.Condition()
         self._inside = 0
@@ -103,6 +107,7 @@ class Compiler:
             if error.code != "compiler.phase":
                 raise
             failure = str(error)
+            self.failed(str(error.details.get("phase", "")), str(error.details.get("version", "")))
             return _failed(filename, phases, targets, error)
         finally:
             if counter is not None:

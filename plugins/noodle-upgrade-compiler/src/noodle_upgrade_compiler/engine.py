@@ -12,13 +12,12 @@ from typing import Any, ClassVar, NamedTuple
 
 from noodle_upgrade_compiler.compiler import Compiler, process_compiler
 from noodle_upgrade_compiler.contract import ENTRY_POINTS, PHASES
-from noodle_upgrade_compiler.pipeline import PhaseSet
 from noodle_upgrade_compiler.versions import PhaseVersion, load_version
 from noodle_upgrade_core.errors import SwapRefusedError, UpgradeCancelledError
 from noodle_upgrade_core.model import Verdict
 from noodle_upgrade_core.staged import COUNTS, WEIGHTS, Arm
 
-__all__ = ["Operation", "PhaseEngine", "PhasesPrepared"]
+__all__ = ["Operation", "PhaseEngine", "PhasesPrepared", "staged_key"]
 
 _STAGE_SECONDS = 0.05
 _PAUSE_SECONDS = 1e-6
@@ -88,6 +87,11 @@ def _check_wanted(cancelled: Callable[[], bool]) -> None:
         raise UpgradeCancelledError("The staging was given up.")
 
 
+def staged_key(versions: Mapping[str, str]) -> str:
+    """Return what the set of an upgrade to these versions is found by."""
+    return ", ".join(f"{phase} {version}" for phase, version in sorted(versions.items()))
+
+
 class PhasesPrepared:
     """Versions of phases, loaded and tried, that no compilation uses yet."""
 
@@ -108,11 +112,8 @@ class PhasesPrepared:
         self._trees = {change.component.name: change.new_tree for change in changes}
         self._old = compiler.current
         self._new = compiler.current.having(*loaded)
-
-    @property
-    def phases(self) -> PhaseSet:
-        """The set with the new versions, for whoever wants to build something with it before it serves."""
-        return self._new
+        self._key = staged_key({one.phase: one.version for one in loaded})
+        compiler.staged[self._key] = self._new
 
     def looking(self) -> AbstractContextManager[None]:
         """Hold compilations back around the change, where the settings want that."""
@@ -148,6 +149,7 @@ class PhasesPrepared:
         for one in self._loaded:
             self._compiler.library.adopt(one, self._trees[one.phase])
         self._compiler.settle()
+        self._compiler.staged.pop(self._key, None)
 
     def running(self) -> dict[str, str]:
         """Return the versions that every compilation begins with now."""
@@ -160,6 +162,7 @@ class PhasesPrepared:
     def discard(self) -> None:
         """Let go of the new versions, which nobody will use."""
         self._compiler.settle()
+        self._compiler.staged.pop(self._key, None)
         for one in self._loaded:
             if one not in tuple(self._compiler.current):
                 one.forget()

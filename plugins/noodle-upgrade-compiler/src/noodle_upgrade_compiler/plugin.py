@@ -9,8 +9,19 @@ from noodle_upgrade_compiler.compiler import Compiler, process_compiler
 from noodle_upgrade_compiler.configuring import configure
 from noodle_upgrade_compiler.discovery import components_of
 from noodle_upgrade_compiler.gates import findings_of
+from noodle_upgrade_compiler.rebuilding import rebuilt
 from noodle_upgrade_compiler.settings import CompilerSettings
-from noodle_upgrade_core import ComponentDescriptor, Finding, Host, UpgradeContext, UpgradePlan, hookimpl
+from noodle_upgrade_compiler.watching import Watch
+from noodle_upgrade_core import (
+    ArtifactRef,
+    ComponentDescriptor,
+    Finding,
+    Host,
+    UpgradeContext,
+    UpgradePlan,
+    Upgrader,
+    hookimpl,
+)
 from noodle_upgrade_core.hookspecs import Stage
 
 __all__ = ["CompilerPlugin"]
@@ -21,9 +32,11 @@ class CompilerPlugin:
 
     settings: ClassVar[type[CompilerSettings]] = CompilerSettings
     section: ClassVar[str] = "compiler"
+    time_limits: ClassVar[dict[str, float]] = {"recompile": 600.0}
 
     def __init__(self, host: Host) -> None:
         self._settings: CompilerSettings = host.settings if host.settings is not None else CompilerSettings()
+        self._watch: Watch | None = None
         self.compiler: Compiler = process_compiler()
         configure(self.compiler, self._settings, host.directory, host.core)
 
@@ -40,7 +53,22 @@ class CompilerPlugin:
         del context
         return findings_of(plan, stage, self._settings)
 
+    @hookimpl
+    def recompile(self, plan: UpgradePlan, context: UpgradeContext) -> Iterable[ArtifactRef]:
+        """Build the files that a new version affects, before it serves."""
+        if not self._settings.upgrade_integration.auto_recompile_on_upgrade:
+            return ()
+        return rebuilt(plan, context, self.compiler)
+
+    @hookimpl
+    async def opened(self, upgrader: Upgrader) -> None:
+        """Take a version back, from now on, that fails after it was taken into use."""
+        self._watch = Watch(upgrader, self.compiler)
+        self._watch.begin()
+
     def close(self) -> None:
         """Close the file of the store; the compiler goes on without it."""
+        if self._watch is not None:
+            self._watch.end()
         if self.compiler.store is not None:
             self.compiler.store.close()

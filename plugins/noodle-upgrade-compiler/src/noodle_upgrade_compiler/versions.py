@@ -42,6 +42,8 @@ class PhaseVersion:
     features: tuple[str, ...] = ()
     module: str = ""
     folder: Path | None = None
+    affects: tuple[str, ...] | None = None
+    """The kinds of tokens that it is about; None for any: a source without one of them comes out as before."""
 
     @property
     def key(self) -> str:
@@ -83,8 +85,14 @@ def load_version(phase: str, version: str, folder: Path) -> PhaseVersion:
         raise StageError(f"{phase} {version}: its module says that it is {stated}.")
     features = tuple(map(str, told.get("metadata", {}).get("features", ())))
     return PhaseVersion(
-        phase=phase, version=version, digest=digest, call=call, features=features, module=private, folder=folder
-    )
+        phase=phase, version=version, digest=digest, call=call, features=features, module=private, folder=folder,
+        affects=_affects(told),
+    )  # fmt: skip
+
+
+def _affects(told: dict[str, Any]) -> tuple[str, ...] | None:
+    named = told.get("metadata", {}).get("affects")
+    return None if named is None else tuple(map(str, named))
 
 
 def _imported(private: str, name: str, folder: Path, what: str) -> ModuleType:

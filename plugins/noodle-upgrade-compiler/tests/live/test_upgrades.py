@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
+from noodle_upgrade_compiler.building import build
 from noodle_upgrade_compiler.compiler import Compiler, set_process_compiler
+from noodle_upgrade_compiler.integration import CompilerRuntimeUpgradeIntegration
 from noodle_upgrade_compiler.versions import BUNDLED
 from noodle_upgrade_core import Upgrader, UpgradeRequest, load_settings
-from noodle_upgrade_core.errors import DrainTimeoutError, UpgradeError
+from noodle_upgrade_core.errors import ComponentUnknownError, DrainTimeoutError, UpgradeError
 
 SOURCE = "let x = {number}; def f(a) {{ return a + x; }} print(f(1));"
 
@@ -259,6 +261,69 @@ def test_no_index_is_asked_for_a_phase(compiler, tmp_path):
     told = asyncio.run(run())
     assert "wheel" not in told
     assert "phases: has 1.1.0, 1.0.0" in told
+
+
+def test_a_version_that_fails_after_the_commit_is_taken_back_by_itself(compiler, tmp_path):
+    failing = "    if 'poison' in text:\n        raise KeyError('inside')\n    told = _beyond_limits(text)\n"
+    own_version(tmp_path, "3.0.0", edit=lambda text: text.replace("    told = _beyond_limits(text)\n", failing, 1))
+
+    async def run():
+        async with opened(tmp_path) as upgrader:
+            assert (await upgraded(upgrader, request("3.0.0"))).success
+            assert compiler.compile("let x = 1;", "t.noodle").success
+            result = await asyncio.to_thread(compiler.compile, "let poison = 1;", "t.noodle")
+            assert [error.phase for error in result.errors] == ["lexer"]
+            for _ in range(200):
+                if compiler.current.versions["lexer"] == "1.0.0":
+                    break
+                await asyncio.sleep(0.05)
+            assert compiler.current.versions["lexer"] == "1.0.0"
+            assert compiler.compile("let poison = 1;", "t.noodle").success
+
+    asyncio.run(run())
+
+
+def test_what_an_upgrade_affects_is_built_before_it_serves(compiler, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for n in range(20):
+        body = f"match x {{ case 1, 2 {{ x = {n}; }} }}" if n == 7 else f"x = {n};"
+        (tmp_path / f"f{n}.noodle").write_text(f"let x = {n}; {body}")
+
+    async def run():
+        async with opened(tmp_path) as upgrader:
+            build([tmp_path], compiler.current, compiler.store)
+            told = []
+            upgrader.events.subscribe(lambda event: told.append((event.kind, dict(event.data))))
+            result = await upgraded(upgrader, request("2.0.0", "bytecode_generator"))
+            assert result.success, result.error
+            assert ("compiler.recompiling", 1) in [(kind, data.get("all")) for kind, data in told]
+            report = build([tmp_path], compiler.current, compiler.store)
+            assert report.built == ()
+            integration = CompilerRuntimeUpgradeIntegration(upgrader)
+            again = await integration.trigger_recompilation_for_upgrade(
+                result.upgrade_id, [str(tmp_path / "f7.noodle")]
+            )
+            assert again.affected == (str(tmp_path / "f7.noodle"),)
+
+    asyncio.run(run())
+
+
+def test_the_integration_compiles_and_upgrades_and_says_what_it_runs(compiler, tmp_path):
+    async def run():
+        async with opened(tmp_path) as upgrader, CompilerRuntimeUpgradeIntegration(upgrader) as integration:
+            asked = await integration.compile_with_version_awareness("print(0xff);", "t.noodle", {"lexer": "1.1.0"})
+            assert asked.success
+            result = await integration.upgrade_compiler_component("optimizer", "2.0.0", "immediate", auto_approve=True)
+            assert result.success, result.error
+            status = integration.get_integration_status()
+            assert status["component_versions"]["optimizer"] == "2.0.0"
+            assert status["available_versions"]["parser"] == ["1.0.0", "2.0.0"]
+            with pytest.raises(ComponentUnknownError, match="no phase"):
+                await integration.upgrade_compiler_component("linker", "1.0.0")
+            with pytest.raises(UpgradeError):
+                await integration.trigger_recompilation_for_upgrade("no-such-upgrade")
+
+    asyncio.run(run())
 
 
 DOCUMENT = Path(__file__).parents[1] / "documents" / "compiler_upgrade_integration_config.json"

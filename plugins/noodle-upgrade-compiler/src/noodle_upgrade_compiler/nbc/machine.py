@@ -10,11 +10,13 @@ import operator
 from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
 from typing import Any
 
+from attrs import evolve
+
 from noodle_upgrade_compiler.nbc.builtins import BUILTINS, METHODS, MODULES
 from noodle_upgrade_compiler.nbc.code import Code, Shape
 from noodle_upgrade_compiler.nbc.operations import BY_NAME
 from noodle_upgrade_compiler.nbc.verifier import verify
-from noodle_upgrade_compiler.support import Enumeration, Interface, NoodleError, required, struct
+from noodle_upgrade_compiler.support import Enumeration, Interface, NoodleError, mangled, required, struct
 
 __all__ = ["Machine", "Module"]
 
@@ -473,7 +475,7 @@ class _MadeInterface(_Made, type(Interface)):  # type: ignore[misc]
 def _member(of: Any, name: str) -> Any:
     kind = type(of)
     if isinstance(kind, _Made) or isinstance(of, _Made):
-        return getattr(of, _MEMBERS.get(name, name))
+        return getattr(of, _MEMBERS.get(name) or mangled(name))
     if kind is Module:
         value = of.variables.get(name, _ABSENT)
         if value is _ABSENT:
@@ -482,8 +484,8 @@ def _member(of: Any, name: str) -> Any:
     if isinstance(of, Enumeration) and name in ("name", "value"):
         return getattr(of, name)
     if isinstance(of, type) and issubclass(of, Enumeration):
-        return of[name] if name in of.__members__ else _absent(of, name)
-    if name == "to_string" and kind in METHODS:
+        return of[name] if mangled(name) in of.__members__ else _absent(of, name)
+    if name == "to_string":
         return of.__str__
     return getattr(of, name) if name in METHODS.get(kind, ()) else _absent(of, name)
 
@@ -491,7 +493,7 @@ def _member(of: Any, name: str) -> Any:
 def _set_member(of: Any, name: str, value: Any) -> None:
     kind = type(of)
     if isinstance(kind, _Made) or isinstance(of, _Made):
-        setattr(of, _MEMBERS.get(name, name), value)
+        setattr(of, _MEMBERS.get(name) or mangled(name), value)
     elif kind is Module:
         of.variables[name] = value
     else:
@@ -509,7 +511,9 @@ def _type(shape: Shape, stack: list[Any], module: Module) -> Any:
     if count:
         del stack[len(stack) - count :]
     space: dict[str, Any] = {"__module__": module.name, "__qualname__": shape.name}
-    names = [_MEMBERS.get(member, member) for member in shape.members]
+    if (name := mangled(shape.name)) != shape.name:
+        shape = evolve(shape, name=name)
+    names = [_MEMBERS.get(member) or mangled(member) for member in shape.members]
     if shape.kind == "class":
         bases = values[: shape.has_base + shape.given]
         if not all(isinstance(base, _Made) for base in bases):

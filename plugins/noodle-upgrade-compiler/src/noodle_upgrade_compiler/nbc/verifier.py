@@ -13,7 +13,7 @@ from noodle_upgrade_compiler.nbc.builtins import BUILTINS
 from noodle_upgrade_compiler.nbc.code import Code, Limits
 from noodle_upgrade_compiler.nbc.operations import BINARY, BY_NAME, COMPARE, OPERATIONS
 
-__all__ = ["is_name", "is_path", "verify"]
+__all__ = ["is_member", "is_name", "is_path", "verify"]
 
 _REFUSED = frozenset({"format", "format_map", "mro"})
 _JUMPS = frozenset(operation.number for operation in OPERATIONS if operation.argument == "jump")
@@ -26,7 +26,12 @@ _LAST = frozenset({_RETURN, _JUMP})
 
 def is_name(text: str) -> bool:
     """Whether something may be called so: an identifier that does not begin with two underscores."""
-    return text.isidentifier() and not text.startswith("__") and text not in _REFUSED
+    return text.isidentifier() and not text.startswith("__")
+
+
+def is_member(text: str) -> bool:
+    """Whether a member may be called so: a name that is none of Python's own."""
+    return is_name(text) and text not in _REFUSED
 
 
 def is_path(text: str) -> bool:
@@ -58,8 +63,8 @@ def _check_names(code: Code, around: tuple[str, ...]) -> None:
     _demand(code, len(set(code.captured)) == len(code.captured), "the same shared variable twice")
     _demand(code, set(code.free) <= set(around), "variables from outside that nobody around it shares")
     for shape in code.shapes:
-        names = (shape.name, *shape.members)
-        _demand(code, all(map(is_name, names)), f"a type {shape.name!r} with a name that none may have")
+        good = is_name(shape.name) and all(map(is_member, shape.members))
+        _demand(code, good, f"a type {shape.name!r} with a name that none may have")
         _demand(code, len(set(shape.members)) == len(shape.members), f"a type {shape.name!r} with a member twice")
         is_filled = shape.kind != "struct" or shape.given <= len(shape.members)
         _demand(code, is_filled, f"a struct {shape.name!r} with more defaults than fields")
@@ -184,7 +189,8 @@ class _Walk:
     def _check(self, index: int, name: str, argument: int) -> None:
         """Check what an operation may do in this code, beside its indices."""
         code = self._code
-        if name in ("LOAD_GLOBAL", "STORE_GLOBAL", "LOAD_MEMBER", "STORE_MEMBER") and not is_name(code.names[argument]):
+        allowed = {"LOAD_GLOBAL": is_name, "STORE_GLOBAL": is_name, "LOAD_MEMBER": is_member, "STORE_MEMBER": is_member}
+        if name in allowed and not allowed[name](code.names[argument]):
             raise self._wrong(index, f"{code.names[argument]!r} is no name")
         if name == "LOAD_BUILTIN" and code.names[argument] not in BUILTINS:
             raise self._wrong(index, f"there is no built-in {code.names[argument]!r}")

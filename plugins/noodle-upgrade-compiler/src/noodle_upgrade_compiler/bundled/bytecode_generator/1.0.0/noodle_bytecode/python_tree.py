@@ -25,8 +25,9 @@ _COMPARE = {
 }  # fmt: skip
 _MEMBERS = {"init": "__init__", "to_string": "__str__"}
 _BUILTINS = {"is_a": "isinstance", "object": "dict"}
+SUPPORT = "noodle_upgrade_compiler.support"
 IMPORTED = {
-    "error": "noodle_upgrade_compiler.support", "gather": "asyncio", "run": "asyncio", "sleep": "asyncio",
+    "error": SUPPORT, "gather": "asyncio", "run": "asyncio", "sleep": "asyncio",
 }  # fmt: skip
 """What Noodle knows without an import and Python does not, and where it comes from."""
 _OTHERWISE = frozenset({*_BUILTINS, *IMPORTED})
@@ -42,6 +43,19 @@ _Name, _Constant, _Call, _Attribute, _BinOp, _Compare, _Assign, _Expr = (
 def python_tree(tree: Node) -> ast.Module:
     """Return a module of Python that does what the tree says."""
     return _Emitter(tree).module()
+
+
+def _declared_in(tree: Node) -> set[str]:
+    """Return every name that a program declares anywhere."""
+    found = set(tree[4])
+    waiting: list[Any] = [tree[3]]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, tuple) and one:
+            if one[0] == "def" and len(one) == 10:  # noqa: PLR2004
+                found.update(one[8])
+            waiting.extend(part for part in one if isinstance(part, tuple))
+    return found
 
 
 def _make(kind: Any, start: int, end: int, /, **fields: Any) -> Any:
@@ -63,20 +77,32 @@ def _plain(kind: Any, /, **fields: Any) -> Any:
 class _Names(dict[str, str]):
     """The name that Python knows a name of Noodle by: its keywords, and what it calls otherwise, are renamed."""
 
-    def __init__(self, declared: Iterable[str], needed: dict[str, str]) -> None:
-        super().__init__({name: python for name, python in _BUILTINS.items() if name not in declared})
+    def __init__(self, tree: Node, declared: Iterable[str], needed: dict[str, str]) -> None:
+        super().__init__()
+        self._tree = tree
         self._declared = frozenset(declared)
         self._needed = needed
 
     def __missing__(self, name: str) -> str:
-        if name in IMPORTED and name not in self._declared:
-            self._needed[name] = IMPORTED[name]
-        self[name] = python = f"{name}_" if _KEYWORD.fullmatch(name) else name
+        python = f"{name}_" if _KEYWORD.fullmatch(name) else name
+        if name not in self._declared:
+            if name in _BUILTINS:
+                python = self._built_in(name)
+            elif name in IMPORTED:
+                self._needed[name] = IMPORTED[name]
+        self[name] = python
         return python
+
+    def _built_in(self, name: str) -> str:
+        """Return what Python calls a built-in; where the program calls something else so, it is imported."""
+        if _BUILTINS[name] not in _declared_in(self._tree):
+            return _BUILTINS[name]
+        self._needed[f"__{name}__"] = SUPPORT
+        return f"__{name}__"
 
     def inside(self, declared: Iterable[str]) -> _Names:
         """Return the names inside of a function that declares some which mean something else outside."""
-        return _Names({*self._declared, *declared}, self._needed)
+        return _Names(self._tree, {*self._declared, *declared}, self._needed)
 
 
 class _Members(dict[str, str]):
@@ -93,7 +119,7 @@ class _Emitter:
     def __init__(self, tree: Node) -> None:
         self._tree = tree
         self._needed: dict[str, str] = {}
-        self._names = _Names(tree[4], self._needed)
+        self._names = _Names(tree, tree[4], self._needed)
         self._of = _Members()
         self._functions: list[frozenset[str]] = []
         self._subjects = 0
@@ -199,7 +225,7 @@ class _Emitter:
     def _match(self, node: Node) -> Any:
         subject = node[3]
         made: list[Any] = []
-        if subject[0] not in ("name", "const"):
+        if not _stays(subject, node[4]):
             name = ("name", subject[1], subject[2], self._subject())
             made.append(self._assign(("assign", subject[1], subject[2], (name,), subject)))
             subject = name
@@ -265,9 +291,15 @@ class _Emitter:
         return self._type(start, end, name, bases=bases, body=self._members(members, node))
 
     def _type(self, start: int, end: int, name: str, *, bases: list[Any], body: list[Any]) -> Any:
+        python = self._names[name]
+        if python != name or self._functions:
+            # It is printed as it is written.
+            target = _make(_Name, start, start, id="__qualname__", ctx=_STORE)
+            value = _make(_Constant, start, start, value=name, kind=None)
+            body = [_make(ast.Assign, start, start, targets=[target], value=value, type_comment=None), *body]
         return _make(
-            ast.ClassDef, start, end, name=self._names[name], bases=bases, keywords=[], body=body,
-            decorator_list=[], type_params=[],
+            ast.ClassDef, start, end, name=python, bases=bases, keywords=[], body=body, decorator_list=[],
+            type_params=[],
         )  # fmt: skip
 
     def _members(self, members: tuple[Node, ...], around: Node) -> list[Any]:
@@ -325,7 +357,7 @@ class _Emitter:
     def _helper(self, name: str, at: int) -> Any:
         """Return the name of something that comes from the library of the compiler, imported where the file begins."""
         name = f"__{name}__"
-        self._needed[name] = "noodle_upgrade_compiler.support"
+        self._needed[name] = SUPPORT
         return _make(_Name, at, at, id=name, ctx=_LOAD)
 
     # --- imports -------------------------------------------------------------------------------------------------
@@ -424,6 +456,12 @@ class _Emitter:
 
     def _await(self, node: Node) -> Any:
         return _make(ast.Await, node[1], node[2], value=self._value(node[3]))
+
+
+def _stays(subject: Node, cases: tuple[Any, ...]) -> bool:
+    """Whether the subject of a match is the same for every pattern: none of them may change it meanwhile."""
+    plain = all(pattern[0] in ("const", "name") for patterns, _ in cases for pattern in patterns)
+    return subject[0] == "const" or (subject[0] == "name" and plain)
 
 
 def _alias(name: str, asname: str | None = None) -> Any:

@@ -24,6 +24,7 @@ _CONSTANTS = {"true": True, "false": False, "none": None}
 _APPLIED = frozenset({"(", ".", "[", "::"})
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "\\": "\\", "'": "'", '"': '"'}
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))")
+_METHODS = frozenset({"init", "to_string"})
 _PYTHONS_OWN = frozenset({"format", "format_map", "mro"})
 
 
@@ -209,6 +210,12 @@ class Expressions(Cursor):
         if name in _PYTHONS_OWN:
             self.problem("parser.member", f"{name!r} is no member in Noodle.", self.starts[index], self.ends[index])
         return name
+
+    def field(self, index: int) -> None:
+        """Refuse the name of a field, or of a member of an enumeration, that means a method everywhere."""
+        if self.member(index) in _METHODS:
+            told = f"{self.texts[index]!r} is a method: no field can be called so."
+            self.problem("parser.member", told, self.starts[index], self.ends[index])
 
     def items(self, closing: str, where: str) -> tuple[Node, ...]:
         """Return expressions with commas between them, up to the closing bracket and over it; a last comma is fine."""

@@ -50,6 +50,7 @@ class Scopes:
         self._problem = problem
         self._open = [_Function()]
         self._types: list[tuple[str, int, int]] = []
+        self._everywhere: set[str] = set()
         self.live = self._open[-1].live
 
     # --- what is declared ----------------------------------------------------------------------------------------
@@ -70,6 +71,7 @@ class Scopes:
             return
         function.live[name] = start
         function.declared[name] = start
+        self._everywhere.add(name)
         function.blocks[-1][0].append(name)
 
     def use_later(self, name: str, start: int, end: int) -> None:
@@ -132,8 +134,8 @@ class Scopes:
             elif name not in BUILTINS or is_assigned:
                 self._unknown(name, start, end, is_assigned=is_assigned)
         for name, start, end in self._types:
-            if name not in module.declared:
-                hint = _likely(name, {*TYPES, *module.declared})
+            if name not in self._everywhere:
+                hint = _likely(name, {*TYPES, *self._everywhere})
                 self._problem("parser.type", f"There is no type {name}.", start, end, hint)
         return tuple(sorted(module.declared))
 

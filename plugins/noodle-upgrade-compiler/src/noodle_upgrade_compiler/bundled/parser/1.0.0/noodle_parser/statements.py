@@ -214,7 +214,9 @@ class Statements(Expressions):
     def _function(self, first: int, *, is_async: bool, is_member: bool = False) -> Node:
         index = self.expect("name", "'def'")
         name = self.texts[index]
-        if not is_member:
+        if is_member:
+            self.member(index)
+        else:
             self.scopes.declare(name, self.starts[index], self.ends[index])
         self.scopes.open_function(is_async=is_async)
         names: tuple[Any, ...] = ((), ())
@@ -362,7 +364,7 @@ class Statements(Expressions):
             return self._method(first, is_async=True)
         if kind == "let":
             index = self.expect("name", "'let'")
-            self.member(index)
+            self.field(index)
             type_ = self._type() if self._is_next(":") else None
             default = self._default("field") if self._is_next("=") else None
             return ("field", self.starts[first], self.semicolon("A field"), self.texts[index], type_, default)
@@ -385,6 +387,7 @@ class Statements(Expressions):
             is_async = self._is_next("async")
             self.expect("def", "An interface")
             named = self.expect("name", "'def'")
+            self.member(named)
             self.scopes.open_function(is_async=is_async)
             try:
                 parameters, returns = self._signature()
@@ -404,7 +407,7 @@ class Statements(Expressions):
             if any(field[3] == self.texts[index] for field in fields):
                 told = f"{self.texts[index]} is declared already."
                 self.problem("parser.declared", told, self.starts[index], self.ends[index])
-            self.member(index)
+            self.field(index)
             type_ = self._type() if self._is_next(":") else None
             default = self._default("field") if self._is_next("=") else None
             if default is None and fields and fields[-1][5] is not None:
@@ -421,6 +424,7 @@ class Statements(Expressions):
         value = 0
         while not self._is_next("}"):
             index = self.expect("name", "An enum")
+            self.field(index)
             if any(member[3] == self.texts[index] for member in members):
                 told = f"{self.texts[index]} is declared already."
                 self.problem("parser.declared", told, self.starts[index], self.ends[index])

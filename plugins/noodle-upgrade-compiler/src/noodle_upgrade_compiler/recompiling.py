@@ -1,0 +1,121 @@
+"""What an upgrade of a phase means for the files that were compiled: those that it affects are built before it serves.
+
+A version says in its `component.toml` which kinds of tokens it is about (`metadata.affects`); a file without any of
+them is not affected. What a version says is tried on a sample of the others: where it does not hold, all are built.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from attrs import field, frozen
+
+from noodle_upgrade_compiler.building import Progress, Report, build, built_by, graph_of
+from noodle_upgrade_compiler.errors import CompilationError
+from noodle_upgrade_compiler.pipeline import PhaseSet, compile_source
+from noodle_upgrade_compiler.store import SourceFile, Store
+from noodle_upgrade_core.errors import UpgradeError
+
+__all__ = ["Recompiled", "affected_files", "recompile"]
+
+_SAMPLE = 16
+_MOST_SHOWN = 5
+
+
+@frozen(kw_only=True)
+class Recompiled:
+    """What was built for an upgrade. `tried` of the files that it does not affect were compiled to see that."""
+
+    report: Report
+    affected: tuple[str, ...]
+    unaffected: int = 0
+    tried: int = 0
+    is_everything: bool = False
+    why: str = field(default="")
+
+
+def affected_files(files: Iterable[SourceFile], changed: PhaseSet, current: PhaseSet) -> tuple[str, ...]:
+    """Return the files that the versions in which two sets differ are about, sorted."""
+    about: set[str] | None = set()
+    for new, old in zip(changed, current, strict=True):
+        if new is old:
+            continue
+        about = None if about is None or new.affects is None else about | set(new.affects)
+    if about is None:
+        return tuple(sorted(one.path for one in files))
+    return tuple(sorted(one.path for one in files if about.intersection(one.words.split(" "))))
+
+
+def recompile(
+    changed: PhaseSet,
+    current: PhaseSet,
+    store: Store,
+    *,
+    targets: tuple[str, ...] = ("python",),
+    files: Sequence[str] | None = None,
+    progress: Progress = lambda _done, _all: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Recompiled:
+    """Build what a change of versions affects, by the new ones; or `files` and whatever imports them.
+
+    Raises `CompilationError` when a file that was compiled before cannot be any more: nothing serves the new versions
+    yet, and the upgrade ends.
+    """
+
+    def made(paths: Sequence[str]) -> Report:
+        return build([], changed, store, targets=targets, only=paths, progress=progress, cancelled=cancelled)
+
+    known = store.files()
+    if files is not None:
+        affected = graph_of(store, []).affected(files) if known else tuple(files)
+        report = _checked(made(affected))
+        return Recompiled(report=report, affected=affected, unaffected=len(known) - len(affected))
+    affected = affected_files(known.values(), changed, current)
+    others = sorted(known.keys() - set(affected))
+    sample = random.Random(changed.key).sample(others, min(_SAMPLE, len(others)))  # noqa: S311 - which files, no secret
+    differs = next((path for path in sample if not _is_same(path, changed, current, targets, store)), None)
+    if differs is not None:
+        affected = tuple(sorted(known))
+    report = _checked(made(affected))
+    if differs is None:
+        stamp = built_by(changed, targets)
+        store.keep_files(known[path]._replace(built=stamp) for path in others)
+    return Recompiled(
+        report=report,
+        affected=affected,
+        unaffected=len(known) - len(affected),
+        tried=len(sample),
+        is_everything=differs is not None,
+        why="" if differs is None else f"{differs} comes out otherwise, which the new version does not say",
+    )
+
+
+def _checked(report: Report) -> Report:
+    """Return a report in which nothing has failed. Raises `CompilationError`."""
+    if report.failed:
+        told = [one.failure or f"{one.path}: {one.diagnostics[0].message}" for one in report.failed]
+        more = f" and {len(told) - _MOST_SHOWN} more" if len(told) > _MOST_SHOWN else ""
+        raise CompilationError(
+            f"{len(told)} of {len(report.built)} files cannot be compiled by the new version:"
+            f" {'; '.join(told[:_MOST_SHOWN])}{more}.",
+            hint="Correct the version, or the files, first.",
+            safe="The versions that ran before serve on.",
+            details={"errors": told[:100]},
+        )
+    return report
+
+
+def _is_same(path: str, changed: PhaseSet, current: PhaseSet, targets: tuple[str, ...], store: Store) -> bool:
+    """Whether a file comes out as before; one that is gone, or cannot be compiled, says nothing."""
+    try:
+        source = Path(path).read_bytes()
+        before = compile_source(source, path, current, targets=targets, store=store)
+        after = compile_source(source, path, changed, targets=targets, store=store)
+    except (OSError, UpgradeError):
+        return True
+    if not before.success:
+        return True
+    made = [(one.bytecode, one.nbc_bytecode, one.python_code, one.source_map) for one in (before, after)]
+    return after.success and made[0] == made[1]
