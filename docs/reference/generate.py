@@ -76,6 +76,7 @@ DRIVERS = {
     "judges": "`drivers.judge`: a class with `observe(seen)` that returns an `Observation`, see [steps](steps.md).",
     "sources": "`sources.order`: where versions come from; a class with `versions(component)` and `fetch(component, version)`.",
     "journals": "`drivers.journal`: where durable state is kept; the core's `sqlite` shows what it must do.",
+    "runners": "`noodle run FILE`: by the ending of the file's name; a function that is given its path and runs it as `__main__`.",
     "metrics": "`judge.metrics`: readings for a judge; a class with `read(version)` that returns a number, plain or `async`.",
     "engines": "`--mechanism`: how a plugin that swaps does it; engines belong to that plugin.",
     "servers": "what `noodle run` opens as the control API.",

@@ -26,7 +26,7 @@ from noodle_upgrade_compiler.store import SourceFile, Store
 from noodle_upgrade_compiler.versions import load_version
 from noodle_upgrade_core.errors import InvalidRequestError
 
-__all__ = ["Built", "Report", "build", "built_by", "graph_of", "sources_under"]
+__all__ = ["SUFFIX", "Built", "Report", "build", "built_by", "graph_of", "sources_under", "stamp_of"]
 
 SUFFIX = ".noodle"
 _BATCH = 64
@@ -103,6 +103,11 @@ def _found_in(folder: str) -> Iterator[_Found]:
                         yield _Found(entry.path, _stamp(entry.stat()))
                 elif entry.is_dir(follow_symlinks=False) and not entry.name.startswith((".", "__pycache__")):
                     waiting.append(entry.path)
+
+
+def stamp_of(path: str) -> str:
+    """Return what tells whether a file has changed."""
+    return _stamp(Path(path).stat())
 
 
 def _stamp(status: os.stat_result) -> str:

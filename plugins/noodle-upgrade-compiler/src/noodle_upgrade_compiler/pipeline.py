@@ -29,7 +29,7 @@ from noodle_upgrade_compiler.store import Output, Store
 from noodle_upgrade_compiler.versions import PhaseVersion
 from noodle_upgrade_core.errors import InvalidRequestError
 
-__all__ = ["Compilation", "PhaseSet", "compile_source", "imports_of"]
+__all__ = ["Compilation", "PhaseSet", "compile_source", "decoded", "imports_of"]
 
 _ENCODING = "lexer.encoding"
 _MOST_BYTES = 64 << 20
@@ -103,7 +103,7 @@ def compile_source(
             f"There is no target {', '.join(unknown)}.", hint=f"The targets are {', '.join(TARGETS)}."
         )
     begun = time.perf_counter()
-    text, wrong = _decoded(source)
+    text, wrong = decoded(source)
     compilation = Compilation(text, filename, phases, targets, store)
     if wrong is not None:
         return compilation.failed((wrong,), begun)
@@ -111,7 +111,7 @@ def compile_source(
         return compilation.run(begun)
 
 
-def _decoded(source: str | bytes) -> tuple[str, Diagnostic | None]:
+def decoded(source: str | bytes) -> tuple[str, Diagnostic | None]:
     """Return a source as text with plain line ends; a problem where it cannot be."""
     if isinstance(source, bytes):
         data = source

@@ -15,6 +15,7 @@ from typing import Any
 
 from attrs import frozen
 
+from noodle_upgrade_core.drivers import Drivers
 from noodle_upgrade_core.errors import InvalidRequestError
 
 __all__ = ["Interface", "Kind", "Target", "TargetError", "interface_of", "load_app", "parse_target", "run_main"]
@@ -188,7 +189,7 @@ def run_main(target: Target) -> None:
     """Run a script or a module as `__main__`, with its arguments, as `python` would."""
     sys.argv = [target.name, *target.args]
     if target.kind is Kind.SCRIPT:
-        runpy.run_path(target.name, run_name="__main__")
+        _run_script(target.name)
         return
     try:
         there = importlib.util.find_spec(target.name) is not None
@@ -197,6 +198,17 @@ def run_main(target: Target) -> None:
     if not there:
         raise TargetError(f"There is no module {target.name!r}.", hint="Check the name, and what is installed.")
     runpy.run_module(target.name, run_name="__main__", alter_sys=True)
+
+
+def _run_script(name: str) -> None:
+    """Run a script; what is no Python by what is installed for files with its ending."""
+    ending = Path(name).suffix.removeprefix(".")
+    if ending not in {"", "py", "pyc", "pyw"}:
+        drivers = Drivers()
+        if ending in drivers.names("runners"):
+            drivers.get("runners", ending)(name)
+            return
+    runpy.run_path(name, run_name="__main__")
 
 
 def import_folder(target: Target) -> str:

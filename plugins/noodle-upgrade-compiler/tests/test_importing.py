@@ -1,0 +1,108 @@
+"""Noodle modules as Python sees them: imported, run, debugged, and told of with their places."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from noodle_upgrade_compiler import importing
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, compiler):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importing.install()
+    before = set(sys.modules)
+    yield tmp_path
+    importing.uninstall()
+    for name in set(sys.modules) - before:
+        sys.modules.pop(name, None)
+
+
+def write(folder, name, text):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(textwrap.dedent(text))
+    return path
+
+
+def python(*arguments, folder):
+    return subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_file_is_a_module_and_a_folder_of_them_a_package(folder):
+    write(folder, "noodle_shapes/circle.noodle", "let pi = 3;\ndef area(r) { return pi * r * r; }\n")
+    write(folder, "noodle_main.noodle", 'import "noodle_shapes/circle" as circle;\nlet found = circle.area(2);\n')
+    import noodle_main
+
+    assert noodle_main.found == 12
+    assert noodle_main.__file__.endswith("noodle_main.noodle")
+    assert importing.NoodleLoader("noodle_main", noodle_main.__file__).get_source("").startswith("import")
+
+
+def test_a_module_of_pythons_comes_first(folder):
+    write(folder, "json.noodle", "let x = 1;")
+    import json
+
+    assert hasattr(json, "dumps")
+
+
+def test_a_source_with_errors_is_a_syntax_error_with_its_place_and_notes(folder):
+    path = write(folder, "noodle_wrong.noodle", "let x = ;\nprint(y);\n")
+    with pytest.raises(SyntaxError) as caught:
+        __import__("noodle_wrong")
+    assert (caught.value.filename, caught.value.lineno, caught.value.offset) == (str(path), 1, 9)
+    assert caught.value.text == "let x = ;\n"
+    assert caught.value.__notes__ == [f"{path}:2:7: y is not declared."]
+
+
+def test_what_cannot_be_meant_is_a_warning_of_the_line(folder):
+    write(folder, "noodle_odd.noodle", 'let x: int = "text";\n')
+    with pytest.warns(SyntaxWarning, match="declared as int"):
+        __import__("noodle_odd")
+
+
+def test_an_import_is_noted_so_that_an_upgrade_builds_the_file_beforehand(folder, tmp_path, compiler):
+    from noodle_upgrade_compiler.store import Store
+
+    compiler.store = Store(tmp_path / "cache" / "outputs.db")
+    path = write(folder, "noodle_noted.noodle", "let x = 1;\n")
+    __import__("noodle_noted")
+    assert str(path) in compiler.store.files()
+    compiler.store.close()
+
+
+def test_a_file_runs_as_a_program_with_its_arguments(tmp_path):
+    write(tmp_path, "tools.noodle", "def twice(x) { return x * 2; }\n")
+    write(tmp_path, "app.noodle", 'from "tools" import twice;\nimport "sys" as sys;\nprint(twice(21), sys.argv[1]);\n')
+    done = python("-m", "noodle_upgrade_compiler", "app.noodle", "word", folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "42 word\n", "")
+
+
+def test_a_program_with_errors_ends_with_1_and_all_of_them(tmp_path):
+    write(tmp_path, "app.noodle", "let x = ;\nprint(y);\n")
+    done = python("-m", "noodle_upgrade_compiler", "app.noodle", folder=tmp_path)
+    assert done.returncode == 1
+    assert "1 | let x = ;\n  |         ^" in done.stderr
+    assert "error[parser.unknown]: y is not declared." in done.stderr
+
+
+def test_a_traceback_has_the_line_of_the_source_and_a_caret_under_the_place(tmp_path):
+    write(tmp_path, "app.noodle", "def f(a) {\n    return 1 + a / 0;\n}\nf(2);\n")
+    done = python("-m", "noodle_upgrade_compiler", "app.noodle", folder=tmp_path)
+    assert 'app.noodle", line 2, in f\n    return 1 + a / 0;\n               ~~^~~\nZeroDivisionError' in done.stderr
+
+
+def test_the_debugger_stops_in_a_source_and_shows_it(tmp_path):
+    write(tmp_path, "app.noodle", "def f(a) {\n    let b = a + 1;\n    return b;\n}\nprint(f(2));\n")
+    script = "from noodle_upgrade_compiler.running import run_file\nrun_file('app.noodle')\n"
+    write(tmp_path, "start.py", script)
+    commands = "import noodle_upgrade_compiler.running\nbreak app.noodle:3\ncontinue\np b\nlist\nquit\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "pdb", "start.py"], input=commands, cwd=tmp_path, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert "app.noodle(3)f()" in done.stdout
+    assert "(Pdb) 3" in done.stdout
+    assert "3 B->\t    return b;" in done.stdout
