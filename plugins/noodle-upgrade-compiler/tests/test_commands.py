@@ -29,7 +29,9 @@ def test_every_target_is_written_beside_the_others_as_the_sources_lie(run, tmp_p
     made = sorted(path.name for path in (tmp_path / "build" / "inner").iterdir())
     assert made == ["app.nbc", "app.py", "app.py.map", "app.pyc"]
     for name in ("app.pyc", "app.py"):
-        out = subprocess.run([sys.executable, tmp_path / "build" / "inner" / name], capture_output=True, text=True, check=True)
+        out = subprocess.run(
+            [sys.executable, tmp_path / "build" / "inner" / name], capture_output=True, text=True, check=True
+        )
         assert out.stdout == "42\n"
     mapped = json.loads((tmp_path / "build" / "inner" / "app.py.map").read_text())
     assert (mapped["version"], mapped["file"], mapped["mappings"][:4]) == (3, "app.py", "AAAA")
@@ -79,7 +81,11 @@ def test_another_version_of_a_phase_is_used_where_it_is_asked_for(run, tmp_path)
 def test_tokens_and_trees_can_be_looked_at(run, tmp_path):
     (tmp_path / "app.noodle").write_text("let x = 1;\n")
     assert run("app.noodle", "--emit", "tokens").output.splitlines()[:2] == ["1:1\tlet\tlet", "1:5\tname\tx"]
-    assert run("app.noodle", "--emit", "tree").output.splitlines()[:3] == ["module 1:1", "  let 1:1 None", "    name 1:5 'x'"]
+    assert run("app.noodle", "--emit", "tree").output.splitlines()[:3] == [
+        "module 1:1",
+        "  let 1:1 None",
+        "    name 1:5 'x'",
+    ]
 
 
 def test_a_place_that_is_not_there_is_an_error(run):

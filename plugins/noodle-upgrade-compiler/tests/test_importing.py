@@ -28,7 +28,9 @@ def write(folder, name, text):
 
 
 def python(*arguments, folder):
-    return subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def test_a_file_is_a_module_and_a_folder_of_them_a_package(folder):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
 
 from noodle_upgrade_compiler.contract import Problem, column_of, line_of
 
-__all__ = ["Diagnostic", "diagnosed", "for_editors", "for_language_servers", "shown"]
+__all__ = ["Diagnostic", "diagnosed", "diagnostic_of", "for_editors", "for_language_servers", "shown"]
 
 _SEVERITIES = {"error": 1, "warning": 2}
 _WIDEST = 160
@@ -47,6 +47,12 @@ class Diagnostic:
             "code": self.code, "path": self.path, "line": self.line, "column": self.column, "end_line": self.end_line,
             "end_column": self.end_column, "hint": self.hint,
         }  # fmt: skip
+
+
+def diagnostic_of(wire: Mapping[str, Any]) -> Diagnostic:
+    """Return what `to_wire` has made JSON values of."""
+    names = {name for name in wire if name != "location"}
+    return Diagnostic(**{name: wire[name] for name in names})
 
 
 def diagnosed(problems: Iterable[Problem], *, phase: str, path: str, source: str) -> tuple[Diagnostic, ...]:

@@ -9,6 +9,7 @@ from noodle_upgrade_compiler.compiler import Compiler, process_compiler
 from noodle_upgrade_compiler.configuring import configure
 from noodle_upgrade_compiler.discovery import components_of
 from noodle_upgrade_compiler.gates import findings_of
+from noodle_upgrade_compiler.operations import operations_of
 from noodle_upgrade_compiler.rebuilding import rebuilt
 from noodle_upgrade_compiler.settings import CompilerSettings
 from noodle_upgrade_compiler.watching import Watch
@@ -17,6 +18,7 @@ from noodle_upgrade_core import (
     ComponentDescriptor,
     Finding,
     Host,
+    Operation,
     UpgradeContext,
     UpgradePlan,
     Upgrader,
@@ -59,6 +61,11 @@ class CompilerPlugin:
         if not self._settings.upgrade_integration.auto_recompile_on_upgrade:
             return ()
         return rebuilt(plan, context, self.compiler)
+
+    @hookimpl
+    def operations(self) -> Iterable[Operation]:
+        """Say what the compiler can be asked for."""
+        return operations_of(self.compiler)
 
     @hookimpl
     async def opened(self, upgrader: Upgrader) -> None:

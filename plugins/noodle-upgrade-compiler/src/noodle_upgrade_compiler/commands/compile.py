@@ -13,10 +13,11 @@ from typing import Any
 import click
 
 from noodle_upgrade_compiler.building import Built, Report, build, sources_under
+from noodle_upgrade_compiler.commands.serving import serve
 from noodle_upgrade_compiler.commands.settings import compiler_of, store_for
 from noodle_upgrade_compiler.commands.writing import SUFFIXES, write_outputs
 from noodle_upgrade_compiler.compiler import Compiler
-from noodle_upgrade_compiler.diagnostics import for_editors, for_language_servers, shown
+from noodle_upgrade_compiler.diagnostics import diagnostic_of, for_editors, for_language_servers, shown
 from noodle_upgrade_compiler.pipeline import PhaseSet, compile_source
 from noodle_upgrade_compiler.results import CompilationResult
 from noodle_upgrade_compiler.store import Store
@@ -32,7 +33,7 @@ _FORMATS = ("text", "editor", "lsp")
     short_help="Compile Noodle files and folders.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.argument("places", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("places", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--target",
     "targets",
@@ -57,6 +58,8 @@ _FORMATS = ("text", "editor", "lsp")
 )
 @click.option("--jobs", type=click.IntRange(1, 1024), metavar="N", help="As many processes as there are processors.")
 @click.option("--no-cache", is_flag=True, help="Keep nothing, and use nothing that was kept.")
+@click.option("--daemon", is_flag=True, help="Keep a compiler warm, for --remote, until it is told to end.")
+@click.option("--remote", is_flag=True, help="Have the running program compile: a daemon, or any other one.")
 @click.option(
     "--format", "form", type=click.Choice(_FORMATS), default="text", show_default=True, help="How errors are written."
 )
@@ -73,9 +76,18 @@ def compile_command(ctx: click.Context, /, places: tuple[Path, ...], **asked: An
       noodle compile src --use lexer=1.1.0        # by another version of a phase
       noodle compile app.noodle --emit tree
 
+    With --daemon it stays, as a program under `noodle run` does: its phases are upgraded while it serves, and --remote
+    has it compile.
+
     Ends with 1 when a file has errors. In the form `editor` each error is one line, `path:line:column: …`, as compilers
     have always written it; `lsp` is a document of diagnostics as language servers send them.
     """  # noqa: D301 - \b is click's mark for text that must not be wrapped
+    if asked["daemon"]:
+        return serve(ctx)
+    if not places:
+        raise click.UsageError("Name files or folders: noodle compile src.", ctx)
+    if asked["remote"]:
+        return _remote(ctx, places, asked)
     compiler = compiler_of(ctx, asked["versions"])
     if asked["emit"]:
         return _emit(compiler, places, asked["emit"])
@@ -203,6 +215,37 @@ def _as_json(report: Report) -> dict[str, Any]:
     }
 
 
+# --- by another program ----------------------------------------------------------------------------------------------
+
+
+def _remote(ctx: click.Context, places: Sequence[Path], asked: dict[str, Any]) -> int:
+    """Have the running program compile; it writes nothing."""
+    if asked["output"] is not None or asked["emit"] or asked["watch"]:
+        raise click.UsageError("--remote compiles, and neither writes, shows nor watches.", ctx)
+    told = ctx.obj.connect().operate(
+        "compiler.compile",
+        {
+            "places": [str(place.absolute()) for place in places],
+            "targets": [target.replace("-", "_") for target in asked["targets"]] or ["python"],
+            "versions": dict(one.partition("=")[::2] for one in asked["versions"]),
+        },
+    )
+    if asked["as_json"]:
+        click.echo(json.dumps(told, indent=2))
+        return 0 if told["success"] else 1
+    built = tuple(
+        Built(
+            path=one["path"],
+            success=one["success"],
+            diagnostics=tuple(diagnostic_of(wire) for wire in (*one["errors"], *one["warnings"])),
+        )
+        for one in told["files"]
+    )
+    report = Report(built=built, unchanged=0, seconds=sum(one["seconds"] for one in told["files"]))
+    _tell(report, asked)
+    return 0 if report.success else 1
+
+
 # --- other ways ------------------------------------------------------------------------------------------------------
 
 
@@ -258,3 +301,7 @@ def _drawn_part(part: Any, depth: int) -> Iterator[str]:
             yield from _drawn_part(one, depth)
         elif not isinstance(one, tuple):
             yield f"{'  ' * depth}{one!r}"
+
+
+compile_command.noodle_options = True  # type: ignore[attr-defined]
+"""`noodle` gives it the common options: which program --remote means."""
