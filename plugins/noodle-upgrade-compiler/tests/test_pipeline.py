@@ -226,3 +226,38 @@ def test_a_set_tells_its_versions(phases):
     assert isinstance(phases, PhaseSet)
     assert phases.versions == dict.fromkeys(PHASES, "1.0.0")
     assert phases.key != phases.having(another(phases, "lexer")).key
+
+
+# --- what is more than can be compiled -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        ("let x = 1;\n" + "x" + ".y" * 401 + ";", "parser.long"),
+        ("let x = 1;\nif x { }" + " else if x { }" * 1200, "parser.long"),
+        ("match 1 {" + "case 1 { }" * 1200 + "}", "parser.long"),
+        ("def f() { " + "for a in [1] { " * 21 + "}" * 21 + "}", None),
+        ("let x = 1;\nlet y = " + "(" * 3 + "x" + (" + x" * 390 + ")") * 3 + ";", "parser.deep"),
+        ("# " + "x" * (1 << 20), "lexer.size"),
+        ('print("\\ud800");', "lexer.escape"),
+    ],
+)
+def test_what_is_too_much_is_an_error_of_the_source_and_no_fault_of_a_version(compiler, source, code):
+    result = compiler.compile(source, "t.noodle", targets=("python", "nbc"))
+    codes = {error.code for error in result.errors}
+    assert "compiler.phase" not in codes
+    assert not result.success
+    if code:
+        assert codes == {code}
+
+
+def test_a_format_is_not_carried_out_beforehand(compiler):
+    assert compiler.compile('let x = "%999999999999d" % 1;', "t.noodle").success
+
+
+def test_functions_may_be_called_as_methods_are(compiler, tmp_path):
+    made = compiler.compile("def init(x) { return x; }\ndef to_string(x) { return x + 1; }\n", "m.noodle")
+    space: dict = {}
+    exec(made.bytecode, space)
+    assert (space["__init__"](1), space["__str__"](1)) == (1, 2)

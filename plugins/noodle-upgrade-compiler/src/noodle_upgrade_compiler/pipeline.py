@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from noodle_upgrade_compiler import checking
 from noodle_upgrade_compiler.artifacts import (
@@ -32,6 +32,8 @@ from noodle_upgrade_core.errors import InvalidRequestError
 __all__ = ["Compilation", "PhaseSet", "compile_source", "decoded", "imports_of"]
 
 _ENCODING = "lexer.encoding"
+_DEEP = 100
+"""Nodes inside one another: no version that is well gives up on so few."""
 _MOST_BYTES = 64 << 20
 
 
@@ -106,9 +108,12 @@ def compile_source(
     text, wrong = decoded(source)
     compilation = Compilation(text, filename, phases, targets, store)
     if wrong is not None:
-        return compilation.failed((wrong,), begun)
+        return compilation.failed((evolve(wrong, path=filename),), begun)
     with collector_paused():
-        return compilation.run(begun)
+        try:
+            return compilation.run(begun)
+        except SourceTooDeepError as error:
+            return compilation.failed((error.diagnostic,), begun)
 
 
 def decoded(source: str | bytes) -> tuple[str, Diagnostic | None]:
@@ -260,6 +265,7 @@ class Compilation:
         try:
             value = version.call(*given)
         except Exception as error:
+            self._check_depth(phase, given, error)
             raise self._failure(phase, version, given, error) from error
         self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - begun
         self._check(phase, version, value)
@@ -299,13 +305,21 @@ class Compilation:
         if fault:
             raise _malformed(version, fault)
 
+    def _check_depth(self, phase: str, given: tuple[Any, ...], error: Exception) -> None:
+        """Raise `SourceTooDeepError` where a source asks for more than can be followed, and no version is to blame."""
+        if phase not in ("optimizer", "bytecode_generator") or not isinstance(error, RecursionError | SyntaxError):
+            return
+        depth, start, end = _deepest(given[0])
+        if depth > _DEEP or isinstance(error, SyntaxError):
+            told = f"This is {depth} deep inside other things: more than can be compiled."
+            problem: Problem = ("error", "parser.deep", told, start, end, "Give a part of it a name of its own.")
+            (diagnostic,) = diagnosed([problem], phase=phase, path=self._filename, source=self._text)
+            raise SourceTooDeepError(diagnostic)
+
     def _failure(
         self, phase: str, version: PhaseVersion, given: tuple[Any, ...], error: Exception
     ) -> PhaseFailedError | Exception:
         """Return who is to blame: the version that raised, or the one that gave it what nobody could read."""
-        if isinstance(error, RecursionError):
-            told = "An expression or a block is too deep inside others to be compiled."
-            return PhaseFailedError(f"{version.phase} {version.version}: {told}", details=_about(version))
         fault = ""
         if phase == "parser":
             before, fault = self._phases.lexer, checking.fault_in_tokens(self._value("lexer"))
@@ -378,7 +392,36 @@ def _not_of(unread: tuple[Problem, ...], problems: tuple[Problem, ...]) -> tuple
     if not unread:
         return problems
     spans = [(start, end) for _, _, _, start, end, _ in unread]
-    return tuple(one for one in problems if not any(start <= one[3] <= end for start, end in spans))
+
+    def follows(problem: Problem) -> bool:
+        if problem[1] in ("parser.expected", "parser.semicolon"):
+            # What is left out on a line is missing there.
+            return any(start >> 20 == problem[3] >> 20 and start <= problem[3] for start, _ in spans)
+        return any(start <= problem[3] < end for start, end in spans)
+
+    return tuple(one for one in problems if not follows(one))
+
+
+class SourceTooDeepError(Exception):
+    """A source is deeper than the phases, or Python, can follow; it never leaves this module."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic.message)
+        self.diagnostic = diagnostic
+
+
+def _deepest(tree: Any) -> tuple[int, int, int]:
+    """Return how deep the deepest node of a tree lies, and where it stands."""
+    found = (0, 1 << 20, 1 << 20)
+    waiting = [(tree, 0)]
+    while waiting:
+        one, depth = waiting.pop()
+        if isinstance(one, tuple) and one:
+            is_node = isinstance(one[0], str) and len(one) > 2 and isinstance(one[1], int)  # noqa: PLR2004
+            if is_node and depth > found[0]:
+                found = (depth, one[1], one[2])
+            waiting.extend((part, depth + is_node) for part in one if isinstance(part, tuple))
+    return found
 
 
 def _malformed(version: PhaseVersion, fault: str) -> PhaseFailedError:

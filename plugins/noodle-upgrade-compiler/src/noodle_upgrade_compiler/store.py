@@ -10,6 +10,7 @@ The file is SQLite's. It belongs to whoever may run the programs: code that is r
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import threading
@@ -203,6 +204,12 @@ class Store:
                     self._connection.commit()
                 self._connection.close()
                 self._connection = None
+            # Whoever still compiles goes on in memory.
+            self.path = None
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # at the end of the interpreter anything may be gone already
+            self.close()
 
     def _remember(self, memory: OrderedDict[bytes, Any], key: bytes, value: Any) -> None:
         memory[key] = value

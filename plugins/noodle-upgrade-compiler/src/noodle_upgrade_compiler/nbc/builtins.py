@@ -33,7 +33,7 @@ METHODS: Mapping[type, frozenset[str]] = MappingProxyType(
             " swapcase title upper zfill".split()
         ),
         list: frozenset("append clear copy count extend index insert pop remove reverse sort".split()),
-        dict: frozenset("clear copy get items keys pop setdefault update values".split()),
+        dict: frozenset("clear copy get items keys pop popitem setdefault update values".split()),
         int: frozenset({"bit_count", "bit_length"}),
         float: frozenset({"is_integer"}),
         tuple: frozenset({"count", "index"}),

@@ -22,7 +22,7 @@ class Limits:
     """Bytes of one whole number."""
     nesting: int = 100
     """Functions inside functions."""
-    stack: int = 4096
+    stack: int = 1 << 18
     """Values on the stack of one call."""
 
 

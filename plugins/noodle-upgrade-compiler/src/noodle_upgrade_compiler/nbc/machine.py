@@ -472,7 +472,7 @@ class _MadeInterface(_Made, type(Interface)):  # type: ignore[misc]
     """The same for interfaces, and for classes that implement some."""
 
 
-def _member(of: Any, name: str) -> Any:
+def _member(of: Any, name: str) -> Any:  # noqa: PLR0911 - one for each kind of value
     kind = type(of)
     if isinstance(kind, _Made) or isinstance(of, _Made):
         return getattr(of, _MEMBERS.get(name) or mangled(name))
@@ -487,6 +487,8 @@ def _member(of: Any, name: str) -> Any:
         return of[name] if mangled(name) in of.__members__ else _absent(of, name)
     if name == "to_string":
         return of.__str__
+    if kind is type and name in METHODS.get(of, ()):
+        return getattr(of, name)  # str.upper, for map
     return getattr(of, name) if name in METHODS.get(kind, ()) else _absent(of, name)
 
 

@@ -179,11 +179,19 @@ def _judged_string(text: str, quote: str) -> str | _Wrong:
             if found[1] is not None:
                 hint = "There are \\n \\r \\t \\0 \\\\ \\' \\\" \\x41 \\u00e9 \\u{1F35C}."
                 return _Wrong("lexer.escape", f"There is no escape {found[0]} in strings.", hint, "string", '""')
-            if found[0].startswith("\\u{") and int(found[0][3:-1], 16) > 0x10FFFF:  # noqa: PLR2004
+            if not _is_character(found[0]):
                 return _Wrong("lexer.escape", f"There is no character {found[0]}.", "", "string", '""')
     if any("\ud800" <= character <= "\udfff" for character in text):
         return _Wrong("lexer.character", "The string holds a character that no file may have.", "", "string", '""')
     return "string"
+
+
+def _is_character(escape: str) -> bool:
+    """Whether an escape stands for a character: halves of surrogate pairs are none."""
+    if escape[1] not in "xu":
+        return True
+    code = int(escape[3:-1] if escape[2] == "{" else escape[2:], 16)
+    return code <= 0x10FFFF and not 0xD800 <= code <= 0xDFFF  # noqa: PLR2004 - where Unicode ends, and those halves
 
 
 def _is_closed(text: str) -> bool:
@@ -200,6 +208,8 @@ def _judged_number(text: str) -> str | _Wrong:
         if text[0] == "0" and text.strip("0"):
             return _Wrong("lexer.number", f"{text} begins with 0.", "Leave the zeros out.", "int", "0")
         return "int"
+    if text[0] == "0" and text[1:2].isdigit():
+        return _Wrong("lexer.number", f"{_short(text)} begins with 0.", "Leave the zeros out.", "float", "0.0")
     if _FLOAT.fullmatch(text):
         return "float"
     return _Wrong("lexer.number", f"{_short(text)} is no number.", "A name cannot begin with a digit.", "int", "0")
@@ -252,5 +262,5 @@ def _beyond_limits(text: str, first: int = 1) -> tuple[Problem, ...]:
 
 def _too_long(number: int, at: int) -> Problem:
     if number >= MOST_LINES:
-        return "", "lexer.size", f"A file may have {MOST_LINES - 1:,} lines.", at, at, ""
-    return "", "lexer.size", f"A line may have {LONGEST_LINE:,} bytes, and not more.", at, at, "Break the line."
+        return "error", "lexer.size", f"A file may have {MOST_LINES - 1:,} lines.", at, at, ""
+    return "error", "lexer.size", f"A line may have {LONGEST_LINE:,} bytes, and not more.", at, at, "Break the line."

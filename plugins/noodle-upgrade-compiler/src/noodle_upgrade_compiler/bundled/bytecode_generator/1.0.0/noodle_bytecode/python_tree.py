@@ -138,6 +138,12 @@ class _Emitter:
 
     def module(self) -> ast.Module:
         body = self._body(self._tree[3], self._tree, pass_=False)
+        for name, python in _MEMBERS.items():
+            if name in self._tree[4]:
+                # As a member of this module it is looked for under the name that methods have.
+                target = _make(_Name, _TOP, _TOP, id=python, ctx=_STORE)
+                value = _make(_Name, _TOP, _TOP, id=name, ctx=_LOAD)
+                body.append(_make(ast.Assign, _TOP, _TOP, targets=[target], value=value, type_comment=None))
         first = [
             _make(ast.ImportFrom, _TOP, _TOP, module=module, names=[_alias(name.strip("_"), name)], level=0)
             for name, module in sorted(self._needed.items())

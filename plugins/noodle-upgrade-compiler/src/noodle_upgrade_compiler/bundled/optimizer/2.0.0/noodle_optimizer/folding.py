@@ -311,6 +311,8 @@ def _truth(node: Node) -> bool | None:
 
 
 def _too_large(sign: str, one: Any, other: Any) -> bool:
+    if sign == "%":
+        return isinstance(one, str)  # a format may ask for any width
     if sign != "*":
         return False
     if isinstance(one, str) or isinstance(other, str):

@@ -22,13 +22,14 @@ class Unexpected(Exception):  # noqa: N818 - it never leaves the parser
 class Cursor:
     """The tokens of a file and the index of the next one."""
 
-    __slots__ = ("_told_at", "ends", "kinds", "next", "problems", "starts", "texts")
+    __slots__ = ("_given_up", "_told_at", "ends", "kinds", "next", "problems", "starts", "texts")
 
     def __init__(self, kinds: Sequence[str], texts: Sequence[str], starts: Sequence[int], ends: Sequence[int]) -> None:
         self.kinds, self.texts, self.starts, self.ends = kinds, texts, starts, ends
         self.next = 0
         self.problems: list[Problem] = []
         self._told_at = -1
+        self._given_up = False
 
     def expect(self, kind: str, where: str) -> int:
         """Step over a token of this kind and return its index; `where` says what it belongs to."""
@@ -70,9 +71,29 @@ class Cursor:
 
     def problem(self, code: str, message: str, start: int, end: int, hint: str = "") -> None:
         """Note a problem; of several at one token the first is told."""
-        if start != self._told_at and len(self.problems) < MOST_PROBLEMS:
+        if start != self._told_at and len(self.problems) < MOST_PROBLEMS and not self._given_up:
             self.problems.append(("error", code, message, start, end, hint))
             self._told_at = start
+
+    def give_up(self, code: str, message: str, index: int) -> NoReturn:
+        """Say why the rest of the file is not read: all that is open here is broken, each level would tell of it."""
+        self.problem(code, message, self.starts[index], self.ends[index])
+        self._given_up = True
+        self.next = len(self.kinds) - 1
+        raise Unexpected
+
+    def behind(self, opened: int) -> None:
+        """Go behind the bracket that closes the one at this index; nowhere where there is none."""
+        depth, index, kinds = 0, opened, self.kinds
+        while kinds[index] != "end":
+            if kinds[index] in ("(", "[", "{"):
+                depth += 1
+            elif kinds[index] in (")", "]", "}"):
+                depth -= 1
+                if depth == 0:
+                    self.next = index + 1
+                    return
+            index += 1
 
     def skip_statement(self, first: int) -> None:
         """Go behind a statement that could not be read: over its ';', or to where another one or its block's end is."""

@@ -72,7 +72,7 @@ class Expressions(Cursor):
                 left = (kind, self.starts[first], self.ends[self.next - 1], operands)
             length += 1
             if length > LONGEST:
-                self._too_deep("parser.long", f"An expression may have {LONGEST} operators in a row.", index)
+                self.give_up("parser.long", f"An expression may have {LONGEST} operators in a row.", index)
             power = _POWERS.get(kinds[self.next], 0)
         return left
 
@@ -111,7 +111,13 @@ class Expressions(Cursor):
             self.unexpected("a value", "An expression")
         self.deeper(index)
         self.next = index + 1
-        node: Node = read(self, start)
+        try:
+            node: Node = read(self, start)
+        except Unexpected:
+            if kind == "{":
+                # Its brace would close the block that it stands in.
+                self.behind(index)
+            raise
         self.depth -= 1
         return node
 
@@ -198,7 +204,7 @@ class Expressions(Cursor):
                 return node
             length += 1
             if length > LONGEST:
-                self._too_deep("parser.long", f"At most {LONGEST} calls and members may follow one another.", index)
+                self.give_up("parser.long", f"At most {LONGEST} calls and members may follow one another.", index)
 
     def _none(self) -> tuple[()]:
         self.next += 1
@@ -237,13 +243,7 @@ class Expressions(Cursor):
         """Go one bracket or block deeper, which is not possible without end."""
         self.depth += 1
         if self.depth > DEEPEST:
-            self._too_deep("parser.deep", f"Brackets and blocks may be {DEEPEST} deep, and not more.", index)
-
-    def _too_deep(self, code: str, message: str, index: int) -> None:
-        self.problem(code, message, self.starts[index], self.ends[index])
-        # All that is open here is broken: each level would tell of it again.
-        self.next = len(self.kinds) - 1
-        raise Unexpected
+            self.give_up("parser.deep", f"Brackets and blocks may be {DEEPEST} deep, and not more.", index)
 
     def _chained(self) -> None:
         index = self.next

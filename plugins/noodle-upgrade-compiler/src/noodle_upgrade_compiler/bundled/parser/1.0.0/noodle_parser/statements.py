@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from .cursor import Unexpected
-from .expressions import Expressions, Node, text_of
+from .expressions import LONGEST, Expressions, Node, text_of
 
 __all__ = ["Statements"]
 
+MOST_LOOPS = 20
+"""Loops inside one another: what Python itself takes."""
 _TARGETS = frozenset({"name", "member", "index"})
 
 
@@ -35,6 +37,7 @@ class Statements(Expressions):
         """Read one statement into a body, or say what is wrong with it and go behind it."""
         first = self.next
         kinds = self.kinds
+        before = self.depth, self.scopes.loops, self.scopes.mark()
         try:
             kind = kinds[first]
             read = self._STATEMENTS.get(kind)
@@ -46,6 +49,8 @@ class Statements(Expressions):
             else:
                 body.append(self._simple(first))
         except Unexpected:
+            self.depth, self.scopes.loops, mark = before
+            self.scopes.forget_uses(mark)
             self.skip_statement(first)
 
     def block(self, where: str) -> tuple[Node, ...]:
@@ -144,6 +149,7 @@ class Statements(Expressions):
         while True:
             test = self.expression()
             branches.append((test, self.block("'if'")))
+            self._check_length(len(branches), "branches", first)
             if not self._is_next("else"):
                 break
             if not self._is_next("if"):
@@ -151,9 +157,21 @@ class Statements(Expressions):
                 break
         return ("if", start, self.ends[self.next - 1], tuple(branches), otherwise)
 
+    def _check_length(self, count: int, what: str, first: int) -> None:
+        if count > LONGEST:
+            self.give_up("parser.long", f"At most {LONGEST} {what} may follow one another.", first)
+
+    def _begin_loop(self, first: int) -> None:
+        self.scopes.loops += 1
+        if self.scopes.loops > MOST_LOOPS:
+            told = f"Loops may be {MOST_LOOPS} deep in one function, and not more."
+            self.problem(
+                "parser.deep", told, self.starts[first], self.ends[first], "Put the inner ones into a function."
+            )
+
     def _while(self, first: int) -> Node:
         test = self.expression()
-        self.scopes.loops += 1
+        self._begin_loop(first)
         body = self.block("'while'")
         self.scopes.loops -= 1
         return ("while", self.starts[first], self.ends[self.next - 1], test, body)
@@ -164,7 +182,7 @@ class Statements(Expressions):
         over = self.expression()
         self.scopes.open_block()
         self.scopes.declare(self.texts[index], self.starts[index], self.ends[index])
-        self.scopes.loops += 1
+        self._begin_loop(first)
         try:
             body = self._body("'for'")
         finally:
@@ -175,8 +193,17 @@ class Statements(Expressions):
 
     def _match(self, first: int) -> Node:
         subject = self.expression()
-        self.expect("{", "'match'")
-        cases = []
+        opened = self.expect("{", "'match'")
+        cases: list[Any] = []
+        default: tuple[Node, ...] = ()
+        try:
+            default = self._cases(first, cases)
+        except Unexpected:
+            self.behind(opened)
+        return ("match", self.starts[first], self.ends[self.next - 1], subject, tuple(cases), default)
+
+    def _cases(self, first: int, cases: list[Any]) -> tuple[Node, ...]:
+        """Read the cases of a match, up to its end; returns the default."""
         default: tuple[Node, ...] | None = None
         while not self._is_next("}"):
             index = self.next
@@ -195,7 +222,8 @@ class Statements(Expressions):
             while self._is_next(","):
                 patterns.append(self.expression())
             cases.append((tuple(patterns), self.block("'case'")))
-        return ("match", self.starts[first], self.ends[self.next - 1], subject, tuple(cases), default or ())
+            self._check_length(len(cases), "cases", first)
+        return default or ()
 
     def _bare(self, first: int) -> Node:
         self.next = first
@@ -212,7 +240,7 @@ class Statements(Expressions):
         return self._function(first, is_async=True)
 
     def _function(self, first: int, *, is_async: bool, is_member: bool = False) -> Node:
-        index = self.expect("name", "'def'")
+        index = self._name_of_function()
         name = self.texts[index]
         if is_member:
             self.member(index)
@@ -221,11 +249,14 @@ class Statements(Expressions):
         self.scopes.open_function(is_async=is_async)
         names: tuple[Any, ...] = ((), ())
         try:
+            parameters: tuple[Node, ...] = ()
+            returns = None
             try:
                 parameters, returns = self._signature()
+                if self.kinds[self.next] != "{":
+                    self.unexpected("'{'", "A function")
             except Unexpected:
                 self._skip_to_body()
-                parameters, returns = (), None
             body = self._body("A function")
             yields = self.scopes.yields
         finally:
@@ -251,6 +282,15 @@ class Statements(Expressions):
                 break
         self.expect(")", "A function")
         return tuple(parameters), self._type() if self._is_next("->") else None
+
+    def _name_of_function(self) -> int:
+        """Step over the name of a function; where it was forgotten its signature is read all the same."""
+        index = self.next
+        if self.kinds[index] == "(":
+            told = "'def' needs a name here, and not '('."
+            self.problem("parser.expected", told, self.starts[index], self.ends[index])
+            return index - 1
+        return self.expect("name", "'def'")
 
     def _skip_to_body(self) -> None:
         """Go to the brace at the end of the line of a signature that could not be read: the body can be."""
@@ -302,13 +342,15 @@ class Statements(Expressions):
         return self.texts[index]
 
     def _class(self, first: int) -> Node:
-        name = self._named("'class'")
+        index = self.expect("name", "'class'")
+        name = self.texts[index]
         base = self._reference("'extends'") if self._is_next("extends") else None
         interfaces = []
         if self._is_next("implements"):
             interfaces.append(self._reference("'implements'"))
             while self._is_next(","):
                 interfaces.append(self._reference("'implements'"))
+        self.scopes.declare(name, self.starts[index], self.ends[index])
         members = self._members("A class")
         return ("class", self.starts[first], self.ends[self.next - 1], name, base, tuple(interfaces), members)
 
@@ -318,6 +360,7 @@ class Statements(Expressions):
         start, name = self.starts[index], self.texts[index]
         if name not in self.scopes.live:
             self.scopes.use_later(name, start, self.ends[index])
+        self.scopes.extend(name, start, self.ends[index])
         node: Node = ("name", start, self.ends[index], name)
         while self.kinds[self.next] in (".", "::"):
             self.next += 1
@@ -380,8 +423,15 @@ class Statements(Expressions):
 
     def _interface(self, first: int) -> Node:
         name = self._named("'interface'")
-        self.expect("{", "An interface")
-        methods = []
+        opened = self.expect("{", "An interface")
+        methods: list[Node] = []
+        try:
+            self._signatures(methods)
+        except Unexpected:
+            self.behind(opened)
+        return ("interface", self.starts[first], self.ends[self.next - 1], name, tuple(methods))
+
+    def _signatures(self, methods: list[Node]) -> None:
         while not self._is_next("}"):
             index = self.next
             is_async = self._is_next("async")
@@ -395,13 +445,23 @@ class Statements(Expressions):
                 self.scopes.close_function()
             end = self.semicolon("A method of an interface")
             flags = ("async",) * is_async
+            if any(method[3] == self.texts[named] for method in methods):
+                self.problem(
+                    "parser.declared", f"{self.texts[named]} is declared already.", self.starts[named], self.ends[named]
+                )
             methods.append(("signature", self.starts[index], end, self.texts[named], parameters, returns, flags))
-        return ("interface", self.starts[first], self.ends[self.next - 1], name, tuple(methods))
 
     def _struct(self, first: int) -> Node:
         name = self._named("'struct'")
-        self.expect("{", "A struct")
+        opened = self.expect("{", "A struct")
         fields: list[Node] = []
+        try:
+            self._fields(fields)
+        except Unexpected:
+            self.behind(opened)
+        return ("struct", self.starts[first], self.ends[self.next - 1], name, tuple(fields))
+
+    def _fields(self, fields: list[Node]) -> None:
         while not self._is_next("}"):
             index = self.expect("name", "A struct")
             if any(field[3] == self.texts[index] for field in fields):
@@ -415,12 +475,18 @@ class Statements(Expressions):
                 self.problem("parser.parameter", told, self.starts[index], self.ends[index])
             end = self.semicolon("A field")
             fields.append(("field", self.starts[index], end, self.texts[index], type_, default))
-        return ("struct", self.starts[first], self.ends[self.next - 1], name, tuple(fields))
 
     def _enum(self, first: int) -> Node:
         name = self._named("'enum'")
-        self.expect("{", "An enum")
+        opened = self.expect("{", "An enum")
         members: list[Node] = []
+        try:
+            self._enumerated(members)
+        except Unexpected:
+            self.behind(opened)
+        return ("enum", self.starts[first], self.ends[self.next - 1], name, tuple(members))
+
+    def _enumerated(self, members: list[Node]) -> None:
         value = 0
         while not self._is_next("}"):
             index = self.expect("name", "An enum")
@@ -434,12 +500,24 @@ class Statements(Expressions):
                     value = given[3]
                 else:
                     self.problem("parser.enum", "The value of a member is a whole number.", given[1], given[2])
+            self._check_value(members, value, index)
             members.append(("member", self.starts[index], self.ends[self.next - 1], self.texts[index], value))
             value += 1
             if not self._is_next(","):
                 self.expect("}", "An enum")
                 break
-        return ("enum", self.starts[first], self.ends[self.next - 1], name, tuple(members))
+
+    def _check_value(self, members: list[Node], value: int, index: int) -> None:
+        """Refuse a member that Python would take for another one, or for something of its own."""
+        name = self.texts[index]
+        if name.startswith("_") and name.endswith("_"):
+            told = f"{name!r} is no member in Noodle."
+            self.problem("parser.member", told, self.starts[index], self.ends[index])
+        for member in members:
+            if member[4] == value:
+                told = f"{name} would be {member[3]}: it has the same value, {value}."
+                self.problem("parser.enum", told, self.starts[index], self.ends[index])
+                return
 
     def _alias(self, first: int) -> Node:
         name = self._named("'type'")

@@ -209,7 +209,9 @@ class Trees:
         return ("field", start, end, str(children[0]), children[2], children[4])
 
     def _interface(self, start: int, end: int, children: list[Any]) -> Node:
-        return ("interface", start, end, str(children[1]), _nodes(children))
+        methods = _nodes(children)
+        self._check_once(methods)
+        return ("interface", start, end, str(children[1]), methods)
 
     def _signature(self, start: int, end: int, children: list[Any]) -> Node:
         is_async, _, name, _, parameters, _, _, returns, _ = children

@@ -65,9 +65,10 @@ class Names:
 
     def _assign(self, node: Node) -> Node:
         for target in node[3]:
-            self._uses(target)
             if target[0] == "name":
                 self._scopes.assign(target[3], target[1], target[2])
+            else:
+                self._uses(target)
         self._uses(node[4])
         return node
 
@@ -148,9 +149,11 @@ class Names:
         self._type_of(returns)
 
     def _class(self, node: Node) -> Node:
+        for base in (*((node[4],) if node[4] is not None else ()), *node[5]):
+            self._uses(base)
+            if base[0] == "name":
+                self._scopes.extend(base[3], base[1], base[2])
         self._scopes.declare(node[3], node[1], node[2])
-        self._uses(node[4])
-        self._uses(node[5])
         self._scopes.open_function(is_class=True)
         members = []
         for member in node[6]:

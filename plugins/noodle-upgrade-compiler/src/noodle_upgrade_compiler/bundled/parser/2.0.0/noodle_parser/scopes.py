@@ -50,6 +50,7 @@ class Scopes:
         self._problem = problem
         self._open = [_Function()]
         self._types: list[tuple[str, int, int]] = []
+        self._bases: list[tuple[str, int, int]] = []
         self._everywhere: set[str] = set()
         self.live = self._open[-1].live
 
@@ -89,6 +90,20 @@ class Scopes:
         """Note the name of a type."""
         if name not in TYPES:
             self._types.append((name, start, end))
+
+    def extend(self, name: str, start: int, end: int) -> None:
+        """Note the base of a class, which can be no built-in."""
+        if name in BUILTINS:
+            self._bases.append((name, start, end))
+
+    def mark(self) -> tuple[int, int]:
+        """Return where the uses are, for `forget_uses`."""
+        return len(self._open), len(self._open[-1].uses)
+
+    def forget_uses(self, mark: tuple[int, int]) -> None:
+        """Forget the names of a statement that could not be read: what is unknown there is told when it can be."""
+        if len(self._open) == mark[0]:
+            del self._open[-1].uses[mark[1] :]
 
     # --- blocks and functions ------------------------------------------------------------------------------------
 
@@ -133,6 +148,9 @@ class Scopes:
                 self._ended(module, name, start, end)
             elif name not in BUILTINS or is_assigned:
                 self._unknown(name, start, end, is_assigned=is_assigned)
+        for name, start, end in self._bases:
+            if name not in self._everywhere:
+                self._problem("parser.base", f"{name} is built in: no class extends it.", start, end)
         for name, start, end in self._types:
             if name not in self._everywhere:
                 hint = _likely(name, {*TYPES, *self._everywhere})
