@@ -18,6 +18,7 @@ from documents import DOCUMENTS, ROOT, anchors, blocks, links, name_of
 from programs import environment
 from reader import LIMIT, Reader
 
+from noodle_upgrade_compiler.settings import CompilerSettings
 from noodle_upgrade_core import Phase, load_settings
 from noodle_upgrade_deployment.settings import DeploymentSettings
 from noodle_upgrade_runtime.settings import RuntimeSettings
@@ -27,7 +28,7 @@ CAREFUL = ROOT / "docs" / "how-to" / "careful-strategy" / "README.md"
 PICTURES = ROOT / "docs" / "pictures"
 SERVICE = "docs/tutorial/demo/service.py"
 
-SECTIONS = {"runtime": RuntimeSettings, "deployment": DeploymentSettings}
+SECTIONS = {"runtime": RuntimeSettings, "compiler": CompilerSettings, "deployment": DeploymentSettings}
 
 NOT_HERE = {
     "python3 -m pip install nox && python3 -m nox -s demo": "minutes, and the demo has a session of its own",
@@ -168,8 +169,19 @@ for version in ("1.0", "1.1"):
         greeter = handle("greeter")
 """
 
+NBC = """
+from noodle_upgrade_compiler import process_compiler
+from pathlib import Path
+
+made = process_compiler().compile("print(6 * 7);", "app.noodle", targets=("nbc",))
+Path("build").mkdir()
+Path("build/app.nbc").write_bytes(made.nbc_bytecode)
+"""
+
 CONTEXTS = {
     "README.md": [(USES, "assert result.success\nassert markdown_it.__version__ == '2.2.0'")],
+    "docs/reference/nbc.md": [(NBC, "")],
+    "plugins/noodle-upgrade-compiler/README.md": [("", "assert result.success")],
     "docs/explanation/how-the-swap-works.md": [("", "assert renderer.render('# hi') == '<h1>hi</h1>\\n'")],
     "docs/how-to/embed.md": [
         (
