@@ -168,6 +168,35 @@ GROUPS: tuple[Group, ...] = (
         rows=(Row(name="simulate_million", unit="s", target=10.0, of="value"),),
     ),
     Group(
+        measure="compiling:speed",
+        rows=(
+            Row(name="compile_vs_cpython", unit="ms", target=2.5),
+            Row(name="compile_vs_lark", unit="ms", target=0.2),
+            Row(name="compile_exponent", unit="", target=1.05, of="value"),
+        ),
+    ),
+    Group(
+        measure="compiling:many",
+        rows=(
+            Row(name="noop_stat", unit="ms", target=100.0, of="value"),
+            Row(name="noop_content", unit="ms", target=250.0, of="value"),
+            Row(name="cutoff_runs", unit="runs", target=0.0, of="value"),
+            Row(name="affected_share", unit="ms", target=0.02),
+        ),
+    ),
+    Group(measure="compiling:running", rows=(Row(name="run_vs_python", unit="ms", target=1.05),)),
+    Group(
+        measure="compiling:live",
+        rows=(
+            Row(name="live_failed", unit="compilations", target=0.0, of="value"),
+            Row(name="live_mixed", unit="compilations", target=0.0, of="value"),
+        ),
+    ),
+    Group(
+        measure="compiling:fuzz",
+        rows=(Row(name="nbc_fuzz_unhandled", unit="inputs", target=0.0, of="value"),),
+    ),
+    Group(
         measure="simulating:whole_rollouts",
         rows=(Row(name="false_rollout", unit="%", target=1.0, of="value"),),
     ),

@@ -10,23 +10,23 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple
+from queue import Empty, SimpleQueue
+from typing import Any, Literal, NamedTuple
 
 from attrs import field, frozen
 
 from noodle_upgrade_compiler.artifacts import PYTHON, digest_of
-from noodle_upgrade_compiler.diagnostics import Diagnostic
+from noodle_upgrade_compiler.diagnostics import Diagnostic, diagnostic_of
 from noodle_upgrade_compiler.errors import CompilationError, PhaseFailedError
 from noodle_upgrade_compiler.graph import ImportGraph, module_path
 from noodle_upgrade_compiler.pipeline import PhaseSet, compile_source
 from noodle_upgrade_compiler.store import SourceFile, Store
-from noodle_upgrade_compiler.versions import load_version
+from noodle_upgrade_compiler.worker import Worker
 from noodle_upgrade_core.errors import InvalidRequestError
 
-__all__ = ["SUFFIX", "Built", "Report", "build", "built_by", "graph_of", "sources_under", "stamp_of"]
+__all__ = ["SUFFIX", "Built", "Report", "Work", "build", "built_by", "graph_of", "sources_under", "stamp_of"]
 
 SUFFIX = ".noodle"
 _BATCH = 64
@@ -51,6 +51,16 @@ class Built:
     phases_run: tuple[str, ...] = ()
     failure: str = ""
     """What a phase that failed had to say; the file is not to blame then."""
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "path": self.path,
+            "success": self.success,
+            "diagnostics": [one.to_wire() for one in self.diagnostics],
+            "phases_run": list(self.phases_run),
+            "failure": self.failure,
+        }
 
 
 @frozen(kw_only=True)
@@ -166,7 +176,7 @@ def build(
         stale, unchanged = [_Found(str(path), _stamp(path.stat())) for path in paths if path.is_file()], 0
     built: list[Built] = []
     files: list[SourceFile] = []
-    work = _Work(phases, store, targets)
+    work = Work(phases, store, targets)
     for done in _carried_out(stale, work, jobs, cancelled):
         built += [one for one, _ in done]
         files += [source for _, source in done if source is not None]
@@ -223,7 +233,7 @@ _Done = list[tuple[Built, SourceFile | None]]
 
 
 def _carried_out(
-    stale: Sequence[_Found], work: _Work, jobs: int | None, cancelled: Callable[[], bool]
+    stale: Sequence[_Found], work: Work, jobs: int | None, cancelled: Callable[[], bool]
 ) -> Iterator[_Done]:
     paths = [found.path for found in stale]
     batches = [paths[index : index + _BATCH] for index in range(0, len(paths), _BATCH)]
@@ -234,24 +244,48 @@ def _carried_out(
                 return
             yield work.compile(batch)
         return
-    about = [(one.phase, one.version, str(one.folder)) for one in work.phases]
-    # Not forked: the program that asks may have threads that hold locks.
-    pool = ProcessPoolExecutor(
-        count, mp_context=get_context("spawn"), initializer=_begin, initargs=(about, str(work.store.path), work.targets)
-    )
-    with pool:
-        waiting: set[Future[_Done]] = {pool.submit(_compile_batch, batch) for batch in batches}
-        while waiting:
-            done, waiting = wait(waiting, timeout=0.1, return_when=FIRST_COMPLETED)
-            for one in done:
-                yield one.result()
-            if cancelled():
-                pool.shutdown(cancel_futures=True)
-                return
+    waiting: SimpleQueue[list[str]] = SimpleQueue()
+    for batch in batches:
+        waiting.put(batch)
+    finished: SimpleQueue[_Done | None] = SimpleQueue()
+    with ThreadPoolExecutor(count, thread_name_prefix="noodle build") as pool:
+        running = [pool.submit(_feed, waiting, finished, work, cancelled) for _ in range(count)]
+        for _ in range(len(running)):
+            # Each of them says None at its end, whatever ended it.
+            while (done := finished.get()) is not None:
+                yield done
+        for one in running:
+            one.result()
+
+
+def _feed(
+    waiting: SimpleQueue[list[str]], finished: SimpleQueue[_Done | None], work: Work, cancelled: Callable[[], bool]
+) -> None:
+    """Have a process of its own compile one batch after the other."""
+    try:
+        assert work.store.path is not None  # noqa: S101 - without one nobody comes here
+        with Worker(work.phases, work.store.path, work.targets) as worker:
+            while not cancelled():
+                try:
+                    batch = waiting.get_nowait()
+                except Empty:
+                    return
+                finished.put([_from_wire(one, source) for one, source in worker.compile(batch)])
+    finally:
+        finished.put(None)
+
+
+def _from_wire(built: dict[str, Any], source: list[str] | None) -> tuple[Built, SourceFile | None]:
+    told = tuple(diagnostic_of(one) for one in built["diagnostics"])
+    made = Built(**{**built, "diagnostics": told, "phases_run": tuple(built["phases_run"])})
+    if source is None:
+        return made, None
+    path, stamp, digest, *rest = source
+    return made, SourceFile(path, stamp, bytes.fromhex(digest), *rest)
 
 
 @frozen
-class _Work:
+class Work:
     """By what a build compiles."""
 
     phases: PhaseSet
@@ -259,6 +293,7 @@ class _Work:
     targets: tuple[str, ...]
 
     def compile(self, paths: Sequence[str]) -> _Done:
+        """Compile some files, and keep what comes of them in one transaction."""
         with self.store.batch():
             return [_compile(path, self.phases, self.store, self.targets) for path in paths]
 
@@ -290,17 +325,3 @@ def _compile(path: str, phases: PhaseSet, store: Store, targets: tuple[str, ...]
     )
     # A file with errors is compiled again the next time, so that they are told again.
     return made, file if result.success else None
-
-
-_worker: _Work | None = None
-
-
-def _begin(about: Sequence[tuple[str, str, str]], path: str, targets: tuple[str, ...]) -> None:
-    global _worker  # noqa: PLW0603 - what a process of the pool works with
-    phases = PhaseSet(*(load_version(phase, version, Path(folder)) for phase, version, folder in about))
-    _worker = _Work(phases, Store(Path(path)), targets)
-
-
-def _compile_batch(paths: Sequence[str]) -> _Done:
-    assert _worker is not None  # noqa: S101 - the pool has begun it
-    return _worker.compile(paths)

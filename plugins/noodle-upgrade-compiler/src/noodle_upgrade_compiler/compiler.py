@@ -234,7 +234,7 @@ class _Route:
 
 def _changed(old: PhaseSet, new: PhaseSet, of: PhaseSet) -> str:
     """Return the versions of a set in which two differ, as the name of its counts."""
-    differ = [one.phase for one, other in zip(old, new, strict=True) if one is not other]
+    differ = [one.phase for one, other in zip(old, new, strict=True) if one.key != other.key]
     return ", ".join(of.versions[phase] for phase in differ) or "same"
 
 

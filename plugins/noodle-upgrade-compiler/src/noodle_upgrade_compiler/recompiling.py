@@ -40,7 +40,7 @@ def affected_files(files: Iterable[SourceFile], changed: PhaseSet, current: Phas
     """Return the files that the versions in which two sets differ are about, sorted."""
     about: set[str] | None = set()
     for new, old in zip(changed, current, strict=True):
-        if new is old:
+        if new.key == old.key:
             continue
         about = None if about is None or new.affects is None else about | set(new.affects)
     if about is None:
