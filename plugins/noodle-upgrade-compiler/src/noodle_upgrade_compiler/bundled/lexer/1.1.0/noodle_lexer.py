@@ -22,7 +22,7 @@ import operator
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from itertools import accumulate, chain, compress, repeat
+from itertools import accumulate
 from typing import NamedTuple
 
 __version__ = "1.1.0"
@@ -43,17 +43,21 @@ MOST_LINES = 1 << 24
 LONGEST_NUMBER = 4000
 """Digits: Python converts no longer ones."""
 
-_PART = re.compile(
+_ONE = (
     r"(?:[^\W\d]\w*+"
-    r"|\n"
     r"|->|::|==|!=|<=|>=|&&|\|\|"
     r"|0[xob]\w*+"
     r"|\d\w*+(?:\.\d\w*+)?(?:(?<=[eE])[+-]\d\w*+)?"
     r'|"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+(?:"|\\?)'
     r"|'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+(?:'|\\?)"
-    r"|#.*+"
-    r"|.)[ \t\r\f]*+"
+    r"|[^\s#]|[^\S \t\r\f\n])"
 )
+_BLANKS = r"(?:[ \t\r\f\n]++|#.*+)*+"
+_PART = re.compile(_ONE + _BLANKS)
+"""A token and what stands behind it up to the next one: blanks, comments, ends of lines."""
+_BARE = re.compile(_ONE)
+_SPACES = " \t\r\f\n"
+_FIRST = re.compile(_BLANKS)
 _DIGITS = "[0-9]+(?:_[0-9]+)*"
 _INT = re.compile(_DIGITS)
 _FLOAT = re.compile(rf"{_DIGITS}(?:\.{_DIGITS})?(?:[eE][+-]?{_DIGITS})?")
@@ -61,7 +65,6 @@ _MOST_BITS = 13_000
 _OTHER_BASE = re.compile(r"0(?:x[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|o[0-7]+(?:_[0-7]+)*|b[01]+(?:_[01]+)*)")
 _ESCAPE = re.compile(r"\\(?:[nrt0\\'\"]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|u\{[0-9a-fA-F]{1,6}\}|(.?))")
 _FIXED = {text: text for text in (*KEYWORDS, *OPERATORS, *BRACKETS)}
-_BLANK = " \t\r\f"
 _LIKELY = {"&": "&&", "|": "||"}
 
 Problem = tuple[str, str, str, int, int, str]
@@ -87,28 +90,46 @@ class _Wrong(NamedTuple):
     text: str = ""
 
 
-class _Kinds(dict[str, str]):
-    """The kind of each part of a source; "" for what is no token.
+class _Parts(dict[str, str]):
+    """The kinds of the parts of a source, "" for what is no token, and what else is to be known of each of them.
 
-    Parts that are no keyword or operator are judged when they are first met, and known from then on.
+    A part is looked into when it is first met; there are few different ones.
     """
 
     def __init__(self) -> None:
-        super().__init__(_FIXED)
+        super().__init__()
+        self.bare: dict[str, str] = {}
+        self.sizes: dict[str, int] = {}
+        """Bytes, with the blanks."""
+        self.lengths: dict[str, int] = {}
+        """Bytes of the token."""
+        self.breaks: dict[str, int] = {}
+        """Ends of lines."""
         self.wrong: dict[str, _Wrong] = {}
         self.decimal: dict[str, str] = {}
 
-    def __missing__(self, text: str) -> str:
-        judged = _judge(text)
+    def __missing__(self, part: str) -> str:
+        bare = part.rstrip(_SPACES)
+        if "#" in bare:
+            found = _BARE.match(bare)
+            bare = bare if found is None else found[0]
+        judged: str | _Wrong = _FIXED.get(bare, "")
+        if not judged:
+            plain = bare.isascii() and bare.isidentifier() and bare[:2] != "__"
+            judged = "name" if plain else _judge(bare)
         if isinstance(judged, _Wrong):
-            self.wrong[text] = judged
+            self.wrong[bare] = judged
             judged = ""
-        elif judged == "int" and not text.isdecimal():
+        elif judged == "int" and not bare.isdecimal():
             # Parsers know whole numbers in decimal digits only.
-            self.decimal[text] = str(int(text, 0))
-        elif judged == "float" and "_" in text:
-            self.decimal[text] = text.replace("_", "")
-        self[text] = judged
+            self.decimal[bare] = str(int(bare, 0))
+        elif judged == "float" and "_" in bare:
+            self.decimal[bare] = bare.replace("_", "")
+        self.bare[part] = bare
+        self.sizes[part] = _bytes_of(part)
+        self.lengths[part] = _bytes_of(bare)
+        self.breaks[part] = part.count("\n")
+        self[part] = judged
         return judged
 
 
@@ -117,7 +138,7 @@ def scan(text: str) -> Tokens:
     told = _beyond_limits(text)
     if told:
         return Tokens(("end",), ("",), (1 << LINE,), (1 << LINE,), told)
-    tokens, _ = _cut(text, 1, _Kinds())
+    tokens = _cut(text, 1, _Parts())
     lines = text.split("\n")
     last = len(lines) << LINE | _bytes_of(lines[-1])
     return Tokens(
@@ -127,42 +148,43 @@ def scan(text: str) -> Tokens:
 
 def stream(lines: Iterable[str]) -> Iterator[Tokens]:
     """Yield the tokens of each line that has some, for whoever reads a file bit by bit; "end" comes at the end."""
-    kinds, number, last = _Kinds(), 0, ""
+    known, number, last = _Parts(), 0, ""
     for number, last in enumerate(lines, 1):
         if told := _beyond_limits(last, number):
             yield Tokens((), (), (), (), told)
             return
-        tokens, _ = _cut(last.removesuffix("\n"), number, kinds)
+        tokens = _cut(last.removesuffix("\n"), number, known)
         if tokens.kinds or tokens.problems:
             yield tokens
     end = (number + 1) << LINE if last.endswith("\n") else max(1, number) << LINE | _bytes_of(last)
     yield Tokens(("end",), ("",), (end,), (end,), ())
 
 
-def _cut(text: str, first: int, kinds: _Kinds) -> tuple[Tokens, int]:
-    """Return the tokens of some lines, of which the first has this number, and the number of the last."""
-    indent = len(text) - len(text.lstrip(_BLANK))
-    parts: list[str] = _PART.findall(text, indent)
-    bare = list(map(str.rstrip, parts, repeat(_BLANK)))
-    found = list(map(kinds.__getitem__, bare))
-    # Offsets from the beginning: in bytes, of each part with the blanks behind it.
-    size = len if text.isascii() else _bytes_of
-    offsets = list(accumulate(map(size, parts), initial=indent))
-    # A line begins behind its "\n": what is to be added to an offset there makes a position of it.
-    breaks = list(compress(range(len(parts)), map("\n".__eq__, bare)))
-    bases = [0, *(offsets[index] + 1 for index in breaks)]
-    added = [(number << LINE) - base for number, base in enumerate(bases, first)]
-    add = chain.from_iterable(map(repeat, added, map(operator.sub, [*breaks, len(parts)], [0, *breaks])))
-    starts = list(map(operator.add, offsets, add))
-    if kinds.wrong:
-        tokens = _repaired(bare, found, starts, kinds.wrong)
+def _cut(text: str, first: int, known: _Parts) -> Tokens:
+    """Return the tokens of some lines, of which the first has this number."""
+    lead = _FIRST.match(text)
+    begin = lead.end() if lead is not None else 0
+    parts: list[str] = _PART.findall(text, begin)
+    found = tuple(map(known.__getitem__, parts))
+    texts = tuple(map(known.bare.__getitem__, parts))
+    # Where each part begins: in bytes from the beginning of the text, and on which of its lines.
+    offsets = accumulate(map(known.sizes.__getitem__, parts), initial=_bytes_of(text[:begin]))
+    lines = accumulate(map(known.breaks.__getitem__, parts), initial=text.count("\n", 0, begin))
+    # What makes a position of an offset: the line, packed, less the offset at which it begins.
+    whole = text if text.isascii() else text.encode(errors="surrogatepass")
+    sizes = map(len, whole.split("\n") if isinstance(whole, str) else whole.split(b"\n"))
+    begins = accumulate(sizes, lambda before, size: before + size + 1, initial=0)
+    added = [(number << LINE) - offset for number, offset in enumerate(begins, first)]
+    starts = tuple(map(operator.add, offsets, map(added.__getitem__, lines)))[:-1]
+    if known.wrong:
+        tokens = _repaired(texts, found, starts, known.wrong)
     else:
-        texts, at = tuple(compress(bare, found)), tuple(compress(starts, found))
-        tokens = Tokens(tuple(filter(None, found)), texts, at, tuple(map(operator.add, at, map(size, texts))), ())
-    if kinds.decimal:
-        decimal = kinds.decimal
+        ends = tuple(map(operator.add, starts, map(known.lengths.__getitem__, parts)))
+        tokens = Tokens(found, texts, starts, ends, ())
+    if known.decimal:
+        decimal = known.decimal
         tokens = tokens._replace(texts=tuple([decimal.get(text, text) for text in tokens.texts]))
-    return tokens, first + len(breaks)
+    return tokens
 
 
 def _bytes_of(text: str) -> int:
@@ -170,10 +192,8 @@ def _bytes_of(text: str) -> int:
 
 
 def _judge(text: str) -> str | _Wrong:
-    """Return the kind of a part that is no keyword or operator, "" for what is left out, or what is wrong with it."""
+    """Return the kind of a token that is no keyword or operator, or what is wrong with it."""
     first = text[0]
-    if first in "\n#":
-        return ""
     if first in "\"'":
         return _judged_string(text, first)
     if first.isdigit():
@@ -252,7 +272,9 @@ def _short(text: str) -> str:
     return text if len(text) <= 40 else f"{text[:37]}…"  # noqa: PLR2004
 
 
-def _repaired(parts: list[str], found: list[str], starts: list[int], wrong: dict[str, _Wrong]) -> Tokens:
+def _repaired(
+    parts: tuple[str, ...], found: tuple[str, ...], starts: tuple[int, ...], wrong: dict[str, _Wrong]
+) -> Tokens:
     """Return the tokens with others in the place of those that are none; one fault many times in a row is told once."""
     told: list[Problem] = []
     made: list[tuple[str, str, int, int]] = []

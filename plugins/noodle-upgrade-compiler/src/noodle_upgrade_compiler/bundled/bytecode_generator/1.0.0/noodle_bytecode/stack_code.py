@@ -247,7 +247,7 @@ class _Code:
         defaults = [parameter[5] for parameter in parameters if parameter[5] is not None]
         for default in defaults:
             self._push(default)
-        self._codes.append(inner.done(tuple(p[3] for p in parameters), len(parameters) - len(defaults), flags))
+        self._codes.append(inner.done(tuple(p[3] for p in parameters), len(parameters) - len(defaults), _kept(flags)))
         self.add("MAKE_FUNCTION", len(self._codes) - 1, (node[0], start, start))
 
     # --- types ---------------------------------------------------------------------------------------------------
@@ -370,6 +370,11 @@ class _Code:
     def _await(self, node: Node) -> None:
         self._push(node[3])
         self.add("AWAIT", 0, node)
+
+
+def _kept(flags: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what of a function's flags its code has."""
+    return tuple(flag for flag in flags if flag in ("async", "generator"))
 
 
 class _Loop:

@@ -393,7 +393,7 @@ class _Emitter:
         _, start, end, value = node
         made = _new(_Constant)
         made.__dict__ = {
-            "value": value, "kind": None,
+            "value": value,
             "lineno": start >> 20, "col_offset": start & _MASK, "end_lineno": end >> 20, "end_col_offset": end & _MASK,
         }  # fmt: skip
         return made

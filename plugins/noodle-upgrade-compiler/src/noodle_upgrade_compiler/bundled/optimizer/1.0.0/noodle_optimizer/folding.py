@@ -112,6 +112,8 @@ class Folding:
         return node if done is value else (*node[:3], done)
 
     def _def(self, node: Node) -> Node:
+        if "plain" in node[7]:
+            return node
         outer = self._types, self._body, self._parameters, self._hidden, self._is_module
         self._types, self._body, self._parameters, self._is_module = None, node[6], node[4], False
         self._hidden = self._hidden.union(node[8])

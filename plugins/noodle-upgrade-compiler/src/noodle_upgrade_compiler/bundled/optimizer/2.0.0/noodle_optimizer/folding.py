@@ -112,12 +112,18 @@ class Folding:
         return node if done is value else (*node[:3], done)
 
     def _def(self, node: Node) -> Node:
+        if self._passes_by(node):
+            return node
         outer = self._types, self._body, self._parameters, self._hidden, self._is_module
         self._types, self._body, self._parameters, self._is_module = None, node[6], node[4], False
         self._hidden = self._hidden.union(node[8])
         body = self.body(node[6])
         self._types, self._body, self._parameters, self._hidden, self._is_module = outer
         return node if body is node[6] else (*node[:6], body, *node[7:])
+
+    def _passes_by(self, node: Node) -> bool:
+        """Whether the parser has seen nothing in a function that could be done beforehand."""
+        return "plain" in node[7]
 
     def _if(self, node: Node) -> Node | None:
         branches, otherwise = [], node[4]

@@ -39,6 +39,10 @@ class Inlining(Folding):
         self._inside.pop()
         return done
 
+    def _passes_by(self, node: Node) -> bool:
+        # What the parser calls plain may use what is put in the place of names.
+        return "plain" in node[7] and not self._constants and not self._functions
+
     def _is_own(self, name: str) -> bool:
         """Whether a name here is the file's: no function around declares another one."""
         return not any(name in declared for declared in self._inside)

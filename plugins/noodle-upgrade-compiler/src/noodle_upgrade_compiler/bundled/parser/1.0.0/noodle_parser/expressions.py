@@ -39,15 +39,21 @@ def _unescaped(found: re.Match[str]) -> str:
     return chr(int(code, 16)) if code else _ESCAPES[found[4]]
 
 
+def _changes_nothing(sign: str, value: object) -> bool:
+    return (value == 0 and sign in "+-") or (value == 1 and sign == "*")
+
+
 class Expressions(Cursor):
     """Reads expressions; the names in them go to the scopes as they come."""
 
-    __slots__ = ("depth", "scopes")
+    __slots__ = ("depth", "is_foldable", "scopes")
 
     def __init__(self, *columns: Any) -> None:
         super().__init__(*columns)
         self.scopes = Scopes(self.problem)
         self.depth = 0
+        self.is_foldable = False
+        """Whether the function that is read has something to be done beforehand: an optimizer passes others by."""
 
     def expression(self, least: int = 1) -> Node:
         """Return the expression that begins here, up to an operator that binds less than `least`."""
@@ -62,12 +68,18 @@ class Expressions(Cursor):
             right = self.expression(power + 1)
             if power == 3 or power == 4:  # noqa: PLR1714, PLR2004 - asked for each operator of a file
                 left = ("compare", self.starts[first], self.ends[self.next - 1], kinds[index], left, right)
+                if right[0] == "const" and left[4][0] == "const":
+                    self.is_foldable = True
                 if _POWERS.get(kinds[self.next], 0) == power:
                     self._chained()
             elif power > 4:  # noqa: PLR2004
+                if right[0] == "const" and (left[0] == "const" or _changes_nothing(kinds[index], right[3])):
+                    self.is_foldable = True
                 left = ("binary", self.starts[first], self.ends[self.next - 1], kinds[index], left, right)
             else:
                 kind = _KINDS[power]
+                if left[0] == "const" or right[0] == "const":
+                    self.is_foldable = True
                 operands = (*left[3], right) if left[0] == kind and length else (left, right)
                 left = (kind, self.starts[first], self.ends[self.next - 1], operands)
             length += 1
@@ -158,6 +170,8 @@ class Expressions(Cursor):
 
     def _not(self, start: int) -> Node:
         operand = self.operand()
+        if operand[0] in ("const", "compare"):
+            self.is_foldable = True
         return ("not", start, self.ends[self.next - 1], operand)
 
     def _negative(self, start: int) -> Node:
@@ -165,6 +179,8 @@ class Expressions(Cursor):
         end = self.ends[self.next - 1]
         if operand[0] == "const" and type(operand[3]) in (int, float) and self.kinds[self.next - 1] in ("int", "float"):
             return ("const", start, end, -operand[3])
+        if operand[0] == "const":
+            self.is_foldable = True
         return ("negative", start, end, operand)
 
     def _await(self, start: int) -> Node:

@@ -12,6 +12,7 @@ __all__ = ["Statements"]
 
 MOST_LOOPS = 20
 """Loops inside one another: what Python itself takes."""
+_ENDS = frozenset({"return", "break", "continue"})
 _TARGETS = frozenset({"name", "member", "index"})
 
 
@@ -71,6 +72,8 @@ class Statements(Expressions):
                 told = "This '{' is never closed."
                 self.problem("parser.brace", told, self.starts[opened], self.ends[opened], "Put '}' where it ends.")
                 break
+            if body and body[-1][0] in _ENDS:
+                self.is_foldable = True
             self._into(body)
         else:
             self.next += 1
@@ -102,11 +105,13 @@ class Statements(Expressions):
     def _let(self, first: int) -> Node:
         index = self.expect("name", "'let'")
         target = ("name", self.starts[index], self.ends[index], self.texts[index])
+        type_: Node | None = None
         try:
             type_ = self._type() if self._is_next(":") else None
             value = self.expression() if self._is_next("=") else None
         finally:
             # Also where its value cannot be read: uses of it would be errors that are none.
+            self.is_foldable = self.is_foldable or type_ is not None
             self.scopes.declare(target[3], target[1], target[2])
         return ("let", self.starts[first], self.semicolon("'let'"), target, type_, value)
 
@@ -148,6 +153,8 @@ class Statements(Expressions):
         start = self.starts[first]
         while True:
             test = self.expression()
+            if test[0] == "const":
+                self.is_foldable = True
             branches.append((test, self.block("'if'")))
             self._check_length(len(branches), "branches", first)
             if not self._is_next("else"):
@@ -171,6 +178,8 @@ class Statements(Expressions):
 
     def _while(self, first: int) -> Node:
         test = self.expression()
+        if test[0] == "const":
+            self.is_foldable = True
         self._begin_loop(first)
         body = self.block("'while'")
         self.scopes.loops -= 1
@@ -228,6 +237,8 @@ class Statements(Expressions):
     def _bare(self, first: int) -> Node:
         self.next = first
         body = self.block("A block")
+        if not body:
+            self.is_foldable = True
         return ("block", self.starts[first], self.ends[self.next - 1], body)
 
     # --- functions -----------------------------------------------------------------------------------------------
@@ -248,6 +259,7 @@ class Statements(Expressions):
             self.scopes.declare(name, self.starts[index], self.ends[index])
         self.scopes.open_function(is_async=is_async)
         names: tuple[Any, ...] = ((), ())
+        outer, self.is_foldable = self.is_foldable, False
         try:
             parameters: tuple[Node, ...] = ()
             returns = None
@@ -261,7 +273,8 @@ class Statements(Expressions):
             yields = self.scopes.yields
         finally:
             names = self.scopes.close_function()
-        flags = ("async",) * is_async + ("generator",) * yields
+        flags = ("async",) * is_async + ("generator",) * yields + ("plain",) * (not self.is_foldable)
+        self.is_foldable = outer or self.is_foldable
         end = self.ends[self.next - 1]
         return ("def", self.starts[first], end, name, parameters, returns, body, flags, *names)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .plainness import is_foldable
 from .scopes import Scopes
 
 __all__ = ["Names"]
@@ -139,7 +140,7 @@ class Names:
         self._scopes.open_function(is_async=is_async)
         self._signature(node[4], node[5])
         body = self._body(node[6])
-        flags = (*node[7], *(("generator",) if self._scopes.yields else ()))
+        flags = (*node[7], *("generator",) * self._scopes.yields, *("plain",) * (not is_foldable(body)))
         return (*node[:6], body, flags, *self._scopes.close_function())
 
     def _signature(self, parameters: tuple[Node, ...], returns: Node | None) -> None:
