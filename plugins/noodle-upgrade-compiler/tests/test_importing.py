@@ -100,7 +100,7 @@ def test_the_debugger_stops_in_a_source_and_shows_it(tmp_path):
     write(tmp_path, "app.noodle", "def f(a) {\n    let b = a + 1;\n    return b;\n}\nprint(f(2));\n")
     script = "from noodle_upgrade_compiler.running import run_file\nrun_file('app.noodle')\n"
     write(tmp_path, "start.py", script)
-    commands = "import noodle_upgrade_compiler.running\nbreak app.noodle:3\ncontinue\np b\nlist\nquit\n"
+    commands = f"break {tmp_path / 'app.noodle'}:3\ncontinue\np b\nlist\nquit\n"
     done = subprocess.run(
         [sys.executable, "-m", "pdb", "start.py"], input=commands, cwd=tmp_path, capture_output=True, text=True,
         timeout=60, check=False,
