@@ -74,7 +74,7 @@ def test_what_never_moved_any_traffic_when_its_program_ended_did_not_fail(folder
             await until(lambda: any(one.stage is Stage.PREPARING and one.upgrade_id for one in deployments.states()))
             asked.cancel()
         async with deploying(folder, settings(prod=QUICK)) as deployments:
-            assert deployments.state("dep-1").stage.ended
+            await until(lambda: deployments.state("dep-1").stage.ended)
             assert deployments.state("dep-1").began_at is None
             assert (await request(deployments, "dep-2")).stage is Stage.SUCCEEDED
 
