@@ -298,7 +298,7 @@ def test_nothing_is_upgraded_past_plugins_that_do_not_load_until_they_are_left_o
         assert {one["name"]: one["error"]["code"] for one in answer["failures"]} == {
             name: error for name, (_, error) in BAD_PLUGINS.items()
         }
-        assert {one["name"] for one in answer["plugins"]} == {"runtime", "deployment"}
+        assert {one["name"] for one in answer["plugins"]} == {"compiler", "runtime", "deployment"}
         ran = program.noodle("plugins", "doctor", "--json")
         assert ran.code == 6
         assert {row["name"] for row in ran.json["plugins"] if row["error"]} == set(BAD_PLUGINS)
