@@ -20,7 +20,7 @@ import operator
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from itertools import accumulate
+from itertools import accumulate, compress, count
 from typing import NamedTuple
 
 __version__ = "1.0.0"
@@ -42,14 +42,14 @@ LONGEST_NUMBER = 4000
 """Digits: Python converts no longer ones."""
 
 _ONE = (
-    r"(?:[^\W\d]\w*+"
-    r"|->|::|==|!=|<=|>=|&&|\|\|"
+    r"(?:[a-zA-Z_][a-zA-Z0-9_]*+(?![^\x00-\x7f])|[(){}\[\],;.]"
+    r"|->|::|[=!<>]=|&&|\|\|"
     r"|\d\w*+(?:\.\d\w*+)?(?:(?<=[eE])[+-]\d\w*+)?"
     r'|"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+(?:"|\\?)'
     r"|'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+(?:'|\\?)"
-    r"|[^\s#]|[^\S \t\r\f\n])"
+    r"|[^\W\d]\w*+|[^\s#]|[^\S \t\r\f\n])"
 )
-_BLANKS = r"(?:[ \t\r\f\n]++|#.*+)*+"
+_BLANKS = r"[ \t\r\f\n]*+(?:#.*+[ \t\r\f\n]*+)*+"
 _PART = re.compile(_ONE + _BLANKS)
 """A token and what stands behind it up to the next one: blanks, comments, ends of lines."""
 _BARE = re.compile(_ONE)
@@ -84,24 +84,26 @@ class _Wrong(NamedTuple):
     text: str = ""
 
 
-class _Parts(dict[str, str]):
-    """The kinds of the parts of a source, "" for what is no token, and what else is to be known of each of them.
+class _Parts(dict[str, int]):
+    """The different parts of a source by number, and what is to be known of each: columns that a number looks up.
 
-    A part is looked into when it is first met; there are few different ones.
+    A part is looked into when it is first met; there are few different ones. Number 0 is the end of the file.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.bare: dict[str, str] = {}
-        self.sizes: dict[str, int] = {}
+        self.kinds = ["end"]
+        """With "" for what is no token."""
+        self.texts = [""]
+        self.sizes = [0]
         """Bytes, with the blanks."""
-        self.lengths: dict[str, int] = {}
+        self.lengths = [0]
         """Bytes of the token."""
-        self.breaks: dict[str, int] = {}
+        self.breaks = [0]
         """Ends of lines."""
         self.wrong: dict[str, _Wrong] = {}
 
-    def __missing__(self, part: str) -> str:
+    def __missing__(self, part: str) -> int:
         bare = part.rstrip(_SPACES)
         if "#" in bare:
             found = _BARE.match(bare)
@@ -113,12 +115,13 @@ class _Parts(dict[str, str]):
         if isinstance(judged, _Wrong):
             self.wrong[bare] = judged
             judged = ""
-        self.bare[part] = bare
-        self.sizes[part] = _bytes_of(part)
-        self.lengths[part] = _bytes_of(bare)
-        self.breaks[part] = part.count("\n")
-        self[part] = judged
-        return judged
+        number = self[part] = len(self.kinds)
+        self.kinds.append(judged)
+        self.texts.append(bare)
+        self.sizes.append(_bytes_of(part))
+        self.lengths.append(_bytes_of(bare))
+        self.breaks.append(part.count("\n"))
+        return number
 
 
 def scan(text: str) -> Tokens:
@@ -126,12 +129,7 @@ def scan(text: str) -> Tokens:
     told = _beyond_limits(text)
     if told:
         return Tokens(("end",), ("",), (1 << LINE,), (1 << LINE,), told)
-    tokens = _cut(text, 1, _Parts())
-    lines = text.split("\n")
-    last = len(lines) << LINE | _bytes_of(lines[-1])
-    return Tokens(
-        (*tokens.kinds, "end"), (*tokens.texts, ""), (*tokens.starts, last), (*tokens.ends, last), tokens.problems
-    )
+    return _cut(text, 1, _Parts())
 
 
 def stream(lines: Iterable[str]) -> Iterator[Tokens]:
@@ -142,34 +140,43 @@ def stream(lines: Iterable[str]) -> Iterator[Tokens]:
             yield Tokens((), (), (), (), told)
             return
         tokens = _cut(last.removesuffix("\n"), number, known)
-        if tokens.kinds or tokens.problems:
-            yield tokens
+        if len(tokens.kinds) > 1 or tokens.problems:
+            yield Tokens(*(column[:-1] for column in tokens[:4]), tokens.problems)
     end = (number + 1) << LINE if last.endswith("\n") else max(1, number) << LINE | _bytes_of(last)
     yield Tokens(("end",), ("",), (end,), (end,), ())
 
 
 def _cut(text: str, first: int, known: _Parts) -> Tokens:
-    """Return the tokens of some lines, of which the first has this number."""
+    """Return the tokens of some lines, of which the first has this number, and the end behind them."""
     lead = _FIRST.match(text)
     begin = lead.end() if lead is not None else 0
-    parts: list[str] = _PART.findall(text, begin)
-    found = tuple(map(known.__getitem__, parts))
-    texts = tuple(map(known.bare.__getitem__, parts))
-    # Where each part begins: in bytes from the beginning of the text, and on which of its lines.
-    offsets = accumulate(map(known.sizes.__getitem__, parts), initial=_bytes_of(text[:begin]))
-    lines = accumulate(map(known.breaks.__getitem__, parts), initial=text.count("\n", 0, begin))
-    # What makes a position of an offset: the line, packed, less the offset at which it begins.
-    whole = text if text.isascii() else text.encode(errors="surrogatepass")
-    sizes = map(len, whole.split("\n") if isinstance(whole, str) else whole.split(b"\n"))
-    begins = accumulate(sizes, lambda before, size: before + size + 1, initial=0)
-    added = [(number << LINE) - offset for number, offset in enumerate(begins, first)]
-    starts = tuple(map(operator.add, offsets, map(added.__getitem__, lines)))[:-1]
+    numbers = [*map(known.__getitem__, _PART.findall(text, begin)), 0]
+    # An item getter of two items or more returns a tuple.
+    get = operator.itemgetter(*numbers) if len(numbers) > 1 else lambda column: (column[0],)
+    texts: tuple[str, ...] = get(known.texts)
+    starts = _starts(text, first, begin, get(known.sizes), get(known.breaks))
     if known.wrong:
-        tokens = _repaired(texts, found, starts, known.wrong)
+        tokens = _repaired(texts, get(known.kinds), starts, known.wrong)
     else:
-        ends = tuple(map(operator.add, starts, map(known.lengths.__getitem__, parts)))
-        tokens = Tokens(found, texts, starts, ends, ())
+        tokens = Tokens(get(known.kinds), texts, starts, tuple(map(operator.add, starts, get(known.lengths))), ())
     return tokens
+
+
+def _starts(text: str, first: int, begin: int, sizes: tuple[int, ...], breaks: tuple[int, ...]) -> tuple[int, ...]:
+    """Return where each part begins: a position is the one before and the part's bytes, but where a line ends."""
+    whole = text if text.isascii() else text.encode(errors="surrogatepass")
+    lengths = map(len, whole.split("\n") if isinstance(whole, str) else whole.split(b"\n"))
+    begins = list(accumulate(lengths, initial=0))
+    """Where each line begins, ends of lines not counted: in bytes from the beginning of the text."""
+    steps = list(sizes)
+    at = line = text.count("\n", 0, begin)
+    for index in compress(count(), breaks):
+        more = breaks[index]
+        # One line further is 1 << LINE, and its columns begin at 0 again.
+        steps[index] += more * ((1 << LINE) - 1) - begins[line + more] + begins[line]
+        line += more
+    position = (first + at) << LINE | (_bytes_of(text[:begin]) - begins[at] - at)
+    return tuple(accumulate(steps[:-1], initial=position))
 
 
 def _bytes_of(text: str) -> int:
