@@ -1,7 +1,9 @@
 """A tree of Noodle as Python's own `ast`, with exact positions, so that tracebacks, debuggers and coverage work.
 
 Nodes are made by `__new__` and given their dictionary in one step: the constructors of `ast` take two to three times as
-long, and there are ten nodes on a line.
+long, and there are ten nodes on a line. The dictionary of a node that there are many of has at most five entries, for
+with six it takes twice the memory, whose first use is dear: an operator or a context is its class's, and `end_lineno`
+is left out where it is the line that it begins on, which Python takes for granted then.
 """
 
 from __future__ import annotations
@@ -35,9 +37,24 @@ _KEYWORD = re.compile(rf"(?:{'|'.join(keyword.kwlist)})_*")
 _TOP = 1 << 20
 
 _new = ast.AST.__new__
-_Name, _Constant, _Call, _Attribute, _BinOp, _Compare, _Assign, _Expr = (
-    ast.Name, ast.Constant, ast.Call, ast.Attribute, ast.BinOp, ast.Compare, ast.Assign, ast.Expr
-)  # fmt: skip
+_Constant, _Assign, _Expr = ast.Constant, ast.Assign, ast.Expr
+
+
+def _kind_of(base: type[ast.AST], **fields: Any) -> Any:
+    """Return a class of nodes that have some fields in common; it has the name that visitors go by."""
+    return type(base.__name__, (base,), fields)
+
+
+_Name, _NameStored = _kind_of(ast.Name, ctx=_LOAD), _kind_of(ast.Name, ctx=_STORE)
+_Attribute, _Subscript = _kind_of(ast.Attribute, ctx=_LOAD), _kind_of(ast.Subscript, ctx=_LOAD)
+_STORED = {
+    _Name: _NameStored,
+    _Attribute: _kind_of(ast.Attribute, ctx=_STORE),
+    _Subscript: _kind_of(ast.Subscript, ctx=_STORE),
+}
+_Call = _kind_of(ast.Call, keywords=[])
+_BinOps = {sign: _kind_of(ast.BinOp, op=operator) for sign, operator in _BINARY.items()}
+_Compares = {sign: _kind_of(ast.Compare, ops=operators) for sign, operators in _COMPARE.items()}
 
 
 def python_tree(tree: Node) -> ast.Module:
@@ -141,8 +158,8 @@ class _Emitter:
         for name, python in _MEMBERS.items():
             if name in self._tree[4]:
                 # As a member of this module it is looked for under the name that methods have.
-                target = _make(_Name, _TOP, _TOP, id=python, ctx=_STORE)
-                value = _make(_Name, _TOP, _TOP, id=name, ctx=_LOAD)
+                target = _make(_NameStored, _TOP, _TOP, id=python)
+                value = _make(_Name, _TOP, _TOP, id=name)
                 body.append(_make(ast.Assign, _TOP, _TOP, targets=[target], value=value, type_comment=None))
         first = [
             _make(ast.ImportFrom, _TOP, _TOP, module=module, names=[_alias(name.strip("_"), name)], level=0)
@@ -174,25 +191,31 @@ class _Emitter:
     def _assign(self, node: Node) -> Any:
         _, start, end, targets, value = node
         made = _new(_Assign)
-        made.__dict__ = {
+        line = start >> 20
+        made.__dict__ = fields = {
             "targets": [self._stored(target) for target in targets], "value": self._expressions[value[0]](value),
-            "lineno": start >> 20, "col_offset": start & _MASK, "end_lineno": end >> 20, "end_col_offset": end & _MASK,
+            "lineno": line, "col_offset": start & _MASK, "end_col_offset": end & _MASK,
         }  # fmt: skip
+        if end >> 20 != line:
+            fields["end_lineno"] = end >> 20
         return made
 
     def _stored(self, node: Node) -> Any:
         made = self._value(node)
-        made.ctx = _STORE
+        made.__class__ = _STORED[made.__class__]
         return made
 
     def _expression(self, node: Node) -> Any:
         inner = node[3]
         start, end = node[1], inner[2]
         made = _new(_Expr)
-        made.__dict__ = {
+        line = start >> 20
+        made.__dict__ = fields = {
             "value": self._expressions[inner[0]](inner),
-            "lineno": start >> 20, "col_offset": start & _MASK, "end_lineno": end >> 20, "end_col_offset": end & _MASK,
+            "lineno": line, "col_offset": start & _MASK, "end_col_offset": end & _MASK,
         }  # fmt: skip
+        if end >> 20 != line:
+            fields["end_lineno"] = end >> 20
         return made
 
     def _return(self, node: Node) -> Any:
@@ -300,7 +323,7 @@ class _Emitter:
         python = self._names[name]
         if python != name or self._functions:
             # It is printed as it is written.
-            target = _make(_Name, start, start, id="__qualname__", ctx=_STORE)
+            target = _make(_NameStored, start, start, id="__qualname__")
             value = _make(_Constant, start, start, value=name, kind=None)
             body = [_make(ast.Assign, start, start, targets=[target], value=value, type_comment=None), *body]
         return _make(
@@ -316,7 +339,7 @@ class _Emitter:
                 made.append(self._def(member, name))
             else:
                 value = member[5] or ("const", member[1], member[2], None)
-                target = _make(_Name, member[1], member[2], id=name, ctx=_STORE)
+                target = _make(_NameStored, member[1], member[2], id=name)
                 source = self._value(value)
                 made.append(_make(ast.Assign, member[1], member[2], targets=[target], value=source, type_comment=None))
         return made or [_make(ast.Pass, around[2] - 1, around[2])]
@@ -325,8 +348,8 @@ class _Emitter:
         _, start, end, name, fields = node
         body: list[Any] = []
         for field in fields:
-            target = _make(_Name, field[1], field[2], id=self._of[field[3]], ctx=_STORE)
-            kind = _make(_Name, field[1], field[2], id="object", ctx=_LOAD)
+            target = _make(_NameStored, field[1], field[2], id=self._of[field[3]])
+            kind = _make(_Name, field[1], field[2], id="object")
             value = None if field[5] is None else self._value(field[5])
             body.append(_make(ast.AnnAssign, field[1], field[2], target=target, annotation=kind, value=value, simple=1))
         made = self._type(start, end, name, bases=[], body=body or [_make(ast.Pass, end - 1, end)])
@@ -351,7 +374,7 @@ class _Emitter:
         _, start, end, name, members = node
         body = [
             _make(
-                ast.Assign, m[1], m[2], targets=[_make(_Name, m[1], m[2], id=self._of[m[3]], ctx=_STORE)],
+                ast.Assign, m[1], m[2], targets=[_make(_NameStored, m[1], m[2], id=self._of[m[3]])],
                 value=_make(_Constant, m[1], m[2], value=m[4], kind=None), type_comment=None,
             )
             for m in members
@@ -364,7 +387,7 @@ class _Emitter:
         """Return the name of something that comes from the library of the compiler, imported where the file begins."""
         name = f"__{name}__"
         self._needed[name] = SUPPORT
-        return _make(_Name, at, at, id=name, ctx=_LOAD)
+        return _make(_Name, at, at, id=name)
 
     # --- imports -------------------------------------------------------------------------------------------------
 
@@ -384,62 +407,78 @@ class _Emitter:
     def _name(self, node: Node) -> Any:
         _, start, end, name = node
         made = _new(_Name)
-        made.__dict__ = {
-            "id": self._names[name], "ctx": _LOAD,
-            "lineno": start >> 20, "col_offset": start & _MASK, "end_lineno": end >> 20, "end_col_offset": end & _MASK,
+        line = start >> 20
+        made.__dict__ = fields = {
+            "id": self._names[name], "lineno": line, "col_offset": start & _MASK, "end_col_offset": end & _MASK,
         }  # fmt: skip
+        if end >> 20 != line:
+            fields["end_lineno"] = end >> 20
         return made
 
     def _const(self, node: Node) -> Any:
         _, start, end, value = node
         made = _new(_Constant)
-        made.__dict__ = {
-            "value": value,
-            "lineno": start >> 20, "col_offset": start & _MASK, "end_lineno": end >> 20, "end_col_offset": end & _MASK,
+        line = start >> 20
+        made.__dict__ = fields = {
+            "value": value, "lineno": line, "col_offset": start & _MASK, "end_col_offset": end & _MASK,
         }  # fmt: skip
+        if end >> 20 != line:
+            fields["end_lineno"] = end >> 20
         return made
 
     def _binary(self, node: Node) -> Any:
         _, start, end, operator, left, right = node
         known = self._expressions
-        made = _new(_BinOp)
-        made.__dict__ = {
-            "left": known[left[0]](left), "op": _BINARY[operator], "right": known[right[0]](right),
-            "lineno": start >> 20, "col_offset": start & _MASK, "end_lineno": end >> 20, "end_col_offset": end & _MASK,
+        made = _new(_BinOps[operator])
+        line = start >> 20
+        made.__dict__ = fields = {
+            "left": known[left[0]](left), "right": known[right[0]](right),
+            "lineno": line, "col_offset": start & _MASK, "end_col_offset": end & _MASK,
         }  # fmt: skip
+        if end >> 20 != line:
+            fields["end_lineno"] = end >> 20
         return made
 
     def _comparison(self, node: Node) -> Any:
         _, start, end, operator, left, right = node
         known = self._expressions
-        made = _new(_Compare)
-        made.__dict__ = {
-            "left": known[left[0]](left), "ops": _COMPARE[operator], "comparators": [known[right[0]](right)],
-            "lineno": start >> 20, "col_offset": start & _MASK, "end_lineno": end >> 20, "end_col_offset": end & _MASK,
+        made = _new(_Compares[operator])
+        line = start >> 20
+        made.__dict__ = fields = {
+            "left": known[left[0]](left), "comparators": [known[right[0]](right)],
+            "lineno": line, "col_offset": start & _MASK, "end_col_offset": end & _MASK,
         }  # fmt: skip
+        if end >> 20 != line:
+            fields["end_lineno"] = end >> 20
         return made
 
     def _call(self, node: Node) -> Any:
         _, start, end, function, arguments = node
         known = self._expressions
         made = _new(_Call)
-        made.__dict__ = {
-            "func": known[function[0]](function), "args": [known[one[0]](one) for one in arguments], "keywords": [],
-            "lineno": start >> 20, "col_offset": start & _MASK, "end_lineno": end >> 20, "end_col_offset": end & _MASK,
+        line = start >> 20
+        made.__dict__ = fields = {
+            "func": known[function[0]](function), "args": [known[one[0]](one) for one in arguments],
+            "lineno": line, "col_offset": start & _MASK, "end_col_offset": end & _MASK,
         }  # fmt: skip
+        if end >> 20 != line:
+            fields["end_lineno"] = end >> 20
         return made
 
     def _member(self, node: Node) -> Any:
         _, start, end, of, name = node
         made = _new(_Attribute)
-        made.__dict__ = {
-            "value": self._expressions[of[0]](of), "attr": self._of[name], "ctx": _LOAD,
-            "lineno": start >> 20, "col_offset": start & _MASK, "end_lineno": end >> 20, "end_col_offset": end & _MASK,
+        line = start >> 20
+        made.__dict__ = fields = {
+            "value": self._expressions[of[0]](of), "attr": self._of[name],
+            "lineno": line, "col_offset": start & _MASK, "end_col_offset": end & _MASK,
         }  # fmt: skip
+        if end >> 20 != line:
+            fields["end_lineno"] = end >> 20
         return made
 
     def _index(self, node: Node) -> Any:
-        return _make(ast.Subscript, node[1], node[2], value=self._value(node[3]), slice=self._value(node[4]), ctx=_LOAD)
+        return _make(_Subscript, node[1], node[2], value=self._value(node[3]), slice=self._value(node[4]))
 
     def _and(self, node: Node) -> Any:
         return _make(ast.BoolOp, node[1], node[2], op=_AND, values=[self._value(one) for one in node[3]])

@@ -20,7 +20,7 @@ def source_map(module: ast.Module, text: str, filename: str) -> str:
     """Return the map of a text that was made of a module, as JSON."""
     places: dict[tuple[int, int], tuple[int, int]] = {}
     for written, origin in _pairs(ast.parse(text), module):
-        if written.lineno and origin.col_offset + origin.end_lineno > 0:
+        if written.lineno:
             places.setdefault((written.lineno - 1, written.col_offset), (origin.lineno - 1, origin.col_offset))
     return json.dumps(
         {
@@ -46,7 +46,7 @@ def _pairs(written: Any, origin: Any) -> Iterator[tuple[Any, Any]]:
             # Imports of our own library stand before the text of the program, in both.
             if len(one) == len(other):
                 waiting.extend(zip(one, other, strict=True))
-        elif isinstance(one, ast.AST) and type(one) is type(other):
+        elif isinstance(one, ast.AST) and isinstance(other, type(one)):
             if "lineno" in one.__dict__ and "lineno" in other.__dict__:
                 yield one, other
             waiting.extend((getattr(one, name, None), getattr(other, name, None)) for name in one._fields)
