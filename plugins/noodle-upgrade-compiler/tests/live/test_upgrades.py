@@ -70,15 +70,15 @@ async def upgraded(upgrader, wanted):
     return await upgrader.upgrade(await upgrader.plan(wanted), approved_by="test")
 
 
-def own_version(tmp_path, version, phase="lexer", edit=lambda text: text, of="1.0.0"):
+def own_version(tmp_path, version, phase="lexer", edit=None, of="1.0.0"):
     """A version of somebody's own, in the components directory."""
     folder = tmp_path / "components" / phase / version
     shutil.copytree(BUNDLED / phase / of, folder, ignore=shutil.ignore_patterns("__pycache__"))
     for path in folder.rglob("*.py"):
         text = path.read_text().replace(f'__version__ = "{of}"', f'__version__ = "{version}"')
-        if path.stem == "noodle_lexer":
+        if edit is not None and path.stem == "noodle_lexer":
             before, text = text, edit(text)
-            assert text != before or edit("") == "", "the edit finds what it is to change"
+            assert text != before, "the edit finds what it is to change"
         path.write_text(text)
     return folder
 
@@ -138,7 +138,7 @@ def test_a_version_of_ones_own_is_found_in_the_components_directory(compiler, tm
         (lambda text: text.replace("def scan(", "def scam("), "noodle_lexer:scan is not there"),
         (lambda text: text.replace('"let def', '"def'), "finds errors in a program that has none"),
         (
-            lambda text: text.replace("tokens = _cut(text, 1, _Parts())", "return 3"),
+            lambda text: text.replace("return _cut(text, 1, _Parts())", "return 3"),
             "gave what no later phase can read",
         ),
         (lambda text: text.replace('"3.0.0"', '"4.0.0"'), "its module says that it is 4.0.0"),

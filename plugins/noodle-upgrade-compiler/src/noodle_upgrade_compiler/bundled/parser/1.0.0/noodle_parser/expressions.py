@@ -58,9 +58,21 @@ class Expressions(Cursor):
     def expression(self, least: int = 1) -> Node:
         """Return the expression that begins here, up to an operator that binds less than `least`."""
         first = self.next
-        left = self.operand()
         kinds = self.kinds
-        power = _POWERS.get(kinds[self.next], 0)
+        if kinds[first] == "name":
+            # As in `operand`, which is one call more, for half of all expressions.
+            start, end, name = self.starts[first], self.ends[first], self.texts[first]
+            if name not in self.scopes.live:
+                self.scopes.use_later(name, start, end)
+            left: Node = ("name", start, end, name)
+            self.next = first + 1
+            if kinds[first + 1] in _APPLIED:
+                left = self._applied(left, first)
+        else:
+            left = self.operand()
+        if kinds[self.next] not in _POWERS:
+            return left
+        power = _POWERS[kinds[self.next]]
         length = 0
         while power >= least:
             index = self.next
@@ -210,7 +222,10 @@ class Expressions(Cursor):
                 if self.kinds[index] != "name" and not self.texts[index].isidentifier():
                     self.unexpected("a name", f"What follows '{kind}'")
                 self.next = index + 1
-                node = ("member", start, self.ends[index], node, self.member(index))
+                name = self.texts[index]
+                if name in _PYTHONS_OWN:
+                    self.member(index)
+                node = ("member", start, self.ends[index], node, name)
             elif kind == "[":
                 self.next = index + 1
                 inside = self.expression()
@@ -250,7 +265,9 @@ class Expressions(Cursor):
                 break
             self.next += 1
         self.depth -= 1
-        self.expect(closing, where)
+        if kinds[self.next] != closing:
+            self.expect(closing, where)
+        self.next += 1
         return tuple(found)
 
     # --- limits --------------------------------------------------------------------------------------------------

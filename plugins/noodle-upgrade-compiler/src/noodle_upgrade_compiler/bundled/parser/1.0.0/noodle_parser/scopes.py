@@ -96,14 +96,11 @@ class Scopes:
         if name in BUILTINS:
             self._bases.append((name, start, end))
 
-    def mark(self) -> tuple[int, int]:
-        """Return where the uses are, for `forget_uses`."""
-        return len(self._open), len(self._open[-1].uses)
-
-    def forget_uses(self, mark: tuple[int, int]) -> None:
+    def forget_uses(self, start: int) -> None:
         """Forget the names of a statement that could not be read: what is unknown there is told when it can be."""
-        if len(self._open) == mark[0]:
-            del self._open[-1].uses[mark[1] :]
+        uses = self._open[-1].uses
+        while uses and uses[-1][1] >= start:
+            uses.pop()
 
     # --- blocks and functions ------------------------------------------------------------------------------------
 

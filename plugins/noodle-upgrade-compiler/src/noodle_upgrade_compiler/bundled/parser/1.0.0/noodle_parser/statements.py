@@ -38,7 +38,7 @@ class Statements(Expressions):
         """Read one statement into a body, or say what is wrong with it and go behind it."""
         first = self.next
         kinds = self.kinds
-        before = self.depth, self.scopes.loops, self.scopes.mark()
+        depth = self.depth
         try:
             kind = kinds[first]
             read = self._STATEMENTS.get(kind)
@@ -50,8 +50,8 @@ class Statements(Expressions):
             else:
                 body.append(self._simple(first))
         except Unexpected:
-            self.depth, self.scopes.loops, mark = before
-            self.scopes.forget_uses(mark)
+            self.depth = depth
+            self.scopes.forget_uses(self.starts[first])
             self.skip_statement(first)
 
     def block(self, where: str) -> tuple[Node, ...]:
@@ -181,8 +181,10 @@ class Statements(Expressions):
         if test[0] == "const":
             self.is_foldable = True
         self._begin_loop(first)
-        body = self.block("'while'")
-        self.scopes.loops -= 1
+        try:
+            body = self.block("'while'")
+        finally:
+            self.scopes.loops -= 1
         return ("while", self.starts[first], self.ends[self.next - 1], test, body)
 
     def _for(self, first: int) -> Node:
