@@ -4,9 +4,10 @@ import os
 
 import pytest
 
-from noodle_upgrade_compiler.building import build, graph_of, sources_under
+from noodle_upgrade_compiler.building import build, sources_under
 from noodle_upgrade_compiler.errors import CompilationError
 from noodle_upgrade_compiler.graph import ImportGraph
+from noodle_upgrade_compiler.linking import graph_of
 from noodle_upgrade_compiler.recompiling import affected_files, recompile
 from noodle_upgrade_compiler.store import Store
 from noodle_upgrade_core.errors import InvalidRequestError
@@ -97,7 +98,7 @@ def test_a_version_that_is_about_nothing_builds_nothing(project, store, phases, 
 
 def test_a_version_that_is_about_more_than_it_says_has_everything_built(project, store, phases, library):
     build([project], phases, store, targets=("nbc",))
-    done = recompile(phases.having(library.get("bytecode_generator", "2.0.0")), phases, store, targets=("nbc",))
+    done = recompile(phases.having(library.get("bytecode_generator", "2.0.0")), phases, store)
     assert done.is_everything
     assert "comes out otherwise" in done.why
     assert len(done.affected) == 40
@@ -127,18 +128,23 @@ def test_affected_files_are_those_with_the_words_that_versions_are_about(project
 
 def test_who_imports_a_file_is_affected_by_it_however_far_away():
     graph = ImportGraph(
-        {"a": ("m/b",), "b": ("m/c",), "c": (), "d": ("m/a", "m/gone"), "e": ()},
-        {"m/a": "a", "m/b": "b", "m/c": "c", "m/d": "d"},
-    )
-    assert graph.affected(["c"]) == ("a", "b", "c", "d")
-    assert graph.affected(["e"]) == ("e",)
-    assert graph.in_order() == ("c", "b", "a", "d", "e")
+        {
+            "m/a.noodle": ("m/b",), "m/b.noodle": ("m/c",), "m/c.noodle": (), "d.noodle": ("m/a", "m/gone"),
+            "e.noodle": (),
+        }
+    )  # fmt: skip
+    assert graph.affected(["m/c.noodle"]) == ("d.noodle", "m/a.noodle", "m/b.noodle", "m/c.noodle")
+    assert graph.affected(["e.noodle"]) == ("e.noodle",)
 
 
-def test_files_that_import_one_another_in_a_circle_are_in_order_too():
-    graph = ImportGraph({"a": ("b",), "b": ("a",)}, {"a": "a", "b": "b"})
-    assert graph.affected(["a"]) == ("a", "b")
-    assert sorted(graph.in_order()) == ["a", "b"]
+def test_files_that_import_one_another_in_a_circle_affect_one_another():
+    graph = ImportGraph({"/p/a.noodle": ("b",), "/p/b.noodle": ("a",)})
+    assert graph.affected(["/p/a.noodle"]) == ("/p/a.noodle", "/p/b.noodle")
+
+
+def test_a_module_may_be_in_the_folder_of_a_file_and_in_those_above():
+    graph = ImportGraph({"/p/q/a.noodle": ("b",), "/p/q/b.noodle": (), "/p/b.noodle": (), "/p/r/b.noodle": ()})
+    assert graph.imported("/p/q/a.noodle") == ("/p/q/b.noodle", "/p/b.noodle")
 
 
 def test_the_graph_is_read_from_what_was_compiled(tmp_path, store, phases):
@@ -146,5 +152,29 @@ def test_the_graph_is_read_from_what_was_compiled(tmp_path, store, phases):
     (tmp_path / "main.noodle").write_text('import "shapes/circle" as circle;\n')
     (tmp_path / "shapes" / "circle.noodle").write_text("let pi = 3;\n")
     build([tmp_path], phases, store)
-    graph = graph_of(store, [tmp_path])
+    graph = graph_of(store.files())
     assert graph.importers(str(tmp_path / "shapes" / "circle.noodle")) == (str(tmp_path / "main.noodle"),)
+
+
+def test_files_that_are_named_are_built_again_with_all_that_import_them(tmp_path, store, phases):
+    for name, text in {"a": 'import "b" as b;\n', "b": "let x = 1;\n", "c": "let y = 1;\n"}.items():
+        (tmp_path / f"{name}.noodle").write_text(text)
+    build([tmp_path], phases, store)
+    done = recompile(phases, phases, store, files=[str(tmp_path / "b.noodle")])
+    assert [path[-8:] for path in done.affected] == ["a.noodle", "b.noodle"]
+
+
+def test_a_file_is_built_for_everything_that_it_was_built_for(tmp_path, store, phases, library):
+    path = tmp_path / "a.noodle"
+    path.write_text(WITH_MATCH.format(n=1))
+    for targets in (("python",), ("nbc", "python_source")):
+        build([tmp_path], phases, store, targets=targets)
+        assert build([tmp_path], phases, store).built == ()
+    changed = phases.having(library.get("bytecode_generator", "2.0.0"))
+    done = recompile(changed, phases, store)
+    assert len(done.report.built) == 2
+    for targets in (("python",), ("nbc", "python_source")):
+        assert build([tmp_path], changed, store, targets=targets).built == ()
+    path.write_text("let y = 1;\n")
+    assert len(build([tmp_path], changed, store).built) == 1
+    assert len(build([tmp_path], changed, store, targets=("nbc", "python_source")).built) == 1

@@ -111,7 +111,7 @@ def test_a_result_says_which_versions_did_it_and_what_it_imports(phases):
     assert result.success
     assert result.statistics["component_versions"] == dict.fromkeys(PHASES, "1.0.0")
     assert result.phases_completed == PHASES
-    assert result.imports == ("a/b", "c")
+    assert result.facts.imports == ("a/b", "c")
     assert result.nbc_bytecode.startswith(b"\x89NBC")
     assert "import a.b as b" in result.python_code
 

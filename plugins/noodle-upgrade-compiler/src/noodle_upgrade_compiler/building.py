@@ -6,7 +6,6 @@ looked at in less than a tenth of a second. With `by="content"` the files are re
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,20 +14,20 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, NamedTuple
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from noodle_upgrade_compiler.artifacts import PYTHON, digest_of
 from noodle_upgrade_compiler.diagnostics import Diagnostic, diagnostic_of
 from noodle_upgrade_compiler.errors import CompilationError, PhaseFailedError
-from noodle_upgrade_compiler.graph import ImportGraph, module_path
+from noodle_upgrade_compiler.graph import SUFFIX
+from noodle_upgrade_compiler.linking import unresolved
 from noodle_upgrade_compiler.pipeline import PhaseSet, compile_source
+from noodle_upgrade_compiler.stamps import digest_of_source, entry_of, joined, known_of, stamp_of
 from noodle_upgrade_compiler.store import SourceFile, Store
 from noodle_upgrade_compiler.worker import Worker
 from noodle_upgrade_core.errors import InvalidRequestError
 
-__all__ = ["SUFFIX", "Built", "Report", "Work", "build", "built_by", "graph_of", "sources_under", "stamp_of"]
+__all__ = ["SUFFIX", "Built", "Report", "Work", "build", "sources_under"]
 
-SUFFIX = ".noodle"
 _BATCH = 64
 _LEAST_FOR_PROCESSES = 32
 """Files: to start processes costs as much as to compile some."""
@@ -110,18 +109,9 @@ def _found_in(folder: str) -> Iterator[_Found]:
             for entry in sorted(entries, key=lambda one: one.name):
                 if entry.name.endswith(SUFFIX):
                     if entry.is_file():
-                        yield _Found(entry.path, _stamp(entry.stat()))
+                        yield _Found(entry.path, stamp_of(entry.stat()))
                 elif entry.is_dir(follow_symlinks=False) and not entry.name.startswith((".", "__pycache__")):
                     waiting.append(entry.path)
-
-
-def stamp_of(path: str) -> str:
-    """Return what tells whether a file has changed."""
-    return _stamp(Path(path).stat())
-
-
-def _stamp(status: os.stat_result) -> str:
-    return f"{status.st_mtime_ns} {status.st_size} {status.st_ino}"
 
 
 def _look(places: Sequence[Path]) -> Iterator[_Found]:
@@ -129,18 +119,7 @@ def _look(places: Sequence[Path]) -> Iterator[_Found]:
         if place.is_dir():
             yield from _found_in(str(place))
         else:
-            yield _Found(str(place), _stamp(place.stat()))
-
-
-def graph_of(store: Store, roots: Iterable[Path]) -> ImportGraph:
-    """Return who imports whom among the files that a store knows; modules are named from the root that they lie in."""
-    files, tops = store.files(), [root.absolute() for root in roots]
-    modules: dict[str, str] = {}
-    for path in files:
-        for root in tops:
-            if Path(path).absolute().is_relative_to(root):
-                modules.setdefault(module_path(root, Path(path).absolute()), path)
-    return ImportGraph({path: tuple(one.imports.split()) for path, one in files.items()}, modules)
+            yield _Found(str(place), stamp_of(place.stat()))
 
 
 # --- building --------------------------------------------------------------------------------------------------------
@@ -167,13 +146,13 @@ def build(
     for place in places:
         if not place.exists():
             raise InvalidRequestError(f"There is no file or folder {place}.", safe="Nothing was compiled.")
-    known, wanted = store.files(), built_by(phases, targets)
+    known, wanted = store.files(), entry_of(phases, targets)
     removed: list[str] = []
     if only is None:
         stale, unchanged, removed = _stale(places, known, wanted, by)
     else:
         paths = [Path(path) for path in dict.fromkeys(only)]
-        stale, unchanged = [_Found(str(path), _stamp(path.stat())) for path in paths if path.is_file()], 0
+        stale, unchanged = [_Found(str(path), stamp_of(path.stat())) for path in paths if path.is_file()], 0
     built: list[Built] = []
     files: list[SourceFile] = []
     work = Work(phases, store, targets)
@@ -182,7 +161,14 @@ def build(
         files += [source for _, source in done if source is not None]
         progress(len(built), len(stale))
     stamps = dict(stale)
-    store.keep_files(one._replace(stamp=stamps[one.path], built=wanted) for one in files)
+    made = {one.path: joined(known.get(one.path), one._replace(stamp=stamps[one.path], built=wanted)) for one in files}
+    if only is None and (built or removed):
+        wrong = _linked({**known, **made}, removed, built, phases, places)
+        unchanged -= len(wrong.keys() - {one.path for one in built})
+        built = [*(one for one in built if one.path not in wrong), *wrong.values()]
+        # They are compiled again the next time, so that it is told again.
+        made |= {path: (made.get(path) or known[path])._replace(stamp="") for path in wrong}
+    store.keep_files(made.values())
     store.forget_files(removed)
     runs: dict[str, int] = {}
     for one in built:
@@ -197,9 +183,22 @@ def build(
     )
 
 
-def built_by(phases: PhaseSet, targets: tuple[str, ...]) -> str:
-    """Return what tells files that were compiled by a set of versions, for these targets and this Python."""
-    return digest_of(phases.key.encode(), ",".join(targets).encode(), PYTHON).hex()
+def _linked(
+    files: dict[str, SourceFile],
+    removed: Iterable[str],
+    built: Iterable[Built],
+    phases: PhaseSet,
+    places: Sequence[Path],
+) -> dict[str, Built]:
+    """Return the files in some places that take from others what these do not offer."""
+    failed = {one.path for one in built if not one.success}
+    sound = {path: one for path, one in files.items() if path not in failed and path not in set(removed)}
+    results = {one.path: one for one in built}
+    told = {}
+    for path, diagnostics in unresolved(sound, phases.lexer, lambda path: any(_is_below(path, one) for one in places)):
+        before = results.get(path) or Built(path=path, success=True)
+        told[path] = evolve(before, success=False, diagnostics=(*before.diagnostics, *diagnostics))
+    return told
 
 
 def _stale(
@@ -210,9 +209,10 @@ def _stale(
     for found in _look(places):
         gone.pop(found.path, None)
         before = known.get(found.path)
-        fresh = before is not None and before.built == wanted
+        fresh = before is not None and wanted in before.built
         if fresh and before is not None:
-            fresh = before.stamp == found.stamp if by == "stat" else before.source == _digest_of_file(found.path)
+            same = before.stamp == found.stamp if by == "stat" else before.source == _digest_of_file(found.path)
+            fresh = same and before.stamp != ""
         if fresh:
             unchanged += 1
         else:
@@ -226,7 +226,7 @@ def _is_below(path: str, place: Path) -> bool:
 
 def _digest_of_file(path: str) -> bytes:
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - ten thousand of them: a Path costs as much as the read
-        return hashlib.blake2b(file.read(), digest_size=16).digest()
+        return digest_of_source(file.read())
 
 
 _Done = list[tuple[Built, SourceFile | None]]
@@ -309,14 +309,6 @@ def _compile(path: str, phases: PhaseSet, store: Store, targets: tuple[str, ...]
         return Built(path=path, success=False, diagnostics=(told,)), None
     except PhaseFailedError as error:
         return Built(path=path, success=False, failure=error.message), None
-    file = SourceFile(
-        path=path,
-        stamp="",
-        source=hashlib.blake2b(source, digest_size=16).digest(),
-        built="",
-        imports=" ".join(result.imports),
-        words=" ".join(result.words),
-    )
     made = Built(
         path=path,
         success=result.success,
@@ -324,4 +316,4 @@ def _compile(path: str, phases: PhaseSet, store: Store, targets: tuple[str, ...]
         phases_run=tuple(result.statistics["phases_run"]),
     )
     # A file with errors is compiled again the next time, so that they are told again.
-    return made, file if result.success else None
+    return made, known_of(path, "", source, result) if result.success else None

@@ -17,6 +17,7 @@ from noodle_upgrade_compiler.contract import DEFAULT_VERSIONS, PHASES, TARGETS
 from noodle_upgrade_compiler.diagnostics import Diagnostic
 from noodle_upgrade_compiler.pipeline import PhaseSet, compile_source
 from noodle_upgrade_compiler.results import CompilationResult
+from noodle_upgrade_compiler.stamps import joined, known_of, stamp_of
 from noodle_upgrade_compiler.store import Store
 from noodle_upgrade_compiler.versions import Library
 from noodle_upgrade_core.counters import ArmCounter
@@ -90,6 +91,24 @@ class Compiler:
                 others = [self.library.get(phase, version) for phase, version in target_versions.items()]
                 phases, counter = phases.having(*others), None
             return self._counted(source, filename, phases, targets, counter)
+
+    def compile_file(
+        self,
+        path: str,
+        *,
+        targets: tuple[str, ...] = ("python",),
+        target_versions: Mapping[str, str] | None = None,
+    ) -> CompilationResult:
+        """Compile a file as `compile` does, and have the store know it: an upgrade builds it again before it serves.
+
+        Raises `OSError` too.
+        """
+        stamp = stamp_of(path)
+        source = Path(path).read_bytes()
+        result = self.compile(source, path, targets=targets, target_versions=target_versions)
+        if self.store is not None and result.success and not target_versions:
+            self.store.keep_files([joined(self.store.file(path), known_of(path, stamp, source, result))])
+        return result
 
     def _counted(
         self,

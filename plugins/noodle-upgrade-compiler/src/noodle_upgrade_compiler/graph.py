@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 
 from attrs import field, frozen
 
-__all__ = ["ImportGraph", "module_path"]
+__all__ = ["SUFFIX", "ImportGraph", "folders_above"]
+
+SUFFIX = ".noodle"
 
 
-def module_path(root: Path, path: Path) -> str:
-    """Return what a file is imported as: its path below the root, without its ending."""
-    return path.relative_to(root).with_suffix("").as_posix()
+def folders_above(path: str) -> Iterator[str]:
+    """Yield the folder of a file and those above it, the nearest first."""
+    folder = os.path.dirname(path)  # noqa: PTH120 - paths are texts here: there are tens of thousands of them
+    while True:
+        yield folder
+        above = os.path.dirname(folder)  # noqa: PTH120 - likewise
+        if above == folder:
+            return
+        folder = above
 
 
 @frozen
 class ImportGraph:
-    """The imports of some files, by path; `modules` maps what is imported to the file that it is."""
+    """The imports of some files, by path.
+
+    A module is looked for beside the program that runs, and a file does not know which program that will be: all of
+    `shapes/circle.noodle` in its own folder and in those above may be what it means by `shapes/circle`.
+    """
 
     imports: Mapping[str, tuple[str, ...]]
-    modules: Mapping[str, str]
     _importers: Mapping[str, tuple[str, ...]] = field(init=False, eq=False, repr=False)
 
     @_importers.default
     def _reversed(self) -> Mapping[str, tuple[str, ...]]:
         found: defaultdict[str, list[str]] = defaultdict(list)
-        for path, imported in self.imports.items():
-            for module in imported:
-                if (other := self.modules.get(module)) is not None:
-                    found[other].append(path)
+        for path in self.imports:
+            for other in self.imported(path):
+                found[other].append(path)
         return {path: tuple(importers) for path, importers in found.items()}
+
+    def meant(self, path: str, module: str) -> tuple[str, ...]:
+        """Return the files that one may mean by a module, the nearest first; none where it is no file here."""
+        name = module.replace("/", os.sep) + SUFFIX
+        there = (os.path.join(folder, name) for folder in folders_above(path))  # noqa: PTH118 - see above
+        return tuple(one for one in there if one in self.imports)
+
+    def imported(self, path: str) -> tuple[str, ...]:
+        """Return the files that one imports, each once."""
+        return tuple(dict.fromkeys(one for module in self.imports.get(path, ()) for one in self.meant(path, module)))
 
     def importers(self, path: str) -> tuple[str, ...]:
         """Return the files that import one."""
@@ -46,22 +66,3 @@ class ImportGraph:
                 found.add(path)
                 waiting.extend(self.importers(path))
         return tuple(sorted(found))
-
-    def in_order(self) -> tuple[str, ...]:
-        """Return the files so that each comes behind those that it imports; in a circle in the order of their names."""
-        done: dict[str, None] = {}
-        under_way: set[str] = set()
-        for first in sorted(self.imports):
-            waiting = [(first, False)]
-            while waiting:
-                path, is_left = waiting.pop()
-                if is_left:
-                    done.setdefault(path)
-                elif path not in done and path not in under_way:
-                    under_way.add(path)
-                    waiting.append((path, True))
-                    waiting.extend((other, False) for other in reversed(self._imported(path)))
-        return tuple(done)
-
-    def _imported(self, path: str) -> list[str]:
-        return [self.modules[module] for module in self.imports.get(path, ()) if module in self.modules]

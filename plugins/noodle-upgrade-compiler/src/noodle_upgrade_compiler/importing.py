@@ -9,7 +9,6 @@ show those show these.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.machinery
 import importlib.util
 import linecache
@@ -20,14 +19,13 @@ from importlib.abc import InspectLoader, MetaPathFinder
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from noodle_upgrade_compiler.building import SUFFIX, stamp_of
 from noodle_upgrade_compiler.compiler import process_compiler
 from noodle_upgrade_compiler.diagnostics import Diagnostic
+from noodle_upgrade_compiler.graph import SUFFIX
 from noodle_upgrade_compiler.pipeline import decoded
 from noodle_upgrade_compiler.results import CompilationResult
-from noodle_upgrade_compiler.store import SourceFile
 
-__all__ = ["NoodleFinder", "NoodleLoader", "compile_file", "install", "syntax_error", "uninstall"]
+__all__ = ["NoodleFinder", "NoodleLoader", "install", "syntax_error", "uninstall"]
 
 _MOST_NOTES = 20
 
@@ -68,7 +66,7 @@ class NoodleLoader(InspectLoader):
     def get_code(self, fullname: str) -> CodeType:
         """Return the code of the module. Raises `SyntaxError`."""
         del fullname
-        result = compile_file(self.path)
+        result = process_compiler().compile_file(self.path)
         if result.bytecode is None:
             raise syntax_error(result)
         for warning in result.warnings:
@@ -83,24 +81,6 @@ class NoodleLoader(InspectLoader):
         """Return false: folders of Noodle files are namespaces."""
         del fullname
         return False
-
-
-def compile_file(path: str) -> CompilationResult:
-    """Compile a file by the compiler of this process, and note that it was: an upgrade builds it again beforehand."""
-    compiler = process_compiler()
-    source = Path(path).read_bytes()
-    result = compiler.compile(source, path)
-    if compiler.store is not None and result.success:
-        made = SourceFile(
-            path=path,
-            stamp=stamp_of(path),
-            source=hashlib.blake2b(source, digest_size=16).digest(),
-            built="",
-            imports=" ".join(result.imports),
-            words=" ".join(result.words),
-        )
-        compiler.store.keep_files([made])
-    return result
 
 
 def syntax_error(result: CompilationResult) -> SyntaxError:

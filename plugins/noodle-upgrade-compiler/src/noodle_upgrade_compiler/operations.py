@@ -12,6 +12,7 @@ from attrs import field, frozen
 from noodle_upgrade_compiler.building import sources_under
 from noodle_upgrade_compiler.compiler import Compiler
 from noodle_upgrade_compiler.contract import PHASES
+from noodle_upgrade_compiler.linking import unresolved
 from noodle_upgrade_core import Operation
 from noodle_upgrade_core.wire import from_wire
 
@@ -63,20 +64,22 @@ def operations_of(compiler: Compiler) -> Iterable[Operation]:
 
 def _compiled(compiler: Compiler, asked: _Compile) -> dict[str, Any]:
     """Compile one file after the other, each by the set that serves when it begins."""
-    files = []
+    files: dict[str, dict[str, Any]] = {}
     for path in sources_under([Path(place) for place in asked.places]):
-        result = compiler.compile(
-            path.read_bytes(), str(path), targets=asked.targets, target_versions=dict(asked.versions) or None
-        )
-        files.append(
-            {
-                "path": str(path),
-                "success": result.success,
-                "errors": [one.to_wire() for one in result.errors],
-                "warnings": [one.to_wire() for one in result.warnings],
-                "component_versions": result.statistics.get("component_versions", {}),
-                "phases_run": result.statistics.get("phases_run", []),
-                "seconds": result.compilation_time,
-            }
-        )
-    return {"success": all(one["success"] for one in files), "files": files}
+        result = compiler.compile_file(str(path), targets=asked.targets, target_versions=dict(asked.versions) or None)
+        files[str(path)] = {
+            "path": str(path),
+            "success": result.success,
+            "errors": [one.to_wire() for one in result.errors],
+            "warnings": [one.to_wire() for one in result.warnings],
+            "component_versions": result.statistics.get("component_versions", {}),
+            "phases_run": result.statistics.get("phases_run", []),
+            "seconds": result.compilation_time,
+        }
+    store = compiler.store
+    if store is not None and not asked.versions:
+        sound = {path: one for path, one in store.files().items() if path not in files or files[path]["success"]}
+        for one, diagnostics in unresolved(sound, compiler.serving.lexer, files.__contains__):
+            files[one]["success"] = False
+            files[one]["errors"] += [diagnostic.to_wire() for diagnostic in diagnostics]
+    return {"success": all(one["success"] for one in files.values()), "files": list(files.values())}

@@ -24,12 +24,12 @@ from noodle_upgrade_compiler.artifacts import (
 from noodle_upgrade_compiler.contract import PHASES, TARGETS, Problem
 from noodle_upgrade_compiler.diagnostics import Diagnostic, diagnosed
 from noodle_upgrade_compiler.errors import PhaseFailedError
-from noodle_upgrade_compiler.results import CompilationResult
+from noodle_upgrade_compiler.results import CompilationResult, Facts
 from noodle_upgrade_compiler.store import Output, Store
 from noodle_upgrade_compiler.versions import PhaseVersion
 from noodle_upgrade_core.errors import InvalidRequestError
 
-__all__ = ["Compilation", "PhaseSet", "compile_source", "decoded", "imports_of"]
+__all__ = ["Compilation", "PhaseSet", "compile_source", "decoded"]
 
 _ENCODING = "lexer.encoding"
 _DEEP = 100
@@ -141,15 +141,22 @@ def _unreadable(message: str, line: int) -> Diagnostic:
     )  # fmt: skip
 
 
-def imports_of(tree: Any) -> tuple[str, ...]:
-    """Return what a module imports, in order, each once."""
-    return tuple(dict.fromkeys(node[3] for node in tree[3] if node and node[0] in ("import", "from")))
+def _names_of(tree: Any) -> tuple[str, ...]:
+    """Return what a module imports, what it takes from it as `module:name`, and what it offers as `:name`."""
+    found: dict[str, None] = {}
+    for node in tree[3]:
+        if node and node[0] in ("import", "from"):
+            found[node[3]] = None
+            if node[0] == "from":
+                found.update((f"{node[3]}:{name}", None) for name, _ in node[4])
+    found.update((f":{name}", None) for name in tree[4])
+    return tuple(found)
 
 
 def _facts(phase: str, value: Any) -> tuple[str, ...]:
     if phase == "lexer":
         return tuple(sorted(set(value.kinds)))
-    return imports_of(value.tree) if phase == "parser" else ()
+    return _names_of(value.tree) if phase == "parser" else ()
 
 
 class Compilation:
@@ -191,7 +198,8 @@ class Compilation:
         """Return what a phase makes, from the store where that knows it."""
         if self._store is None:
             value = self._value(phase)
-            return Output(b"", tuple(getattr(value, "problems", ())), _facts(phase, value))
+            facts = _facts(phase, value) if phase == "parser" else ()
+            return Output(b"", tuple(getattr(value, "problems", ())), facts)
         key = self._key(phase)
         known = self._store.output(key)
         if known is not None and (phase != "bytecode_generator" or self._at_hand(known.digest)):
@@ -353,8 +361,7 @@ class Compilation:
             statistics=self._statistics(),
             compilation_time=time.perf_counter() - begun,
             phases_completed=completed,
-            imports=self._facts.get("parser", ()),
-            words=self._facts.get("lexer", ()),
+            facts=self._known(),
         )
 
     def failed(
@@ -371,8 +378,16 @@ class Compilation:
             statistics=self._statistics(),
             compilation_time=time.perf_counter() - begun,
             phases_completed=completed,
-            imports=self._facts.get("parser", ()),
+            facts=self._known(),
+        )
+
+    def _known(self) -> Facts:
+        names = self._facts.get("parser", ())
+        return Facts(
             words=self._facts.get("lexer", ()),
+            imports=tuple(name for name in names if ":" not in name),
+            takes=tuple(name for name in names if ":" in name[1:]),
+            offers=tuple(name[1:] for name in names if name.startswith(":")),
         )
 
     def _statistics(self) -> dict[str, Any]:

@@ -7,14 +7,17 @@ them is not affected. What a version says is tried on a sample of the others: wh
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from attrs import field, frozen
 
-from noodle_upgrade_compiler.building import Progress, Report, build, built_by, graph_of
+from noodle_upgrade_compiler.building import Progress, Report, build
 from noodle_upgrade_compiler.errors import CompilationError
+from noodle_upgrade_compiler.linking import graph_of
 from noodle_upgrade_compiler.pipeline import PhaseSet, compile_source
+from noodle_upgrade_compiler.stamps import entry_of, targets_in, with_entry
 from noodle_upgrade_compiler.store import SourceFile, Store
 from noodle_upgrade_core.errors import UpgradeError
 
@@ -53,35 +56,37 @@ def recompile(
     current: PhaseSet,
     store: Store,
     *,
-    targets: tuple[str, ...] = ("python",),
     files: Sequence[str] | None = None,
     progress: Progress = lambda _done, _all: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Recompiled:
     """Build what a change of versions affects, by the new ones; or `files` and whatever imports them.
 
+    Each file is built for what it was built for before, as often as that was for several sets of targets.
     Raises `CompilationError` when a file that was compiled before cannot be any more: nothing serves the new versions
     yet, and the upgrade ends.
     """
+    known = store.files()
 
     def made(paths: Sequence[str]) -> Report:
-        return build([], changed, store, targets=targets, only=paths, progress=progress, cancelled=cancelled)
+        def one(targets: tuple[str, ...], some: Sequence[str], further: Progress) -> Report:
+            return build([], changed, store, targets=targets, only=some, progress=further, cancelled=cancelled)
 
-    known = store.files()
+        return _for_all_targets(paths, known, progress, one)
+
     if files is not None:
-        affected = graph_of(store, []).affected(files) if known else tuple(files)
+        affected = graph_of(known).affected(files)
         report = _checked(made(affected))
         return Recompiled(report=report, affected=affected, unaffected=len(known) - len(affected))
     affected = affected_files(known.values(), changed, current)
     others = sorted(known.keys() - set(affected))
     sample = random.Random(changed.key).sample(others, min(_SAMPLE, len(others)))  # noqa: S311 - which files, no secret
-    differs = next((path for path in sample if not _is_same(path, changed, current, targets, store)), None)
+    differs = next((path for path in sample if not _is_same(known[path], changed, current, store)), None)
     if differs is not None:
         affected = tuple(sorted(known))
     report = _checked(made(affected))
     if differs is None:
-        stamp = built_by(changed, targets)
-        store.keep_files(known[path]._replace(built=stamp) for path in others)
+        store.keep_files(_as_good_as_built(known[path], changed, current) for path in others)
     return Recompiled(
         report=report,
         affected=affected,
@@ -90,6 +95,50 @@ def recompile(
         is_everything=differs is not None,
         why="" if differs is None else f"{differs} comes out otherwise, which the new version does not say",
     )
+
+
+def _for_all_targets(
+    paths: Sequence[str],
+    known: Mapping[str, SourceFile],
+    progress: Progress,
+    made: Callable[[tuple[str, ...], Sequence[str], Progress], Report],
+) -> Report:
+    """Build some files for what each was built for before."""
+    wanted: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    for path in paths:
+        for targets in targets_in(known[path].built) if path in known else [("python",)]:
+            wanted[targets].append(path)
+    total, before = sum(map(len, wanted.values())), 0
+    reports = []
+    for targets, some in wanted.items():
+
+        def further(done: int, _all: int, before: int = before) -> None:
+            progress(before + done, total)
+
+        reports.append(made(targets, some, further))
+        before += len(some)
+    return _together(reports)
+
+
+def _together(reports: Sequence[Report]) -> Report:
+    runs = Counter[str]()
+    for one in reports:
+        runs.update(one.phases)
+    return Report(
+        built=tuple(one for report in reports for one in report.built),
+        unchanged=sum(one.unchanged for one in reports),
+        seconds=sum(one.seconds for one in reports),
+        phases=dict(runs),
+    )
+
+
+def _as_good_as_built(file: SourceFile, changed: PhaseSet, current: PhaseSet) -> SourceFile:
+    """Return a file that comes out as before: what the current versions made of it the new ones would make as well."""
+    built = file.built
+    for targets in targets_in(built):
+        if entry_of(current, targets) in built:
+            built = with_entry(built, entry_of(changed, targets))
+    return file._replace(built=built)
 
 
 def _checked(report: Report) -> Report:
@@ -107,8 +156,12 @@ def _checked(report: Report) -> Report:
     return report
 
 
-def _is_same(path: str, changed: PhaseSet, current: PhaseSet, targets: tuple[str, ...], store: Store) -> bool:
+def _is_same(file: SourceFile, changed: PhaseSet, current: PhaseSet, store: Store) -> bool:
     """Whether a file comes out as before; one that is gone, or cannot be compiled, says nothing."""
+    return all(_is_same_for(targets, file.path, changed, current, store) for targets in targets_in(file.built))
+
+
+def _is_same_for(targets: tuple[str, ...], path: str, changed: PhaseSet, current: PhaseSet, store: Store) -> bool:
     try:
         source = Path(path).read_bytes()
         before = compile_source(source, path, current, targets=targets, store=store)

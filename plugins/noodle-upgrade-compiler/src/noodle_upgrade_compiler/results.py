@@ -10,7 +10,21 @@ from attrs import field, frozen
 
 from noodle_upgrade_compiler.diagnostics import Diagnostic
 
-__all__ = ["CompilationResult"]
+__all__ = ["CompilationResult", "Facts"]
+
+
+@frozen(kw_only=True)
+class Facts:
+    """What is to be known of a source without looking into it."""
+
+    words: tuple[str, ...] = ()
+    """The kinds of tokens in it, which a new version of a phase may be about; collected where a store keeps it."""
+    imports: tuple[str, ...] = ()
+    """The modules that it imports."""
+    takes: tuple[str, ...] = ()
+    """What it takes from them by name, as `module:name`."""
+    offers: tuple[str, ...] = ()
+    """The names of its top level, which others may take."""
 
 
 @frozen(kw_only=True)
@@ -33,9 +47,7 @@ class CompilationResult:
     statistics: Mapping[str, Any] = field(factory=dict)
     compilation_time: float = 0.0
     phases_completed: tuple[str, ...] = ()
-    imports: tuple[str, ...] = ()
-    words: tuple[str, ...] = ()
-    """The kinds of tokens that the source has: what a new version of a phase may be about."""
+    facts: Facts = Facts()
 
     def to_wire(self) -> dict[str, Any]:
         """Return JSON values: everything but the code itself, of which it says how large it is."""
@@ -48,7 +60,7 @@ class CompilationResult:
             "statistics": dict(self.statistics),
             "compilation_time": self.compilation_time,
             "phases_completed": list(self.phases_completed),
-            "imports": list(self.imports),
+            "imports": list(self.facts.imports),
             "nbc_bytes": None if self.nbc_bytecode is None else len(self.nbc_bytecode),
             "python_code": self.python_code,
             "source_map": self.source_map,

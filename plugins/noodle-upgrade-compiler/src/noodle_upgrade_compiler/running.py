@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from noodle_upgrade_compiler.compiler import process_compiler
 from noodle_upgrade_compiler.diagnostics import shown
-from noodle_upgrade_compiler.importing import NoodleLoader, compile_file, install
+from noodle_upgrade_compiler.importing import NoodleLoader, install
 from noodle_upgrade_compiler.pipeline import decoded
 
 __all__ = ["run_file"]
@@ -19,7 +20,7 @@ def run_file(path: str) -> None:
     What is wrong with the source is written to stderr, and the program ends with 1.
     """
     place = str(Path(path).absolute())
-    result = compile_file(place)
+    result = process_compiler().compile_file(place)
     source = decoded(Path(place).read_bytes())[0]
     for one in (*result.errors, *result.warnings):
         sys.stderr.write(f"{shown(one, source)}\n\n")

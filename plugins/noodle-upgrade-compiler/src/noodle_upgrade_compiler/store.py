@@ -35,9 +35,9 @@ CREATE TABLE IF NOT EXISTS bodies
 CREATE INDEX IF NOT EXISTS bodies_used ON bodies (used);
 CREATE TABLE IF NOT EXISTS files
   (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, source BLOB NOT NULL, built TEXT NOT NULL, imports TEXT NOT NULL,
-   words TEXT NOT NULL) WITHOUT ROWID;
+   words TEXT NOT NULL, offers TEXT NOT NULL, takes TEXT NOT NULL) WITHOUT ROWID;
 """
-_FORMAT = 2
+_FORMAT = 3
 _BUSY_SECONDS = 30.0
 _FORGET_DOWN_TO = 0.8
 """When the file is full, this much of it is kept: what was used last."""
@@ -47,7 +47,8 @@ _FORGET_DOWN_TO = 0.8
 class Output:
     """What a phase made: the digest of it, its problems, and what else is to be known without looking into it.
 
-    Of tokens `facts` are the kinds that there are, of a tree the modules that it imports.
+    Of tokens `facts` are the kinds that there are; of a tree the modules that it imports, what it takes from them as
+    `module:name`, and what it offers as `:name`.
     """
 
     digest: bytes
@@ -61,9 +62,11 @@ class Output:
 
 
 class SourceFile(NamedTuple):
-    """What is known of a source file: `stamp` tells whether it has changed, `built` by which versions it was compiled.
+    """What is known of a source file: `stamp` tells whether it has changed, `built` what was made of it, and by what.
 
-    `imports` and `words` (the kinds of tokens in it) are joined by blanks: ten thousand rows are read at every start.
+    Several things in one column are joined by blanks, since ten thousand rows are read at every start: `built` has an
+    entry for each set of targets (see `stamps`), `imports` the modules, `words` the kinds of tokens, `offers` the names
+    of the top level, `takes` what is taken from other files, as `module:name`.
     """
 
     path: str
@@ -72,6 +75,8 @@ class SourceFile(NamedTuple):
     built: str
     imports: str
     words: str
+    offers: str
+    takes: str
 
 
 class Store:
@@ -165,14 +170,20 @@ class Store:
         with self._lock:
             if self.path is None:
                 return {}
-            rows = self._database().execute("SELECT path, stamp, source, built, imports, words FROM files")
+            rows = self._database().execute("SELECT * FROM files")
             return {row[0]: SourceFile(*row) for row in rows}
+
+    def file(self, path: str) -> SourceFile | None:
+        """Return what is known of one source file."""
+        with self._lock:
+            row = self._one("SELECT * FROM files WHERE path = ?", path)
+            return None if row is None else SourceFile(*row)
 
     def keep_files(self, files: Iterable[SourceFile]) -> None:
         """Note what is known of source files."""
         with self._lock, self.batch():
             if self.path is not None:
-                self._database().executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", files)
+                self._database().executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", files)
 
     def forget_files(self, paths: Iterable[str]) -> None:
         """Know nothing of these files any more."""

@@ -70,8 +70,11 @@ class Expressions(Cursor):
                 left = self._applied(left, first)
         else:
             left = self.operand()
-        if kinds[self.next] not in _POWERS:
-            return left
+        return self._operated(left, first, least) if kinds[self.next] in _POWERS else left
+
+    def _operated(self, left: Node, first: int, least: int) -> Node:
+        """Return what operators make of the operand before them."""
+        kinds = self.kinds
         power = _POWERS[kinds[self.next]]
         length = 0
         while power >= least:

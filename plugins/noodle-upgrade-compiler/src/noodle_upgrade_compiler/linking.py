@@ -1,0 +1,96 @@
+"""What files take from one another by name: whether it is there."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from noodle_upgrade_compiler.contract import Problem
+from noodle_upgrade_compiler.diagnostics import Diagnostic, diagnosed
+from noodle_upgrade_compiler.graph import SUFFIX, ImportGraph, folders_above
+from noodle_upgrade_compiler.store import SourceFile
+from noodle_upgrade_compiler.versions import PhaseVersion
+
+__all__ = ["graph_of", "unresolved"]
+
+_CODE = "imports.name"
+_START = 1 << 20
+
+
+def graph_of(files: Mapping[str, SourceFile]) -> ImportGraph:
+    """Return who imports whom among some files."""
+    return ImportGraph({path: tuple(one.imports.split()) for path, one in files.items()})
+
+
+def unresolved(
+    files: Mapping[str, SourceFile], lexer: PhaseVersion, is_asked: Callable[[str], bool]
+) -> Iterator[tuple[str, tuple[Diagnostic, ...]]]:
+    """Yield the files that take names from other files which do not offer them, and what is to be said of each.
+
+    Where several files may be meant, one that offers it is enough; where a module of Python's may be, it is not said.
+    """
+    graph = graph_of(files)
+    offers: dict[str, frozenset[str]] = {}
+    for path in filter(is_asked, files):
+        missing: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for taken in files[path].takes.split():
+            module, _, name = taken.partition(":")
+            meant = graph.meant(path, module)
+            for one in meant:
+                if one not in offers:
+                    offers[one] = frozenset(files[one].offers.split())
+            if meant and all(name not in offers[one] for one in meant) and not _is_pythons(path, module):
+                missing[module][name] = _hint(meant[0], name, offers[meant[0]])
+        if missing:
+            yield path, _told(path, missing, lexer)
+
+
+def _hint(path: str, name: str, offered: frozenset[str]) -> str:
+    near = difflib.get_close_matches(name, offered, 1)
+    return f"{path} offers {near[0]!r}." if near else f"What it offers is declared at the top level of {path}."
+
+
+def _is_pythons(path: str, module: str) -> bool:
+    """Whether Python may have a module of this name, which comes before files of ours."""
+    below = (Path(folder) / module for folder in folders_above(path))
+    return _is_installed(module.partition("/")[0]) or any(
+        place.with_suffix(".py").is_file() or (place / "__init__.py").is_file() for place in below
+    )
+
+
+@lru_cache(1000)
+def _is_installed(name: str) -> bool:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return True
+    # A folder without an `__init__.py` has no origin: it may be one of ours.
+    return spec is not None and spec.origin is not None and not spec.origin.endswith(SUFFIX)
+
+
+def _told(path: str, missing: Mapping[str, Mapping[str, str]], lexer: PhaseVersion) -> tuple[Diagnostic, ...]:
+    source = Path(path).read_bytes().decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+    tokens = lexer.call(source)
+    problems: list[Problem] = []
+    for module, names in missing.items():
+        for name, hint in names.items():
+            start, end = _place(tokens.texts, tokens.starts, tokens.ends, module, name)
+            problems.append(("error", _CODE, f"{module!r} has no {name!r} to import.", start, end, hint))
+    return diagnosed(sorted(problems, key=lambda one: one[3]), phase="parser", path=path, source=source)
+
+
+def _place(texts: list[str], starts: list[int], ends: list[int], module: str, name: str) -> tuple[int, int]:
+    """Return where a name is taken from a module, the beginning of the file where that cannot be told."""
+    inside = False
+    for index, text in enumerate(texts):
+        if text == "from":
+            inside = texts[index + 1].strip("\"'") == module
+        elif text == ";":
+            inside = False
+        elif inside and text == name and texts[index - 1] in ("import", ","):
+            return starts[index], ends[index]
+    return _START, _START
