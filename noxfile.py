@@ -25,9 +25,12 @@ TEST_TOOLS = ["pytest>=8", "hypothesis>=6.100"]
 EXTRA_TOOLS = {
     "noodle-upgrade-server": ["httpx"],
     "noodle-upgrade-cli": ["noodle-upgrade-server", "noodle-upgrade-runtime"],
-    "noodle-upgrade-compiler": ["noodle-upgrade-runtime", "click", "rich"],
+    "noodle-upgrade-compiler": ["noodle-upgrade-runtime", "click", "rich", "coverage"],
     "noodle-upgrade-deployment": ["click", "rich", "matplotlib"],
 }
+
+# Those that compute all the time: by two processes it is half of it.
+PARALLEL = {"noodle-upgrade-runtime": ["--numprocesses=2"]}
 
 nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["tests", "lint", "typing"]
@@ -89,9 +92,12 @@ def tests(session: nox.Session, distribution: str) -> None:
     ours = [name for name in extra if name in DISTRIBUTIONS]
     install_wheels(session, *_closure([distribution, *ours]))
     session.install(*TEST_TOOLS, *(name for name in extra if name not in DISTRIBUTIONS))
+    parallel = PARALLEL.get(distribution, [])
+    if parallel:
+        session.install("pytest-xdist>=3.6")
     folder = source_of(distribution) / "tests"
     folders = [folder / "unit", folder / "crash"] if distribution == "noodle-upgrade-core" else [folder]
-    session.run("pytest", *(str(path) for path in folders), *session.posargs)
+    session.run("pytest", *parallel, *(str(path) for path in folders), *session.posargs)
 
 
 @nox.session
@@ -107,7 +113,7 @@ def typing(session: nox.Session) -> None:
     """Check types, strictly, of everything that is shipped, and of the harness of the published packages."""
     build_wheels(session)
     install_wheels(session, *DISTRIBUTIONS)
-    session.install("mypy==2.4.1", "types-psutil", *TEST_TOOLS)
+    session.install("mypy==2.4.1", "types-psutil", "coverage", *TEST_TOOLS)
     for distribution in DISTRIBUTIONS:
         package = distribution.replace("-", "_")
         base = source_of(distribution)
