@@ -1,7 +1,8 @@
 """The demo: a library is upgraded inside a serving process, and everything is done to break it.
 
 A web service renders Markdown with markdown-it-py 2.2.0 while several clients ask without a pause and check every
-answer against what each version answers alone. Prints what it does and a table; writes build/demo.json.
+answer against what each version answers alone. Then two versions serve side by side (`canary`), and a compiler is
+upgraded while it compiles (`compiling`). Prints what it does and a table; writes build/demo.json.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from canary import SOMETIMES_FAILS, play_canary
+from compiling import play_compiling
 from hosting import Service, noodle, said, serving, tell
 from traffic import Clients, Tally
 from wheels import IMPORT_FAILS, RENDER_FAILS, altered, download
@@ -187,7 +189,7 @@ def come_to(story: Story, otherwise: str, there: Callable[[], bool]) -> None:
             return
 
 
-def report(story: Story, kept: Kept, canary: dict[str, Any]) -> int:
+def report(story: Story, kept: Kept, canary: dict[str, Any], compiling: dict[str, Any]) -> int:
     """Print the table, write build/demo.json, and return the exit code."""
     rows = story.steps
     usual = [row for row in rows if not row["failed_is_the_point"]]
@@ -201,7 +203,12 @@ def report(story: Story, kept: Kept, canary: dict[str, Any]) -> int:
         "state_kept": kept.state,
         "steps": rows,
         "canary": canary,
-        "faults": [*story.faults, *(fault for one in canary.values() for fault in one["faults"])],
+        "compiling": compiling,
+        "faults": [
+            *story.faults,
+            *(fault for one in canary.values() for fault in one["faults"]),
+            *compiling["faults"],
+        ],
     }
     BUILD.mkdir(exist_ok=True)
     (BUILD / "demo.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -216,6 +223,10 @@ def report(story: Story, kept: Kept, canary: dict[str, Any]) -> int:
         f"\n{summary['requests']} requests, {summary['failed']} failed, {summary['torn']} torn;"
         f" process id kept: {'yes' if kept.pid else 'NO'}; counter in memory kept: {'yes' if kept.state else 'NO'};"
         f" longest pause {summary['longest_pause_ms']} ms"
+    )
+    print(
+        f"{compiling['answers']} answers of a compiler whose phases were upgraded, {compiling['failed']} failed,"
+        f" {compiling['torn']} torn, {compiling['failed_by_the_broken_version']} met the version that was taken back"
     )
     for fault in summary["faults"]:
         print(f"FAULT: {fault}")
@@ -239,7 +250,8 @@ def main() -> int:
             kept = play(story)
         beside = {version: wheels[version] for version in (OLD, NEW, WORSE)}
         # Without the last, which is long: a quick service gets more calls, and a judge needs calls.
-        return report(story, kept, play_canary(folder, beside, TEXTS[:-1]))
+        canary = play_canary(folder, beside, TEXTS[:-1])
+        return report(story, kept, canary, play_compiling(folder / "compiling"))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

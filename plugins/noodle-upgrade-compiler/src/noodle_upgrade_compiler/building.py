@@ -195,7 +195,8 @@ def _linked(
     sound = {path: one for path, one in files.items() if path not in failed and path not in set(removed)}
     results = {one.path: one for one in built}
     told = {}
-    for path, diagnostics in unresolved(sound, phases.lexer, lambda path: any(_is_below(path, one) for one in places)):
+    asked = (path for path in sound if any(_is_below(path, one) for one in places))
+    for path, diagnostics in unresolved(asked, sound.get, phases.lexer):
         before = results.get(path) or Built(path=path, success=True)
         told[path] = evolve(before, success=False, diagnostics=(*before.diagnostics, *diagnostics))
     return told

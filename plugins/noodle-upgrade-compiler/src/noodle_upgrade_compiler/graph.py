@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from attrs import field, frozen
 
-__all__ = ["SUFFIX", "ImportGraph", "folders_above"]
+__all__ = ["SUFFIX", "ImportGraph", "folders_above", "places_of"]
 
 SUFFIX = ".noodle"
 
@@ -22,6 +22,12 @@ def folders_above(path: str) -> Iterator[str]:
         if above == folder:
             return
         folder = above
+
+
+def places_of(path: str, module: str) -> Iterator[str]:
+    """Yield where the file may be that another one means by a module, the nearest first."""
+    name = module.replace("/", os.sep) + SUFFIX
+    return (os.path.join(folder, name) for folder in folders_above(path))  # noqa: PTH118 - see above
 
 
 @frozen
@@ -45,9 +51,7 @@ class ImportGraph:
 
     def meant(self, path: str, module: str) -> tuple[str, ...]:
         """Return the files that one may mean by a module, the nearest first; none where it is no file here."""
-        name = module.replace("/", os.sep) + SUFFIX
-        there = (os.path.join(folder, name) for folder in folders_above(path))  # noqa: PTH118 - see above
-        return tuple(one for one in there if one in self.imports)
+        return tuple(one for one in places_of(path, module) if one in self.imports)
 
     def imported(self, path: str) -> tuple[str, ...]:
         """Return the files that one imports, each once."""

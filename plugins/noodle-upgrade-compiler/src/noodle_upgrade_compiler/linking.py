@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import importlib.util
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, lru_cache
 from pathlib import Path
 
 from noodle_upgrade_compiler.contract import Problem
 from noodle_upgrade_compiler.diagnostics import Diagnostic, diagnosed
-from noodle_upgrade_compiler.graph import SUFFIX, ImportGraph, folders_above
+from noodle_upgrade_compiler.graph import SUFFIX, ImportGraph, folders_above, places_of
 from noodle_upgrade_compiler.store import SourceFile
 from noodle_upgrade_compiler.versions import PhaseVersion
 
@@ -27,29 +27,31 @@ def graph_of(files: Mapping[str, SourceFile]) -> ImportGraph:
 
 
 def unresolved(
-    files: Mapping[str, SourceFile], lexer: PhaseVersion, is_asked: Callable[[str], bool]
+    paths: Iterable[str], known: Callable[[str], SourceFile | None], lexer: PhaseVersion
 ) -> Iterator[tuple[str, tuple[Diagnostic, ...]]]:
     """Yield the files that take names from other files which do not offer them, and what is to be said of each.
 
-    Where several files may be meant, one that offers it is enough; where a module of Python's may be, it is not said.
+    `known` says what is known of a file. Where several files may be meant, one that offers it is enough; where a module
+    of Python's may be, it is not said.
     """
-    graph = graph_of(files)
-    offers: dict[str, frozenset[str]] = {}
-    for path in filter(is_asked, files):
+
+    @cache
+    def offers(path: str) -> frozenset[str] | None:
+        return None if (file := known(path)) is None else frozenset(file.offers.split())
+
+    for path in paths:
+        file = known(path)
         missing: defaultdict[str, dict[str, str]] = defaultdict(dict)
-        for taken in files[path].takes.split():
+        for taken in file.takes.split() if file is not None else ():
             module, _, name = taken.partition(":")
-            meant = graph.meant(path, module)
-            for one in meant:
-                if one not in offers:
-                    offers[one] = frozenset(files[one].offers.split())
-            if meant and all(name not in offers[one] for one in meant) and not _is_pythons(path, module):
-                missing[module][name] = _hint(meant[0], name, offers[meant[0]])
+            meant = {one: names for one in places_of(path, module) if (names := offers(one)) is not None}
+            if meant and all(name not in names for names in meant.values()) and not _is_pythons(path, module):
+                missing[module][name] = _hint(*next(iter(meant.items())), name)
         if missing:
             yield path, _told(path, missing, lexer)
 
 
-def _hint(path: str, name: str, offered: frozenset[str]) -> str:
+def _hint(path: str, offered: frozenset[str], name: str) -> str:
     near = difflib.get_close_matches(name, offered, 1)
     return f"{path} offers {near[0]!r}." if near else f"What it offers is declared at the top level of {path}."
 

@@ -13,6 +13,8 @@ from noodle_upgrade_compiler.building import sources_under
 from noodle_upgrade_compiler.compiler import Compiler
 from noodle_upgrade_compiler.contract import PHASES
 from noodle_upgrade_compiler.linking import unresolved
+from noodle_upgrade_compiler.results import files_of
+from noodle_upgrade_compiler.stamps import digest_of_source
 from noodle_upgrade_core import Operation
 from noodle_upgrade_core.wire import from_wire
 
@@ -56,7 +58,7 @@ def operations_of(compiler: Compiler) -> Iterable[Operation]:
             name="compiler.compile",
             call=compile_files,
             seconds=_SECONDS,
-            help="Compile files and folders by the versions that serve; returns each file's errors and warnings.",
+            help="Compile files and folders by the versions that serve; returns each file's errors and digests.",
         ),
         Operation(name="compiler.status", call=status, help="Which versions of the phases serve, and which there are."),
     )
@@ -75,11 +77,15 @@ def _compiled(compiler: Compiler, asked: _Compile) -> dict[str, Any]:
             "component_versions": result.statistics.get("component_versions", {}),
             "phases_run": result.statistics.get("phases_run", []),
             "seconds": result.compilation_time,
+            "outputs": {ending: digest_of_source(data).hex() for ending, data in files_of(result, path.stem).items()},
         }
     store = compiler.store
     if store is not None and not asked.versions:
-        sound = {path: one for path, one in store.files().items() if path not in files or files[path]["success"]}
-        for one, diagnostics in unresolved(sound, compiler.serving.lexer, files.__contains__):
+        sound = [path for path, one in files.items() if one["success"]]
+        failed = files.keys() - set(sound)
+        for one, diagnostics in unresolved(
+            sound, lambda path: None if path in failed else store.file(path), compiler.serving.lexer
+        ):
             files[one]["success"] = False
             files[one]["errors"] += [diagnostic.to_wire() for diagnostic in diagnostics]
     return {"success": all(one["success"] for one in files.values()), "files": list(files.values())}

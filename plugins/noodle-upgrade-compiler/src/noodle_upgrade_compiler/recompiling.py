@@ -144,10 +144,12 @@ def _as_good_as_built(file: SourceFile, changed: PhaseSet, current: PhaseSet) ->
 def _checked(report: Report) -> Report:
     """Return a report in which nothing has failed. Raises `CompilationError`."""
     if report.failed:
-        told = [one.failure or f"{one.path}: {one.diagnostics[0].message}" for one in report.failed]
+        # A file may have been built for several sets of targets.
+        failed = {one.path: one.failure or f"{one.path}: {one.diagnostics[0].message}" for one in report.failed}
+        told, count = list(failed.values()), len({one.path for one in report.built})
         more = f" and {len(told) - _MOST_SHOWN} more" if len(told) > _MOST_SHOWN else ""
         raise CompilationError(
-            f"{len(told)} of {len(report.built)} files cannot be compiled by the new version:"
+            f"{len(told)} of {count} files cannot be compiled by the new version:"
             f" {'; '.join(told[:_MOST_SHOWN])}{more}.",
             hint="Correct the version, or the files, first.",
             safe="The versions that ran before serve on.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import marshal
 from collections.abc import Mapping
 from types import CodeType
 from typing import Any
@@ -10,7 +12,10 @@ from attrs import field, frozen
 
 from noodle_upgrade_compiler.diagnostics import Diagnostic
 
-__all__ = ["CompilationResult", "Facts"]
+__all__ = ["CompilationResult", "Facts", "files_of"]
+
+_HEAD = 12
+"""Bytes behind the magic number of a `.pyc`: flags, time, size. Zeros: by time, of a source that is not looked at."""
 
 
 @frozen(kw_only=True)
@@ -65,3 +70,19 @@ class CompilationResult:
             "python_code": self.python_code,
             "source_map": self.source_map,
         }
+
+
+def files_of(result: CompilationResult, stem: str) -> dict[str, bytes]:
+    """Return what was made as files, by ending: what `noodle compile -o` writes beside one another."""
+    found = {}
+    if result.bytecode is not None:
+        found[".pyc"] = importlib.util.MAGIC_NUMBER + bytes(_HEAD) + marshal.dumps(result.bytecode)
+    if result.python_code is not None:
+        text = result.python_code
+        if result.source_map is not None:
+            found[".py.map"] = result.source_map.encode()
+            text += f"# sourceMappingURL={stem}.py.map\n"
+        found[".py"] = text.encode()
+    if result.nbc_bytecode is not None:
+        found[".nbc"] = result.nbc_bytecode
+    return found

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import marshal
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from noodle_upgrade_compiler.results import CompilationResult
+from noodle_upgrade_compiler.results import CompilationResult, files_of
 
 __all__ = ["SUFFIXES", "write_outputs"]
 
 SUFFIXES = {"python": ".pyc", "python-source": ".py", "nbc": ".nbc"}
-_HEAD = 12
-"""Bytes behind the magic number of a `.pyc`: flags, time, size. Zeros: by time, of a source that is not looked at."""
 
 
 def write_outputs(
@@ -37,17 +33,8 @@ def _below(source: Path, places: Sequence[Path]) -> Path:
 
 
 def _write(result: CompilationResult, path: Path) -> None:
-    if result.bytecode is not None:
-        data = importlib.util.MAGIC_NUMBER + bytes(_HEAD) + marshal.dumps(result.bytecode)
-        _put(path.with_suffix(".pyc"), data)
-    if result.python_code is not None:
-        text = result.python_code
-        if result.source_map is not None:
-            _put(path.with_suffix(".py.map"), result.source_map.encode())
-            text += f"# sourceMappingURL={path.stem}.py.map\n"
-        _put(path.with_suffix(".py"), text.encode())
-    if result.nbc_bytecode is not None:
-        _put(path.with_suffix(".nbc"), result.nbc_bytecode)
+    for ending, data in files_of(result, path.stem).items():
+        _put(path.with_suffix(ending), data)
 
 
 def _put(path: Path, data: bytes) -> None:
