@@ -11,6 +11,9 @@ import posixpath
 import re
 import tomllib
 
+from pygments.lexer import RegexLexer, words
+from pygments.token import Comment, Keyword, Name, Number, Operator, Punctuation, String, Whitespace
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 project = "Noodle Upgrade"
@@ -34,6 +37,13 @@ html_theme_options = {
     "dark_css_variables": {"color-brand-primary": "#68d391", "color-brand-content": "#90cdf4"},
 }
 
+_KEYWORDS = tuple(
+    """
+    let def return if else for in while break continue import from as class
+    struct interface implements extends type enum match case default async await yield true false
+    none
+    """.split()
+)
 _LISTED = re.compile(r"^- \[([^\]]+)\]\(([^)#\s]+\.md)\)", re.MULTILINE)
 _SECTION = re.compile(r"^## (.+)\n", re.MULTILINE)
 
@@ -58,6 +68,26 @@ def _add_contents(_, name, text):
             text[0] += "\n".join(_contents(folder, caption, below, anywhere=name == root_doc))
 
 
+class NoodleLexer(RegexLexer):
+    """Colours for sources of Noodle."""
+
+    name = "Noodle"
+    aliases = ("noodle",)
+    tokens = {  # noqa: RUF012 - as Pygments has it
+        "root": [
+            (r"#.*", Comment.Single),
+            (r'"(?:[^"\\\n]|\\.)*"', String),
+            (r"\d[\w.]*", Number),
+            (words(_KEYWORDS, prefix=r"\b", suffix=r"\b"), Keyword),
+            (r"\w+", Name),
+            (r"[-+*/%=<>!]+", Operator),
+            (r"[{}()\[\];,.:]", Punctuation),
+            (r"\s+", Whitespace),
+        ]
+    }
+
+
 def setup(app):
-    """Let Sphinx read index pages so."""
+    """Let Sphinx read index pages so, and colour Noodle."""
     app.connect("source-read", _add_contents)
+    app.add_lexer("noodle", NoodleLexer)

@@ -15,7 +15,7 @@ DOCUMENTS = sorted(
 )
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_FILE = re.compile(r"# ([\w./-]+\.(?:py|toml))\n")
+_FILE = re.compile(r"# ([\w./-]+\.(?:py|toml|noodle))\n")
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 

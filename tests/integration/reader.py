@@ -23,8 +23,10 @@ SECONDS = 90.0
 LIMIT = "ulimit -S -v 6000000 2>/dev/null"
 """How much a program may address: one that runs away must not take the machine with it."""
 
-STAYS = re.compile(r"(?:^|\s)noodle run |^python worker")
+STAYS = re.compile(r"(?:^|\s)noodle run (?!\S+\.noodle)|^noodle compile --daemon|^python worker")
 """What runs until it is ended: it gets a terminal of its own."""
+FAILS = re.compile(r"Error: |error\[|Traceback |\S+: error: ")
+"""How a line begins that says why a command ends with another code than 0."""
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 _QUESTION = "[y/N]: "
@@ -132,7 +134,7 @@ class Reader:
     def read(self, path, *, skip=()):
         """Do everything that a page says, in order; `skip` are commands that are not given."""
         for block in blocks(path):
-            if block.language in {"python", "toml"} and block.file:
+            if block.language in {"python", "toml", "noodle"} and block.file:
                 self.save(block)
             elif block.language == "console":
                 for command, expected in block.commands:
@@ -164,14 +166,14 @@ class Reader:
         code = screen.end()
         told = f"{where}: `{command}` ended with {code}:\n{screen.text}"
         # An error is expected where the page shows one.
-        assert (code != 0) == any(line.startswith("Error: ") for line in expected), told
+        assert (code != 0) == any(FAILS.match(line) for line in expected), told
         line = missing(said, screen.text)
         assert not line, f"{where}: nothing like {line!r} in\n{told}"
         return screen.text
 
     def _with_ports(self, text):
         # The only thing that is not as it is written: the ports may be taken on this machine.
-        if "noodle run" in text and "--port" not in text:
+        if "noodle run" in text and "--port" not in text and ".noodle" not in text:
             text = re.sub(r"noodle run (\S+)", r"noodle run \1 --port 8000", text)
         for written, free in self.ports.items():
             text = re.sub(rf"\b{written}\b", str(free), text)

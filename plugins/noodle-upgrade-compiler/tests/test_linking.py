@@ -35,7 +35,7 @@ def test_a_name_that_a_file_does_not_offer_is_told_where_it_is_taken(project, st
     (project / "main.noodle").write_text('print(1);\nfrom "lib/shapes" import unit, aera as f;\nprint(f(unit));\n')
     report = build([project], phases, store)
     shapes = project / "lib" / "shapes.noodle"
-    assert told(report) == [("main.noodle", "imports.name", 2, 32, f"{shapes} offers 'area'.")]
+    assert told(report) == [("main.noodle", "imports.name", 2, 32, f"{shapes} offers area.")]
 
 
 def test_a_file_that_has_not_changed_is_told_of_what_another_offers_no_more(project, store, phases):

@@ -19,6 +19,7 @@ __all__ = ["graph_of", "unresolved"]
 
 _CODE = "imports.name"
 _START = 1 << 20
+_MOST_SHOWN = 8
 
 
 def graph_of(files: Mapping[str, SourceFile]) -> ImportGraph:
@@ -52,8 +53,9 @@ def unresolved(
 
 
 def _hint(path: str, offered: frozenset[str], name: str) -> str:
-    near = difflib.get_close_matches(name, offered, 1)
-    return f"{path} offers {near[0]!r}." if near else f"What it offers is declared at the top level of {path}."
+    near = difflib.get_close_matches(name, offered, 1) or sorted(offered)
+    more = ", …" if len(near) > _MOST_SHOWN else ""
+    return f"{path} offers {', '.join(near[:_MOST_SHOWN]) or 'nothing'}{more}."
 
 
 def _is_pythons(path: str, module: str) -> bool:
