@@ -141,7 +141,8 @@ def stream(lines: Iterable[str]) -> Iterator[Tokens]:
             return
         tokens = _cut(last.removesuffix("\n"), number, known)
         if len(tokens.kinds) > 1 or tokens.problems:
-            yield Tokens(*(column[:-1] for column in tokens[:4]), tokens.problems)
+            kinds, texts, starts, ends, problems = tokens
+            yield Tokens(kinds[:-1], texts[:-1], starts[:-1], ends[:-1], problems)
     end = (number + 1) << LINE if last.endswith("\n") else max(1, number) << LINE | _bytes_of(last)
     yield Tokens(("end",), ("",), (end,), (end,), ())
 
