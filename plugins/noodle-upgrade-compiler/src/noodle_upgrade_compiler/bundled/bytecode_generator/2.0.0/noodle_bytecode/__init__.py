@@ -36,8 +36,10 @@ def generate(tree: tuple[Any, ...], filename: str, targets: tuple[str, ...] = ("
     """Return what the targets are for a tree; `filename` is what tracebacks and maps name."""
     if unknown := set(targets).difference(TARGETS):
         raise ValueError(f"There is no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}.")
-    module = python_tree(tree) if set(targets) != {"nbc"} else None
-    text = ast.unparse(module) + "\n" if module and not {"python_source", "source_map"}.isdisjoint(targets) else None
+    # The text and its map look at a tree again and again; the compiler once.
+    has_text = not {"python_source", "source_map"}.isdisjoint(targets)
+    module = python_tree(tree, later=not has_text) if set(targets) != {"nbc"} else None
+    text = ast.unparse(module) + "\n" if module and has_text else None
     return Generated(
         python=compile(module, filename, "exec", dont_inherit=True) if module and "python" in targets else None,
         python_source=text if "python_source" in targets else None,

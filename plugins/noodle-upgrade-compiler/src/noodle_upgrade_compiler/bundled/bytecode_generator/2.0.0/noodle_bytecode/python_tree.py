@@ -57,9 +57,21 @@ _BinOps = {sign: _kind_of(ast.BinOp, op=operator) for sign, operator in _BINARY.
 _Compares = {sign: _kind_of(ast.Compare, ops=operators) for sign, operators in _COMPARE.items()}
 
 
-def python_tree(tree: Node) -> ast.Module:
-    """Return a module of Python that does what the tree says."""
-    return _Emitter(tree).module()
+class _Later(ast.FunctionDef):
+    """A function whose body is made when Python's compiler asks for it, which it does once.
+
+    The tree of a module is never there as a whole then: half of the memory is enough, and some of the time.
+    """
+
+    @property
+    def body(self) -> list[Any]:  # type: ignore[override]
+        made: list[Any] = self.__dict__["later"]()
+        return made
+
+
+def python_tree(tree: Node, *, later: bool = False) -> ast.Module:
+    """Return a module of Python that does what the tree says; with `later` one that may be looked at once."""
+    return _Emitter(tree, later=later).module()
 
 
 def _declared_in(tree: Node) -> set[str]:
@@ -133,12 +145,13 @@ class _Members(dict[str, str]):
 class _Emitter:
     """Turns one tree into Python's."""
 
-    def __init__(self, tree: Node) -> None:
+    def __init__(self, tree: Node, *, later: bool) -> None:
         self._tree = tree
+        self._is_later = later
         self._needed: dict[str, str] = {}
         self._names = _Names(tree, tree[4], self._needed)
         self._of = _Members()
-        self._functions: list[frozenset[str]] = []
+        self._functions: tuple[frozenset[str], ...] = ()
         self._subjects = 0
         self._expressions: dict[str, Callable[[Node], Any]] = {
             "name": self._name, "const": self._const, "binary": self._binary, "compare": self._comparison,
@@ -280,16 +293,25 @@ class _Emitter:
         names = self._names
         if not _OTHERWISE.isdisjoint(declared):
             self._names = names.inside(declared)
-        self._functions.append(frozenset(declared))
-        body = [*self._outward(outward, node), *self._body(statements, node)]
-        self._functions.pop()
+        inside, around = self._names, (*self._functions, frozenset(declared))
+
+        def body() -> list[Any]:
+            before = self._names, self._functions
+            self._names, self._functions = inside, around
+            made = [*self._outward(outward, node), *self._body(statements, node)]
+            self._names, self._functions = before
+            return made
+
         arguments = self._parameters(parameters)
         if name not in declared:
             self._names = names
-        kind = ast.AsyncFunctionDef if "async" in flags else ast.FunctionDef
+        kind: type[ast.AST] = ast.AsyncFunctionDef if "async" in flags else ast.FunctionDef
+        # Not where the module has to import something first for what is inside: it would be known too late.
+        is_later = self._is_later and "lean" in flags and kind is ast.FunctionDef
+        own = {"later": body} if is_later else {"body": body()}
         made = _make(
-            kind, start, end, name=named or names[name], args=arguments, body=body, decorator_list=[], returns=None,
-            type_comment=None, type_params=[],
+            _Later if is_later else kind, start, end, name=named or names[name], args=arguments, decorator_list=[],
+            returns=None, type_comment=None, type_params=[], **own,
         )  # fmt: skip
         self._names = names
         return made

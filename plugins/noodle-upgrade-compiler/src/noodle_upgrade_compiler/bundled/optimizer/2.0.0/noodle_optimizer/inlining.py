@@ -37,6 +37,9 @@ class Inlining(Folding):
         self._inside.append(frozenset(node[8]))
         done = super()._def(node)
         self._inside.pop()
+        if done is not node:
+            # What was put into it may use what it has not used before.
+            done = (*done[:7], tuple(flag for flag in done[7] if flag != "lean"), *done[8:])
         return done
 
     def _passes_by(self, node: Node) -> bool:

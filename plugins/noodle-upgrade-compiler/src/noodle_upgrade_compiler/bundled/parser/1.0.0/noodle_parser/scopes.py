@@ -19,6 +19,8 @@ BUILTINS = frozenset(
     " range repr reversed round run sleep sorted str sum zip".split()
 )
 """What every file knows without an import."""
+OTHERWISE = frozenset("error gather is_a object run sleep".split())
+"""Those of them that Python does not know, or calls otherwise: a generator has to do something for them beforehand."""
 TYPES = frozenset("any bool float function int list none object string".split())
 
 _Use = tuple[str, int, int, bool, bool]
@@ -28,7 +30,19 @@ _Use = tuple[str, int, int, bool, bool]
 class _Function:
     """The names of one function, or of the module."""
 
-    __slots__ = ("assigned", "blocks", "declared", "ended", "is_async", "is_class", "live", "loops", "uses", "yields")
+    __slots__ = (
+        "assigned",
+        "blocks",
+        "declared",
+        "ended",
+        "has_types",
+        "is_async",
+        "is_class",
+        "live",
+        "loops",
+        "uses",
+        "yields",
+    )
 
     def __init__(self, *, is_async: bool = False, is_class: bool = False) -> None:
         self.live: dict[str, int] = {}
@@ -39,6 +53,7 @@ class _Function:
         self.assigned: set[str] = set()
         self.loops = 0
         self.yields = False
+        self.has_types = False
         self.is_async = is_async
         self.is_class = is_class
 
@@ -53,6 +68,8 @@ class Scopes:
         self._bases: list[tuple[str, int, int]] = []
         self._everywhere: set[str] = set()
         self.live = self._open[-1].live
+        self.was_lean = False
+        """Whether the function that was closed last uses none of `OTHERWISE`, and declares no types."""
 
     # --- what is declared ----------------------------------------------------------------------------------------
 
@@ -128,6 +145,8 @@ class Scopes:
         outer = self._open[-1]
         self.live = outer.live
         self._settle(inner, 0)
+        outer.has_types = outer.has_types or inner.has_types
+        self.was_lean = not inner.has_types and OTHERWISE.isdisjoint([use[0] for use in inner.uses])
         for name, start, end, is_assigned, is_later in inner.uses:
             if name in inner.ended and not inner.is_class:
                 self._ended(inner, name, start, end)
@@ -203,6 +222,10 @@ class Scopes:
     @loops.setter
     def loops(self, count: int) -> None:
         self._open[-1].loops = count
+
+    def note_type(self) -> None:
+        """Note that the innermost function declares a struct, an interface or an enum."""
+        self._open[-1].has_types = True
 
     def note_yield(self) -> None:
         """Make the innermost function a generator."""

@@ -276,6 +276,7 @@ class Statements(Expressions):
         finally:
             names = self.scopes.close_function()
         flags = ("async",) * is_async + ("generator",) * yields + ("plain",) * (not self.is_foldable)
+        flags += ("lean",) * self.scopes.was_lean
         self.is_foldable = outer or self.is_foldable
         end = self.ends[self.next - 1]
         return ("def", self.starts[first], end, name, parameters, returns, body, flags, *names)
@@ -438,6 +439,7 @@ class Statements(Expressions):
 
     def _interface(self, first: int) -> Node:
         name = self._named("'interface'")
+        self.scopes.note_type()
         opened = self.expect("{", "An interface")
         methods: list[Node] = []
         try:
@@ -468,6 +470,7 @@ class Statements(Expressions):
 
     def _struct(self, first: int) -> Node:
         name = self._named("'struct'")
+        self.scopes.note_type()
         opened = self.expect("{", "A struct")
         fields: list[Node] = []
         try:
@@ -493,6 +496,7 @@ class Statements(Expressions):
 
     def _enum(self, first: int) -> Node:
         name = self._named("'enum'")
+        self.scopes.note_type()
         opened = self.expect("{", "An enum")
         members: list[Node] = []
         try:

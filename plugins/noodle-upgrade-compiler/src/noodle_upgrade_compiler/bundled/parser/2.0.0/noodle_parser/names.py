@@ -141,7 +141,8 @@ class Names:
         self._signature(node[4], node[5])
         body = self._body(node[6])
         flags = (*node[7], *("generator",) * self._scopes.yields, *("plain",) * (not is_foldable(body)))
-        return (*node[:6], body, flags, *self._scopes.close_function())
+        names = self._scopes.close_function()
+        return (*node[:6], body, (*flags, *("lean",) * self._scopes.was_lean), *names)
 
     def _signature(self, parameters: tuple[Node, ...], returns: Node | None) -> None:
         for parameter in parameters:
@@ -167,12 +168,14 @@ class Names:
         return (*node[:6], tuple(members))
 
     def _struct(self, node: Node) -> Node:
+        self._scopes.note_type()
         self._scopes.declare(node[3], node[1], node[2])
         for field in node[4]:
             self._type_of(field[4])
         return node
 
     def _interface(self, node: Node) -> Node:
+        self._scopes.note_type()
         self._scopes.declare(node[3], node[1], node[2])
         for method in node[4]:
             self._scopes.open_function(is_async="async" in method[6])
@@ -181,6 +184,7 @@ class Names:
         return node
 
     def _enum(self, node: Node) -> Node:
+        self._scopes.note_type()
         self._scopes.declare(node[3], node[1], node[2])
         return node
 
