@@ -110,8 +110,16 @@ def fault_in_tree(tree: Any) -> str:
     waiting: list[Tree] = [tree]
     while waiting:
         node = waiting.pop()
-        if fault := _fault_in_node(node, waiting):
+        inside: list[Tree] = []
+        if fault := _fault_in_node(node, inside):
             return fault
+        for one in inside:
+            # Those without a position are told of when it is their turn.
+            if len(one) > 2 and type(one[1]) is type(one[2]) is int and not node[1] <= one[1] <= one[2] <= node[2]:  # noqa: PLR2004
+                return (
+                    f"a node {one[0]!r:.40} on line {one[1] >> 20} is not inside of the {node[0]!r} that it is part of"
+                )
+        waiting += inside
     return ""
 
 

@@ -272,9 +272,9 @@ class Compilation:
         begun = time.perf_counter()
         try:
             value = version.call(*given)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._check_depth(phase, given, error)
-            raise self._failure(phase, version, given, error) from error
+            raise self._failure(version, error) from error
         self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - begun
         self._check(phase, version, value)
         return self._made(version, value) if phase == "bytecode_generator" else value
@@ -311,9 +311,9 @@ class Compilation:
         if not fault and phase != "bytecode_generator":
             fault = checking.fault_in_problems(getattr(value, "problems", None))
         if fault:
-            raise _malformed(version, fault)
+            raise self._blamed_before(version) or _malformed(version, fault)
 
-    def _check_depth(self, phase: str, given: tuple[Any, ...], error: Exception) -> None:
+    def _check_depth(self, phase: str, given: tuple[Any, ...], error: BaseException) -> None:
         """Raise `SourceTooDeepError` where a source asks for more than can be followed, and no version is to blame."""
         if phase not in ("optimizer", "bytecode_generator") or not isinstance(error, RecursionError | SyntaxError):
             return
@@ -324,26 +324,26 @@ class Compilation:
             (diagnostic,) = diagnosed([problem], phase=phase, path=self._filename, source=self._text)
             raise SourceTooDeepError(diagnostic)
 
-    def _failure(
-        self, phase: str, version: PhaseVersion, given: tuple[Any, ...], error: Exception
-    ) -> PhaseFailedError | Exception:
+    def _failure(self, version: PhaseVersion, error: BaseException) -> PhaseFailedError:
         """Return who is to blame: the version that raised, or the one that gave it what nobody could read."""
-        fault = ""
-        if phase == "parser":
-            before, fault = self._phases.lexer, checking.fault_in_tokens(self._value("lexer"))
-        elif phase == "optimizer":
-            before, fault = self._phases.parser, checking.fault_in_tree(given[0])
-        elif phase == "bytecode_generator":
-            before, fault = self._phases.optimizer, checking.fault_in_tree(given[0])
-            if fault and checking.fault_in_tree(self._value("parser").tree):
-                before = self._phases.parser
-        if fault:
-            return _malformed(before, fault)
-        return PhaseFailedError(
+        return self._blamed_before(version) or PhaseFailedError(
             f"{version.phase} {version.version} failed on {self._filename}: {type(error).__name__}: {error}",
             hint=f"Go back to the version before: noodle rollback {version.phase}.",
             details=_about(version),
         )
+
+    def _blamed_before(self, version: PhaseVersion) -> PhaseFailedError | None:
+        """Return that a phase before one is to blame, where it is: the first that gave what cannot be read."""
+        for before in self._phases:
+            if before is version:
+                return None
+            if fault := self._fault_of(before.phase):
+                return _malformed(before, fault)
+        return None
+
+    def _fault_of(self, phase: str) -> str:
+        value = self._value(phase)
+        return checking.fault_in_tokens(value) if phase == "lexer" else checking.fault_in_tree(value.tree)
 
     # --- results -------------------------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ IMPORTED = {
     "error": SUPPORT, "gather": "asyncio", "run": "asyncio", "sleep": "asyncio",
 }  # fmt: skip
 """What Noodle knows without an import and Python does not, and where it comes from."""
-_OTHERWISE = frozenset({*_BUILTINS, *IMPORTED})
+_OTHERWISE = frozenset({*_BUILTINS, *IMPORTED, *_MEMBERS})
 _KEYWORD = re.compile(rf"(?:{'|'.join(keyword.kwlist)})_*")
 _TOP = 1 << 20
 
@@ -104,17 +104,25 @@ def _plain(kind: Any, /, **fields: Any) -> Any:
 
 
 class _Names(dict[str, str]):
-    """The name that Python knows a name of Noodle by: its keywords, and what it calls otherwise, are renamed."""
+    """The name that Python knows a name of Noodle by: its keywords, and what it calls otherwise, are renamed.
 
-    def __init__(self, tree: Node, declared: Iterable[str], needed: dict[str, str]) -> None:
+    A name of the module is a member of it as well, and is called as members are.
+    """
+
+    def __init__(
+        self, tree: Node, declared: Iterable[str], needed: dict[str, str], inner: frozenset[str] = frozenset()
+    ) -> None:
         super().__init__()
         self._tree = tree
         self._declared = frozenset(declared)
         self._needed = needed
+        self._inner = inner
 
     def __missing__(self, name: str) -> str:
         python = f"{name}_" if _KEYWORD.fullmatch(name) else name
-        if name not in self._declared:
+        if name in _MEMBERS and name in self._tree[4] and name not in self._inner:
+            python = _MEMBERS[name]
+        elif name not in self._declared:
             if name in _BUILTINS:
                 python = self._built_in(name)
             elif name in IMPORTED:
@@ -131,7 +139,7 @@ class _Names(dict[str, str]):
 
     def inside(self, declared: Iterable[str]) -> _Names:
         """Return the names inside of a function that declares some which mean something else outside."""
-        return _Names(self._tree, {*self._declared, *declared}, self._needed)
+        return _Names(self._tree, {*self._declared, *declared}, self._needed, self._inner.union(declared))
 
 
 class _Members(dict[str, str]):
@@ -159,6 +167,9 @@ class _Emitter:
             "not": self._not, "negative": self._negative, "list": self._list, "object": self._object,
             "await": self._await,
         }  # fmt: skip
+        if not later:
+            # As text, -5 is an operation: (-5).bit_length() is not -5 .bit_length().
+            self._expressions["const"] = self._const_as_text
         self._statements: dict[str, Callable[[Node], Any]] = {
             "let": self._let, "assign": self._assign, "expression": self._expression, "def": self._def, "if": self._if,
             "for": self._for, "while": self._while, "return": self._return, "yield": self._yield, "break": self._break,
@@ -168,12 +179,6 @@ class _Emitter:
 
     def module(self) -> ast.Module:
         body = self._body(self._tree[3], self._tree, pass_=False)
-        for name, python in _MEMBERS.items():
-            if name in self._tree[4]:
-                # As a member of this module it is looked for under the name that methods have.
-                target = _make(_NameStored, _TOP, _TOP, id=python)
-                value = _make(_Name, _TOP, _TOP, id=name)
-                body.append(_make(ast.Assign, _TOP, _TOP, targets=[target], value=value, type_comment=None))
         first = [
             _make(ast.ImportFrom, _TOP, _TOP, module=module, names=[_alias(name.strip("_"), name)], level=0)
             for name, module in sorted(self._needed.items())
@@ -371,7 +376,7 @@ class _Emitter:
         body: list[Any] = []
         for field in fields:
             target = _make(_NameStored, field[1], field[2], id=self._of[field[3]])
-            kind = _make(_Name, field[1], field[2], id="object")
+            kind = _make(_Constant, field[1], field[2], value=None, kind=None)
             value = None if field[5] is None else self._value(field[5])
             body.append(_make(ast.AnnAssign, field[1], field[2], target=target, annotation=kind, value=value, simple=1))
         made = self._type(start, end, name, bases=[], body=body or [_make(ast.Pass, end - 1, end)])
@@ -447,6 +452,14 @@ class _Emitter:
         if end >> 20 != line:
             fields["end_lineno"] = end >> 20
         return made
+
+    def _const_as_text(self, node: Node) -> Any:
+        _, start, end, value = node
+        if type(value) in (int, float) and str(value)[0] == "-":
+            return _make(
+                ast.UnaryOp, start, end, op=_MINUS, operand=_make(_Constant, start, end, value=-value, kind=None)
+            )
+        return self._const(node)
 
     def _binary(self, node: Node) -> Any:
         _, start, end, operator, left, right = node

@@ -40,6 +40,9 @@ def generate(tree: tuple[Any, ...], filename: str, targets: tuple[str, ...] = ("
     has_text = not {"python_source", "source_map"}.isdisjoint(targets)
     module = python_tree(tree, later=not has_text) if set(targets) != {"nbc"} else None
     text = ast.unparse(module) + "\n" if module and has_text else None
+    if text is not None:
+        # What Python reads may be less deep than what it is asked to run.
+        ast.parse(text)
     return Generated(
         python=compile(module, filename, "exec", dont_inherit=True) if module and "python" in targets else None,
         python_source=text if "python_source" in targets else None,

@@ -33,7 +33,8 @@ def _own_nodes(parts: Any) -> Iterator[Node]:
         one = waiting.pop()
         if not isinstance(one, tuple) or not one:
             continue
-        if isinstance(one[0], str):
+        # Names in a row are no node: behind the kind of one stands a position.
+        if len(one) > 1 and type(one[1]) is int:
             yield one
             if one[0] == "def":
                 continue

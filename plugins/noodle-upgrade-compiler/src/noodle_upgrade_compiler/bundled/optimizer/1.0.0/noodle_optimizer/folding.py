@@ -337,6 +337,7 @@ def _nodes(parts: Any) -> Any:
     while waiting:
         one = waiting.pop()
         if isinstance(one, tuple):
-            if one and isinstance(one[0], str) and len(one) > 2:  # noqa: PLR2004
+            # Names in a row are no node: behind the kind of one stands a position.
+            if len(one) > 2 and type(one[1]) is int:  # noqa: PLR2004
                 yield one
             waiting.extend(part for part in one if isinstance(part, tuple))

@@ -12,6 +12,7 @@ __all__ = ["Inlining"]
 
 _LARGEST = 16
 """Nodes of an expression that is put in the place of a call: a call costs about as much as so many operations."""
+_OTHER_KINDS = frozenset({"async", "generator"})
 _SIMPLE = frozenset({"name", "const", "binary", "compare", "not", "negative", "member", "index", "list"})
 
 
@@ -77,7 +78,7 @@ class Inlining(Folding):
         if not all(self._is_own(name) for name in _free(value, definition)):
             return done
         parameters = dict(zip((parameter[3] for parameter in definition[4]), arguments, strict=True))
-        put = _with(value, parameters)
+        put = _with(value, parameters, done[1], done[2])
         fold = self._expressions.get(put[0])
         return put if fold is None else fold(put)
 
@@ -95,7 +96,8 @@ def _given(statements: Any) -> Counter[str]:
         one = waiting.pop()
         if not isinstance(one, tuple) or not one:
             continue
-        kind = one[0]
+        # Names in a row are no node: behind the kind of one stands a position.
+        kind = one[0] if len(one) > 1 and type(one[1]) is int else ""
         if kind == "let":
             found[one[3][3]] += 1
         elif kind in ("def", "class", "struct", "interface", "enum"):
@@ -116,7 +118,9 @@ def _is_small(definition: Node) -> bool:
     """Whether a function is one expression that can stand for a call: each parameter used, nothing done meanwhile."""
     _, _, _, _, parameters, _, body, flags, declared, outward = definition
     names = [parameter[3] for parameter in parameters]
-    if flags or outward or len(body) != 1 or body[0][0] != "return" or body[0][3] is None:
+    if not _OTHER_KINDS.isdisjoint(flags) or outward:
+        return False
+    if len(body) != 1 or body[0][0] != "return" or body[0][3] is None:
         return False
     if set(declared) != set(names) or any(parameter[5] is not None for parameter in parameters):
         return False
@@ -135,14 +139,15 @@ def _free(value: Node, definition: Node) -> Iterator[str]:
     return (node[3] for node in _nodes(value) if node[0] == "name" and node[3] not in names)
 
 
-def _with(node: Any, given: dict[str, Node]) -> Any:
-    """Return an expression with arguments in the place of parameters."""
+def _with(node: Any, given: dict[str, Node], start: int, end: int) -> Any:
+    """Return an expression with arguments in the place of parameters; it stands where the call stood."""
     if not isinstance(node, tuple) or not node:
         return node
-    if node[0] == "name" and len(node) == 4:  # noqa: PLR2004
-        known = given.get(node[3])
-        return node if known is None else (known[0], node[1], node[2], *known[3:])
-    return tuple([_with(part, given) for part in node])
+    if len(node) > 1 and type(node[1]) is int:
+        if node[0] == "name" and node[3] in given:
+            return given[node[3]]
+        return (node[0], start, end, *(_with(part, given, start, end) for part in node[3:]))
+    return tuple([_with(part, given, start, end) for part in node])
 
 
 def _nodes(node: Node) -> Iterator[Node]:
@@ -150,6 +155,6 @@ def _nodes(node: Node) -> Iterator[Node]:
     while waiting:
         one = waiting.pop()
         if isinstance(one, tuple) and one:
-            if isinstance(one[0], str) and len(one) > 3:  # noqa: PLR2004
+            if len(one) > 3 and type(one[1]) is int:  # noqa: PLR2004
                 yield one
             waiting.extend(part for part in one if isinstance(part, tuple))

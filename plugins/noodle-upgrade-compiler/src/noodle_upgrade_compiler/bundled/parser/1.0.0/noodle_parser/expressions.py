@@ -217,7 +217,7 @@ class Expressions(Cursor):
             kind = self.kinds[index]
             if kind == "(":
                 self.next = index + 1
-                arguments = self.items(")", "A call") if self.kinds[index + 1] != ")" else self._none()
+                arguments = self._arguments(index) if self.kinds[index + 1] != ")" else self._none()
                 node = ("call", start, self.ends[self.next - 1], node, arguments)
             elif kind == "." or kind == "::":  # noqa: PLR1714 - asked for each member of a file
                 self.next = index + 1
@@ -230,8 +230,10 @@ class Expressions(Cursor):
                     self.member(index)
                 node = ("member", start, self.ends[index], node, name)
             elif kind == "[":
+                self.deeper(index)
                 self.next = index + 1
                 inside = self.expression()
+                self.depth -= 1
                 self.expect("]", "An index")
                 node = ("index", start, self.ends[self.next - 1], node, inside)
             else:
@@ -239,6 +241,12 @@ class Expressions(Cursor):
             length += 1
             if length > LONGEST:
                 self.give_up("parser.long", f"At most {LONGEST} calls and members may follow one another.", index)
+
+    def _arguments(self, index: int) -> tuple[Node, ...]:
+        self.deeper(index)
+        found = self.items(")", "A call")
+        self.depth -= 1
+        return found
 
     def _none(self) -> tuple[()]:
         self.next += 1
@@ -261,13 +269,11 @@ class Expressions(Cursor):
         """Return expressions with commas between them, up to the closing bracket and over it; a last comma is fine."""
         kinds = self.kinds
         found: list[Node] = []
-        self.deeper(self.next)
         while kinds[self.next] != closing:
             found.append(self.expression())
             if kinds[self.next] != ",":
                 break
             self.next += 1
-        self.depth -= 1
         if kinds[self.next] != closing:
             self.expect(closing, where)
         self.next += 1

@@ -100,6 +100,8 @@ class Statements(Expressions):
             self.problem("parser.target", "This cannot be assigned to.", node[1], node[2], "'==' compares.")
         elif node[0] == "name":
             self.scopes.assign(node[3], node[1], node[2])
+        elif node[0] == "member" and node[3][0] == "name":
+            self.scopes.check_member(node[3][3], node[4], node[1], node[2])
         return node
 
     def _let(self, first: int) -> Node:
@@ -207,10 +209,13 @@ class Statements(Expressions):
         opened = self.expect("{", "'match'")
         cases: list[Any] = []
         default: tuple[Node, ...] = ()
+        depth = self.depth
+        self.deeper(opened)
         try:
             default = self._cases(first, cases)
         except Unexpected:
             self.behind(opened)
+        self.depth = depth
         return ("match", self.starts[first], self.ends[self.next - 1], subject, tuple(cases), default)
 
     def _cases(self, first: int, cases: list[Any]) -> tuple[Node, ...]:
@@ -393,10 +398,11 @@ class Statements(Expressions):
 
     def _members_inside(self, where: str) -> tuple[Node, ...]:
         opened = self.expect("{", where)
+        self.deeper(opened)
         members: list[Node] = []
         names: dict[str, int] = {}
         while not self._is_next("}"):
-            first = self.next
+            first, depth = self.next, self.depth
             if self.kinds[first] == "end":
                 told = "This '{' is never closed."
                 self.problem("parser.brace", told, self.starts[opened], self.ends[opened], "Put '}' where it ends.")
@@ -404,6 +410,7 @@ class Statements(Expressions):
             try:
                 member = self._member_of_class(first, where)
             except Unexpected:
+                self.depth = depth
                 self.skip_statement(first)
                 continue
             if member[3] in names:
@@ -411,6 +418,7 @@ class Statements(Expressions):
                 self.problem("parser.declared", told, member[1], member[2])
             names.setdefault(member[3], member[1])
             members.append(member)
+        self.depth -= 1
         return tuple(members)
 
     def _member_of_class(self, first: int, where: str) -> Node:

@@ -18,7 +18,27 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "\\": "\\", "'": "'", '"
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))")
 _METHODS = frozenset({"init", "to_string"})
 _PYTHONS_OWN = frozenset({"format", "format_map", "mro"})
-_DEEPEST = 500
+_DEEPEST = 100
+_LONGEST = 400
+_DEEPER = frozenset(
+    {
+        "bracketed",
+        "list",
+        "object",
+        "not_",
+        "negative",
+        "await_",
+        "block",
+        "match",
+        "class_",
+        "call",
+        "index",
+        "type",
+    }
+)
+"""What stands in brackets of its own, or begins with an operator."""
+_BEHIND = frozenset({"call", "index"})
+"""Of these the first part stands before the brackets."""
 
 
 def text_of(token: str) -> str:
@@ -37,6 +57,8 @@ class Trees:
 
     def __init__(self, problems: list[Problem]) -> None:
         self._problems = problems
+        self._lengths: dict[int, int] = {}
+        """How many operators, calls and members follow one another in a node, by its identity: all of them live on."""
 
     def statements(self, read: Tree[Any]) -> Iterator[Node]:
         """Yield the statements of a file."""
@@ -45,12 +67,17 @@ class Trees:
         waiting: list[tuple[Tree[Any], int]] = [(read, 0)]
         while waiting:
             tree, depth = waiting.pop()
-            if depth > _DEEPEST:
-                start, end = tree.meta.start_pos, tree.meta.end_pos
-                self._fault("parser.deep", f"This is more than {_DEEPEST} deep inside other things.", start, end)
+            parts = [child for child in tree.children if tree.data != "type" or isinstance(child, Tree)]
+            inside = depth + (tree.data in _DEEPER and len(parts) > 0)
+            if inside > _DEEPEST:
+                told = f"Brackets and blocks may be {_DEEPEST} deep, and not more."
+                self._fault("parser.deep", told, tree.meta.start_pos, tree.meta.start_pos)
                 return iter(())
             order.append((tree, depth))
-            waiting.extend((child, depth + 1) for child in tree.children if isinstance(child, Tree))
+            for index, child in enumerate(tree.children):
+                if isinstance(child, Tree):
+                    is_before = index == 0 and tree.data in _BEHIND
+                    waiting.append((child, depth if is_before else inside))
         for tree, _ in reversed(order):
             children = [values.pop(id(child)) if isinstance(child, Tree) else child for child in tree.children]
             values[id(tree)] = self._built(tree, children)
@@ -64,6 +91,16 @@ class Trees:
 
     def _fault(self, code: str, message: str, start: int, end: int, hint: str = "") -> None:
         self._problems.append(("error", code, message, start, end, hint))
+
+    def _longer(self, node: Node, before: Node, what: str = "operators") -> Node:
+        """Return a node that has one more in a row than what it begins with."""
+        self._lengths[id(node)] = length = self._lengths.get(id(before), 0) + 1
+        if length == _LONGEST + 1:
+            self._too_many(what, node)
+        return node
+
+    def _too_many(self, what: str, node: Node) -> None:
+        self._fault("parser.long", f"At most {_LONGEST} {what} may follow one another.", node[1], node[2])
 
     # --- statements ----------------------------------------------------------------------------------------------
 
@@ -107,7 +144,10 @@ class Trees:
                 otherwise = first[3]
             else:
                 branches.append((first, parts.pop(0)[3]))
-        return ("if", start, end, tuple(branches), otherwise)
+        node = ("if", start, end, tuple(branches), otherwise)
+        if len(branches) > _LONGEST:
+            self._too_many("branches", node)
+        return node
 
     def _while_(self, start: int, end: int, children: list[Any]) -> Node:
         return ("while", start, end, children[1], children[2][3])
@@ -129,7 +169,10 @@ class Trees:
                 self._fault("parser.default", "There is a default already.", part[1], part[1])
             else:
                 default = part[3]
-        return ("match", start, end, subject, tuple(cases), default or ())
+        node = ("match", start, end, subject, tuple(cases), default or ())
+        if len(cases) > _LONGEST:
+            self._too_many("cases", node)
+        return node
 
     def _case(self, start: int, end: int, children: list[Any]) -> Node:
         *patterns, block = _nodes(children)
@@ -228,10 +271,21 @@ class Trees:
                     value = given[3]
                 else:
                     self._fault("parser.enum", "The value of a member is a whole number.", given[1], given[2])
+            self._check_value(members, value, name, begin)
             members.append(("member", begin, stop, name, value))
             value += 1
         self._check_once(tuple(members))
         return ("enum", start, end, str(children[1]), tuple(members))
+
+    def _check_value(self, members: list[Node], value: int, name: str, at: int) -> None:
+        """Refuse a member that Python would take for another one, or for something of its own."""
+        if name.startswith("_") and name.endswith("_"):
+            self._fault("parser.member", f"{name!r} is no member in Noodle.", at, at + len(name.encode()))
+        for member in members:
+            if member[4] == value:
+                told = f"{name} would be {member[3]}: it has the same value, {value}."
+                self._fault("parser.enum", told, at, at + len(name.encode()))
+                return
 
     def _enum_member(self, start: int, end: int, children: list[Any]) -> Node:
         self._check_field(children[0])
@@ -293,7 +347,9 @@ class Trees:
         return ("const", start, end, None)
 
     def _bracketed(self, _start: int, _end: int, children: list[Any]) -> Node:
-        return children[1]  # type: ignore[no-any-return]
+        node: Node = children[1]
+        self._lengths.pop(id(node), None)
+        return node
 
     def _list(self, start: int, end: int, children: list[Any]) -> Node:
         return ("list", start, end, children[1] or ())
@@ -319,14 +375,14 @@ class Trees:
         return ("const", token.start_pos, token.end_pos, key), children[2]
 
     def _call(self, start: int, end: int, children: list[Any]) -> Node:
-        return ("call", start, end, children[0], children[2] or ())
+        return self._longer(("call", start, end, children[0], children[2] or ()), children[0], "calls and members")
 
     def _index(self, start: int, end: int, children: list[Any]) -> Node:
-        return ("index", start, end, children[0], children[2])
+        return self._longer(("index", start, end, children[0], children[2]), children[0], "calls and members")
 
     def _member(self, start: int, end: int, children: list[Any]) -> Node:
         self._check_member(children[2])
-        return ("member", start, end, children[0], str(children[2]))
+        return self._longer(("member", start, end, children[0], str(children[2])), children[0], "calls and members")
 
     def _check_member(self, token: Token) -> None:
         if token in _PYTHONS_OWN:
@@ -345,17 +401,27 @@ class Trees:
 
     def _binary(self, start: int, end: int, children: list[Any]) -> Node:
         left, sign, right = children
-        return ("binary", start, end, str(sign), left, right)
+        return self._longer(("binary", start, end, str(sign), left, right), left)
 
     def _compare(self, start: int, end: int, children: list[Any]) -> Node:
         left, sign, right = children
-        return left if sign is None else ("compare", start, end, str(sign), left, right)
+        if sign is None:
+            return left  # type: ignore[no-any-return]
+        return self._longer(("compare", start, end, str(sign), left, right), left)
 
     def _and_(self, start: int, end: int, children: list[Any]) -> Node:
-        return children[0] if len(children) == 1 else ("and", start, end, _nodes(children))
+        return self._joined("and", start, end, _nodes(children))
 
     def _or_(self, start: int, end: int, children: list[Any]) -> Node:
-        return children[0] if len(children) == 1 else ("or", start, end, _nodes(children))
+        return self._joined("or", start, end, _nodes(children))
+
+    def _joined(self, kind: str, start: int, end: int, operands: tuple[Node, ...]) -> Node:
+        if len(operands) == 1:
+            return operands[0]
+        node = (kind, start, end, operands)
+        if len(operands) > _LONGEST + 1:
+            self._too_many("operators", node)
+        return node
 
     def _not_(self, start: int, end: int, children: list[Any]) -> Node:
         return ("not", start, end, children[1])

@@ -69,6 +69,8 @@ class Names:
             if target[0] == "name":
                 self._scopes.assign(target[3], target[1], target[2])
             else:
+                if target[0] == "member" and target[3][0] == "name":
+                    self._scopes.check_member(target[3][3], target[4], target[1], target[2])
                 self._uses(target)
         self._uses(node[4])
         return node
@@ -195,7 +197,7 @@ class Names:
 
     def _import(self, node: Node) -> Node:
         self._check_top(node)
-        self._scopes.declare(node[4], node[1], node[2])
+        self._scopes.declare_module(node[4], node[1], node[2])
         return node
 
     def _from(self, node: Node) -> Node:

@@ -19,7 +19,8 @@ def is_foldable(body: tuple[Node, ...]) -> bool:
         if not isinstance(one, tuple) or not one:
             continue
         if isinstance(one[0], str):
-            if len(one) > 3 and _is_candidate(one):  # noqa: PLR2004 - kind, start, end and something
+            # Names in a row are no node: behind the kind of one stands a position.
+            if len(one) > 3 and type(one[1]) is int and _is_candidate(one):  # noqa: PLR2004 - kind, start, end, more
                 return True
         elif any(isinstance(part, tuple) and part and part[0] in _ENDS for part in one[:-1]):
             return True

@@ -68,6 +68,7 @@ class Scopes:
         self._bases: list[tuple[str, int, int]] = []
         self._everywhere: set[str] = set()
         self.live = self._open[-1].live
+        self._modules: set[str] = set()
         self.was_lean = False
         """Whether the function that was closed last uses none of `OTHERWISE`, and declares no types."""
 
@@ -91,6 +92,20 @@ class Scopes:
         function.declared[name] = start
         self._everywhere.add(name)
         function.blocks[-1][0].append(name)
+
+    def declare_module(self, name: str, start: int, end: int) -> None:
+        """Note the name of a module that is imported as a whole."""
+        self.declare(name, start, end)
+        self._modules.add(name)
+
+    def check_member(self, name: str, member: str, start: int, end: int) -> None:
+        """Refuse to assign what is private to another module: an optimizer may have put it in the place of its name."""
+        if not member.startswith("_"):
+            return
+        known = next((function for function in reversed(self._open) if name in function.live), None)
+        if known is self._open[0] and name in self._modules:
+            told = f"{member} is private to the module {name}, and assigned there only."
+            self._problem("parser.private", told, start, end, "Have a function of that module do it.")
 
     def use_later(self, name: str, start: int, end: int) -> None:
         """Note the use of a name that is not live: an outer function's, one that comes later, or nobody's."""
