@@ -5,7 +5,8 @@ digest of the output, and what the phase had to say; the output itself lies once
 output does not change leads to keys that are there already, and no later phase runs.
 
 The file is SQLite's. It belongs to whoever may run the programs: code that is read from it is executed, as that of
-`__pycache__` is, and the folder is made readable for its owner only.
+`__pycache__` is, and the folder is made readable for its owner only. It is a cache: what is damaged in it is made anew,
+and where it cannot be used at all (a full disk, a lock that nobody gives back) everything is compiled.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from attrs import frozen
 
+from noodle_upgrade_compiler.artifacts import digest_of
+from noodle_upgrade_compiler.checking import fault_in_problems
 from noodle_upgrade_compiler.contract import Problem
 
 __all__ = ["Output", "SourceFile", "Store"]
@@ -38,7 +41,11 @@ CREATE TABLE IF NOT EXISTS files
    words TEXT NOT NULL, offers TEXT NOT NULL, takes TEXT NOT NULL) WITHOUT ROWID;
 """
 _FORMAT = 3
-_BUSY_SECONDS = 30.0
+_BUSY_SECONDS = 10.0
+_REST_SECONDS = 60.0
+"""So long a file that could not be used is left alone."""
+_DAMAGED = ("malformed", "not a database", "decode", "no such table", "no such column", "another format")
+_T = TypeVar("_T")
 _FORGET_DOWN_TO = 0.8
 """When the file is full, this much of it is kept: what was used last."""
 
@@ -79,6 +86,9 @@ class SourceFile(NamedTuple):
     takes: str
 
 
+_TYPES = (str, str, bytes, str, str, str, str, str)
+
+
 class Store:
     """Outputs by key and bodies by digest. Without a path everything is in memory.
 
@@ -88,6 +98,9 @@ class Store:
 
     def __init__(self, path: Path | None = None, *, entries: int = 100, max_bytes: int = 1 << 30) -> None:
         self.path = path
+        self.failure = ""
+        """Why the file could not be used, when it could not be."""
+        self._rest_until = 0.0
         self._most = max(1, entries) * 4
         self._max_bytes = max_bytes
         self._lock = threading.RLock()
@@ -107,19 +120,17 @@ class Store:
                 self._outputs.move_to_end(key)
                 return found
             row = self._one("SELECT digest, problems, facts FROM outputs WHERE key = ?", key)
-            if row is None:
-                return None
-            found = Output(row[0], tuple(tuple(problem) for problem in json.loads(row[1])), tuple(row[2].split()))
-            self._remember(self._outputs, key, found)
+            found = None if row is None else _output_of(row)
+            if found is not None:
+                self._remember(self._outputs, key, found)
             return found
 
     def keep_output(self, key: bytes, output: Output) -> None:
         """Note what a phase made under a key."""
         with self._lock:
             self._remember(self._outputs, key, output)
-            if self.path is not None:
-                row = (key, output.digest, json.dumps(output.problems, ensure_ascii=False), " ".join(output.facts))
-                self._execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?, ?)", *row)
+            row = (key, output.digest, json.dumps(output.problems, ensure_ascii=False), " ".join(output.facts))
+            self._execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?, ?)", *row)
 
     # --- values and bodies ---------------------------------------------------------------------------------------
 
@@ -137,23 +148,29 @@ class Store:
             self._remember(self._values, digest, value)
 
     def body(self, digest: bytes) -> bytes | None:
-        """Return the bytes of an output, where the file has them."""
+        """Return the bytes of an output, where the file has them as they were."""
         with self._lock:
             row = self._one("SELECT data FROM bodies WHERE digest = ?", digest)
             if row is None:
                 return None
+            if not isinstance(row[0], bytes) or digest_of(row[0]) != digest:
+                self._execute("DELETE FROM bodies WHERE digest = ?", digest)
+                return None
             self._used.add(digest)
-            return bytes(row[0])
+            return row[0]
 
     def keep_body(self, digest: bytes, data: bytes) -> None:
-        """Keep the bytes of an output in the file, and forget what was not used for longest when that is full."""
+        """Keep the bytes of an output in the file, and forget what was not used for longest when that is full.
+
+        `digest` is `digest_of(data)`.
+        """
         with self._lock:
-            if self.path is None or len(data) > self._max_bytes:
+            if len(data) > self._max_bytes:
                 return
             done = self._execute(
                 "INSERT OR IGNORE INTO bodies VALUES (?, ?, ?, ?)", digest, data, len(data), time.time_ns()
             )
-            if done.rowcount > 0:
+            if done > 0:
                 self._size = self._bytes() + len(data)
                 if self._size > self._max_bytes:
                     self._forget()
@@ -168,28 +185,27 @@ class Store:
     def files(self) -> dict[str, SourceFile]:
         """Return what is known of source files, by path."""
         with self._lock:
-            if self.path is None:
-                return {}
-            rows = self._database().execute("SELECT * FROM files")
-            return {row[0]: SourceFile(*row) for row in rows}
+            rows: list[Any] = self._do(lambda file: file.execute("SELECT * FROM files").fetchall(), [])
+            return {row[0]: SourceFile(*row) for row in rows if tuple(map(type, row)) == _TYPES}
 
     def file(self, path: str) -> SourceFile | None:
         """Return what is known of one source file."""
         with self._lock:
             row = self._one("SELECT * FROM files WHERE path = ?", path)
-            return None if row is None else SourceFile(*row)
+            return None if row is None or tuple(map(type, row)) != _TYPES else SourceFile(*row)
 
     def keep_files(self, files: Iterable[SourceFile]) -> None:
         """Note what is known of source files."""
         with self._lock, self.batch():
-            if self.path is not None:
-                self._database().executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", files)
+            rows = list(files)
+            statement = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            self._do(lambda file: file.executemany(statement, rows).rowcount, 0)
 
     def forget_files(self, paths: Iterable[str]) -> None:
         """Know nothing of these files any more."""
         with self._lock, self.batch():
-            if self.path is not None:
-                self._database().executemany("DELETE FROM files WHERE path = ?", [(path,) for path in paths])
+            rows = [(path,) for path in paths]
+            self._do(lambda file: file.executemany("DELETE FROM files WHERE path = ?", rows).rowcount, 0)
 
     # --- the file ------------------------------------------------------------------------------------------------
 
@@ -203,18 +219,15 @@ class Store:
             finally:
                 self._batch -= 1
                 if not self._batch and self._connection is not None and self._connection.in_transaction:
-                    self._touch()
-                    self._connection.commit()
+                    self._do(self._commit, None)
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             if self._connection is not None:
                 if self._used:
-                    self._touch()
-                    self._connection.commit()
-                self._connection.close()
-                self._connection = None
+                    self._do(self._commit, None)
+                self._drop()
             # Whoever still compiles goes on in memory.
             self.path = None
 
@@ -228,14 +241,52 @@ class Store:
         while len(memory) > self._most:
             memory.popitem(last=False)
 
-    def _one(self, query: str, *arguments: Any) -> Any:
-        return None if self.path is None else self._database().execute(query, arguments).fetchone()
+    # --- what may go wrong ---------------------------------------------------------------------------------------
 
-    def _execute(self, query: str, *arguments: Any) -> sqlite3.Cursor:
-        done = self._database().execute(query, arguments)
-        if not self._batch:
-            self._database().commit()
-        return done
+    def _do(self, work: Callable[[sqlite3.Connection], _T], otherwise: _T) -> _T:
+        """Do something with the file; where there is none, or it cannot be used, `otherwise` is what comes of it."""
+        if self.path is None or time.monotonic() < self._rest_until:
+            return otherwise
+        for is_new in (False, True):
+            try:
+                return work(self._database())
+            except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
+                self._drop()
+                if is_new or not _is_damage(error):
+                    self.failure = f"{self.path} cannot be used: {error}"
+                    self._rest_until = time.monotonic() + _REST_SECONDS
+                    break
+                for suffix in ("", "-wal", "-shm"):
+                    with contextlib.suppress(OSError):
+                        self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        return otherwise
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+        self._connection, self._size = None, None
+
+    def _one(self, query: str, *arguments: Any) -> Any:
+        return self._do(lambda file: file.execute(query, arguments).fetchone(), None)
+
+    def _execute(self, query: str, *arguments: Any) -> int:
+        """Change something; returns how many rows that were."""
+
+        def work(file: sqlite3.Connection) -> int:
+            count = file.execute(query, arguments).rowcount
+            if not self._batch:
+                file.commit()
+            return count
+
+        return self._do(work, 0)
+
+    def _commit(self, file: sqlite3.Connection) -> None:
+        """Note what was used since, once for many reads, for it is a write; then write everything down."""
+        now, used = time.time_ns(), list(self._used)
+        self._used.clear()
+        file.executemany("UPDATE bodies SET used = ? WHERE digest = ?", [(now, digest) for digest in used])
+        file.commit()
 
     def _database(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -243,57 +294,66 @@ class Store:
             self._connection = _opened(self.path)
         return self._connection
 
+    # --- bounds --------------------------------------------------------------------------------------------------
+
     def _bytes(self) -> int:
         if self._size is None:
-            self._size = int(self._one("SELECT coalesce(sum(size), 0) FROM bodies")[0])
+            row = self._one("SELECT coalesce(sum(size), 0) FROM bodies")
+            self._size = 0 if row is None else int(row[0])
         return self._size
 
-    def _touch(self) -> None:
-        """Note what was used since: once for many reads, for it is a write."""
-        now, used = time.time_ns(), list(self._used)
-        self._used.clear()
-        self._database().executemany("UPDATE bodies SET used = ? WHERE digest = ?", [(now, digest) for digest in used])
-
     def _forget(self) -> None:
-        self._touch()
         keep, wanted = self._bytes(), int(self._max_bytes * _FORGET_DOWN_TO)
-        gone = []
-        for digest, size in self._database().execute("SELECT digest, size FROM bodies ORDER BY used"):
-            if keep <= wanted:
-                break
-            gone.append((digest,))
-            keep -= size
-        self._database().executemany("DELETE FROM bodies WHERE digest = ?", gone)
-        # An output without its body costs a run of the phase, and is found out then: the rows are small.
-        self._size = keep
-        if not self._batch:
-            self._database().commit()
+
+        def work(file: sqlite3.Connection) -> int:
+            self._commit(file)
+            gone, left = [], keep
+            for digest, size in file.execute("SELECT digest, size FROM bodies ORDER BY used"):
+                if left <= wanted:
+                    break
+                gone.append((digest,))
+                left -= size
+            file.executemany("DELETE FROM bodies WHERE digest = ?", gone)
+            # An output without its body costs a run of the phase, and is found out then: the rows are small.
+            if not self._batch:
+                file.commit()
+            return left
+
+        self._size = self._do(work, keep)
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the file is not what it was, so that it has to be made anew."""
+    if isinstance(error, sqlite3.DatabaseError):
+        return type(error) is sqlite3.DatabaseError or any(word in str(error) for word in _DAMAGED)
+    return isinstance(error, UnicodeDecodeError)
+
+
+def _output_of(row: tuple[Any, ...]) -> Output | None:
+    """Return a row as what it was, None where it is damaged."""
+    try:
+        digest, problems, facts = row
+        found = Output(bytes(digest), tuple(tuple(problem) for problem in json.loads(problems)), tuple(facts.split()))
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return None if fault_in_problems(found.problems) else found
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    """Open the file; one of another format, or that is damaged, is a cache that is made anew."""
+    """Open the file, and make what is not there. Raises `sqlite3.Error` and `OSError`."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for attempt in (0, 1):
-        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            (found,) = connection.execute("PRAGMA user_version").fetchone()
-            if found not in (0, _FORMAT):
-                raise sqlite3.DatabaseError("another format")  # noqa: TRY301 - it is made anew like a damaged one
-            connection.executescript(_SCHEMA)
-            connection.execute(f"PRAGMA user_version = {_FORMAT}")
-            connection.commit()
-        except sqlite3.OperationalError:
-            connection.close()
-            raise
-        except sqlite3.DatabaseError:
-            connection.close()
-            if attempt:
-                raise
-            for suffix in ("", "-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
-        else:
-            path.chmod(0o600)
-            return connection
-    raise AssertionError("unreachable")
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        if found not in (0, _FORMAT):
+            raise sqlite3.DatabaseError("another format")  # noqa: TRY301 - it is made anew like a damaged one
+        connection.executescript(_SCHEMA)
+        connection.execute(f"PRAGMA user_version = {_FORMAT}")
+        connection.commit()
+        path.chmod(0o600)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
