@@ -1,8 +1,12 @@
 """`noodle compile`: what it writes, what it says, and how it ends."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 import click
 import pytest
@@ -90,3 +94,100 @@ def test_tokens_and_trees_can_be_looked_at(run, tmp_path):
 
 def test_a_place_that_is_not_there_is_an_error(run):
     assert "no file or folder" in str(run("nowhere").exception)
+
+
+def test_two_sources_that_would_be_one_file_are_refused_before_anything_is_written(run, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.noodle").write_text(f'print("{folder}");\n')
+    told = str(run("a", "b", "--target", "nbc", "-o", "out").exception)
+    assert "a/x.noodle and b/x.noodle would both be out/x" in told
+    assert not (tmp_path / "out").exists()
+    assert run(".", "--target", "nbc", "-o", "out").return_value == 0
+    assert (tmp_path / "out" / "b" / "x.nbc").is_file()
+
+
+def test_a_module_that_somebody_has_written_is_not_written_over(run, tmp_path):
+    (tmp_path / "y.noodle").write_text("print(1);\n")
+    (tmp_path / "y.py").write_text("mine = 1\n")
+    assert "no output of the compiler" in str(run(".", "--target", "python-source", "-o", ".").exception)
+    assert (tmp_path / "y.py").read_text() == "mine = 1\n"
+    (tmp_path / "y.py").unlink()
+    for text in ("print(2);\n", "print(3);\n"):
+        (tmp_path / "y.noodle").write_text(text)
+        assert run(".", "--target", "python-source", "-o", ".").return_value == 0
+    assert "print(3)" in (tmp_path / "y.py").read_text()
+
+
+def test_a_folder_that_cannot_be_written_to_is_an_error_in_one_line(run, tmp_path):
+    (tmp_path / "y.noodle").write_text("print(1);\n")
+    (tmp_path / "taken").write_text("")
+    assert "taken" in str(run("y.noodle", "--target", "nbc", "-o", "taken/below").exception)
+
+
+def test_what_is_wrong_is_told_beside_tokens_and_trees(run, tmp_path):
+    (tmp_path / "wrong.noodle").write_text("let x = ;\n")
+    done = run("wrong.noodle", "--emit", "tree")
+    assert done.return_value == 1
+    assert "error[parser.expected]" in done.output
+    (tmp_path / "odd.noodle").write_bytes(b"let x = 1;\xe9")
+    assert "error[lexer.encoding]" in run("odd.noodle", "--emit", "tokens").output
+
+
+def test_what_is_neither_a_file_nor_a_folder_is_refused(run, tmp_path):
+    os.mkfifo(tmp_path / "pipe.noodle")
+    assert "no file or folder" in str(run("pipe.noodle").exception)
+
+
+def test_a_cache_that_cannot_be_used_is_a_warning(run, tmp_path):
+    (tmp_path / "y.noodle").write_text("print(1);\n")
+    (tmp_path / ".noodle").write_text("a file")
+    done = run("y.noodle")
+    assert done.return_value == 0
+    assert "Warning: .noodle/plugins/compiler/outputs.db cannot be used" in done.output
+
+
+def test_processes_that_compile_run_nothing_of_the_folder_where_they_start(tmp_path):
+    for name in ("json", "ast", "token"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('of the folder')\n")
+    (tmp_path / "src").mkdir()
+    for number in range(200):
+        (tmp_path / "src" / f"f{number}.noodle").write_text(f"print({number});\n")
+    program = "import sys; from noodle_upgrade_compiler.commands.compile import compile_command as c; c(['src', '--jobs', '2'])"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "200 compiled" in done.stderr, done.stderr
+
+
+def test_a_watch_tells_of_errors_once_and_waits_for_a_folder_that_is_gone_for_a_moment(tmp_path):
+    source = tmp_path / "src"
+    source.mkdir()
+    (source / "wrong.noodle").write_text("let x = ;\n")
+    program = (
+        "from noodle_upgrade_compiler.commands.compile import compile_command as c; c(['src', '--watch', '--no-cache'])"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as watch:
+        said = []
+        thread = threading.Thread(target=lambda: said.extend(iter(watch.stdout.readline, "")), daemon=True)
+        thread.start()
+
+        def until(text, count=1):
+            end = time.monotonic() + 30
+            while "".join(said).count(text) < count:
+                assert watch.poll() is None, "".join(said)
+                assert time.monotonic() < end, "".join(said)
+                time.sleep(0.05)
+
+        until("parser.expected")
+        source.rename(tmp_path / "elsewhere")
+        time.sleep(1.0)
+        (tmp_path / "elsewhere").rename(source)
+        time.sleep(1.0)
+        assert "".join(said).count("parser.expected") == 1
+        (source / "wrong.noodle").write_text("print(y);\n")
+        until("parser.unknown")
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(30) == 0

@@ -44,12 +44,16 @@ def test_there_are_programs_from_ten_lines_to_a_thousand():
 
 @pytest.mark.parametrize("versions", [{}, NEWEST], ids=["default", "newest"])
 @pytest.mark.parametrize("path", GOOD, ids=name_of)
-def test_a_program_prints_what_it_should_on_both_targets(path, versions):
+def test_a_program_prints_what_it_should_on_every_target(path, versions):
     source = path.read_text(encoding="utf-8")
-    result = COMPILER.compile(source, str(path), targets=("python", "nbc"), target_versions=versions)
+    targets = ("python", "python_source", "nbc")
+    result = COMPILER.compile(source, str(path), targets=targets, target_versions=versions)
     assert result.success, result.errors
+    # It is another tree where there is no text.
+    alone = COMPILER.compile(source, str(path), target_versions=versions)
     expected = path.with_suffix(".expected").read_text(encoding="utf-8")
-    assert printed(lambda: exec(result.bytecode, {"__name__": "__main__"})) == expected
+    for code in (alone.bytecode, result.bytecode, compile(result.python_code, "made.py", "exec", dont_inherit=True)):
+        assert printed(lambda code=code: exec(code, {"__name__": "__main__"})) == expected
     assert printed(lambda: Machine().run(loads(result.nbc_bytecode))) == expected
 
 

@@ -108,3 +108,12 @@ def test_the_debugger_stops_in_a_source_and_shows_it(tmp_path):
     assert "(Pdb) 3" in done.stdout
     assert "5  ->\t    return b;" in done.stdout
     assert done.stdout.endswith("3\n")
+
+
+@pytest.mark.parametrize("entry", ["x" * 10_000, 3, b"/bytes", None])
+def test_whatever_is_on_the_path_what_is_not_there_is_an_import_error(folder, monkeypatch, entry):
+    monkeypatch.setattr(sys, "path", [entry, *sys.path])
+    with pytest.raises(ImportError):
+        __import__("noodle_nowhere")
+    with pytest.raises(ImportError):
+        __import__("n" * 5000)

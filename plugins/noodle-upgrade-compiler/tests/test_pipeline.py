@@ -1,6 +1,7 @@
 """Compilations: keys for each phase, early cutoff, and whose fault it is when a version fails."""
 
 import marshal
+import sys
 
 import pytest
 from attrs import evolve
@@ -185,6 +186,33 @@ def test_a_version_that_raises_is_named(phases, phase):
 def test_a_version_that_gives_what_nobody_can_read_is_named(phases, phase, gives):
     with pytest.raises(PhaseFailedError, match=f"{phase} 9.0.0 gave what no later phase can read"):
         compiled(SOURCE, phases.having(another(phases, phase, call=lambda *_: gives)))
+
+
+def test_a_version_whose_fault_shows_in_a_later_phase_is_named_and_not_that_one(phases):
+    def reversed_(text):
+        tokens = phases.lexer.call(text)
+        return tokens._replace(starts=tokens.starts[::-1], ends=tokens.ends[::-1])
+
+    def outside(*columns):
+        parsed = phases.parser.call(*columns)
+        node = parsed.tree[3][0]
+        moved = (node[0], node[1] + (5 << 20), *node[2:])
+        return parsed._replace(tree=(*parsed.tree[:3], (moved, *parsed.tree[3][1:]), parsed.tree[4]))
+
+    for phase, call in (("lexer", reversed_), ("parser", outside)):
+        with pytest.raises(PhaseFailedError, match=f"{phase} 9.0.0 gave what no later phase can read"):
+            compiled(SOURCE, phases.having(another(phases, phase, call=call)))
+
+
+def test_a_version_that_wants_to_end_the_program_has_failed(phases):
+    with pytest.raises(PhaseFailedError, match=r"optimizer 9\.0\.0 failed on t\.noodle: SystemExit: 3"):
+        compiled(SOURCE, phases.having(another(phases, "optimizer", call=lambda *_: sys.exit(3))))
+
+
+def test_text_that_is_too_deep_for_python_is_an_error_of_the_source(phases):
+    deep = "".join(f"class A{n} {{ def f(self) {{ " for n in range(50)) + "} }" * 50
+    result = compiled(deep, phases, targets=("python_source",))
+    assert [error.code for error in result.errors] == ["parser.deep"]
 
 
 def test_a_compiler_tells_of_it_as_an_error_of_the_phase_and_lives(compiler):

@@ -144,7 +144,7 @@ def build(
     """
     begun = time.perf_counter()
     for place in places:
-        if not place.exists():
+        if not place.is_dir() and not place.is_file():
             raise InvalidRequestError(f"There is no file or folder {place}.", safe="Nothing was compiled.")
     known, wanted = store.files(), entry_of(phases, targets)
     removed: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from attrs import frozen
@@ -94,7 +95,7 @@ def _characters(lines: Sequence[str], position: int) -> int:
 def shown(diagnostic: Diagnostic, source: str) -> str:
     """Return it with the line that it is about, and a caret under the place."""
     head = f"{diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}"
-    lines = source.split("\n")
+    lines = _lines_of(source)
     if not 1 <= diagnostic.line <= len(lines):
         return "\n".join([head, *([f"  --> {diagnostic.path}"] if diagnostic.path else []), *_hinted(diagnostic, 1)])
     text, column, width = _window(lines[diagnostic.line - 1], diagnostic)
@@ -111,6 +112,12 @@ def shown(diagnostic: Diagnostic, source: str) -> str:
         *_hinted(diagnostic, len(number)),
     ]
     return "\n".join(told)
+
+
+@lru_cache(1)
+def _lines_of(source: str) -> list[str]:
+    """Return the lines of a source, of which there may be as many as things to be said."""
+    return source.split("\n")
 
 
 def _window(line: str, diagnostic: Diagnostic) -> tuple[str, int, int]:

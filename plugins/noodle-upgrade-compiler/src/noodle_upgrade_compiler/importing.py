@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from importlib.abc import InspectLoader, MetaPathFinder
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import Any
 
 from noodle_upgrade_compiler.compiler import process_compiler
 from noodle_upgrade_compiler.diagnostics import Diagnostic
@@ -39,9 +40,17 @@ class NoodleFinder(MetaPathFinder):
         """Return where a module is, None for what is no Noodle file."""
         del target
         name = fullname.rpartition(".")[2]
-        for entry in sys.path if path is None else path:
+        places: Sequence[Any] = sys.path if path is None else path
+        for entry in places:
+            if not isinstance(entry, str):
+                continue
             place = Path(entry or ".") / f"{name}{SUFFIX}"
-            if place.is_file():
+            try:
+                is_there = place.is_file()
+            except (OSError, ValueError):
+                # A name that is too long, or a folder that may not be looked into: nothing is found there.
+                continue
+            if is_there:
                 loader = NoodleLoader(fullname, str(place.absolute()))
                 return importlib.util.spec_from_file_location(fullname, loader.path, loader=loader)
         return None

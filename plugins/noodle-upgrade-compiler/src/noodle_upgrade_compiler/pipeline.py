@@ -124,7 +124,9 @@ def decoded(source: str | bytes) -> tuple[str, Diagnostic | None]:
             source = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
-            return "", _unreadable(f"Byte {error.start:,} is not UTF-8: {error.reason}.", line)
+            before = data[data.rfind(b"\n", 0, error.start) + 1 : error.start].decode(errors="replace")
+            told = f"Byte {error.start:,} is not UTF-8: {error.reason}."
+            return "", _unreadable(told, line, len(before.removeprefix("\ufeff")) + 1)
     if len(source) > _MOST_BYTES:
         return "", _unreadable(f"A source may have {_MOST_BYTES:,} characters, and this one has {len(source):,}.", 1)
     if "\0" in source:
@@ -134,10 +136,10 @@ def decoded(source: str | bytes) -> tuple[str, Diagnostic | None]:
     return source, None
 
 
-def _unreadable(message: str, line: int) -> Diagnostic:
+def _unreadable(message: str, line: int, column: int = 1) -> Diagnostic:
     return Diagnostic(
-        phase="lexer", severity="error", code=_ENCODING, message=message, line=line, column=1, end_line=line,
-        end_column=1, hint="Noodle files are UTF-8.",
+        phase="lexer", severity="error", code=_ENCODING, message=message, line=line, column=column, end_line=line,
+        end_column=column, hint="Noodle files are UTF-8.",
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import sys
 import threading
 import tomllib
@@ -116,10 +117,18 @@ def _imported(private: str, name: str, folder: Path, what: str) -> ModuleType:
 
 
 def _declared(folder: Path) -> dict[str, Any]:
+    """Return what a version says of itself, in `component.toml` or `component.json`."""
+    place = folder / "component.toml"
+    if not place.is_file() and (folder / "component.json").is_file():
+        place = folder / "component.json"
     try:
-        return tomllib.loads((folder / "component.toml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise StageError(f"{folder / 'component.toml'} cannot be read: {error}") from error
+        text = place.read_text(encoding="utf-8")
+        found = json.loads(text) if place.suffix == ".json" else tomllib.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise StageError(f"{place} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise StageError(f"{place} is no table.")
+    return found
 
 
 def _digest_of(folder: Path) -> str:

@@ -7,7 +7,6 @@ A process of its own and no fork, for the program that builds may have threads t
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,13 +25,17 @@ class Worker:
     """The other side: one process, asked for one batch after the other."""
 
     def __init__(self, phases: PhaseSet, store: Path, targets: tuple[str, ...]) -> None:
+        # It finds what this process finds, wherever that was put on the path; but its own things first, and nothing
+        # in the folder where it happens to start: a `json.py` there is no module of ours.
+        places = [place for place in sys.path if place and Path(place) != Path.cwd()]
+        program = f"import sys; sys.path += [one for one in {places!r} if one not in sys.path]; import {__name__} as it"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-P", "-c", f"{program}; it.main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            # It finds what this process finds, wherever that was put on the path.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            # Ctrl-C is for the program that builds: this one ends when its input does.
+            start_new_session=True,
         )
         about = [[one.phase, one.version, str(one.folder)] for one in phases]
         self._say({"phases": about, "store": str(store), "targets": list(targets)})

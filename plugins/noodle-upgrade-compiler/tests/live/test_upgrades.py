@@ -1,8 +1,10 @@
 """Phases upgraded live, by the runtime plugin, under compilations that go on."""
 
 import asyncio
+import json
 import shutil
 import threading
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -350,3 +352,18 @@ def test_the_document_of_the_compiler_is_accepted_as_it_is_and_does_what_it_says
 
     asyncio.run(run())
     assert compiler.current.versions["lexer"] == "1.1.0"
+
+
+def test_a_version_may_say_what_it_is_in_json(compiler, tmp_path):
+    folder = own_version(tmp_path, "3.0.0")
+    told = tomllib.loads((folder / "component.toml").read_text())
+    (folder / "component.json").write_text(json.dumps(told))
+    (folder / "component.toml").unlink()
+
+    async def run():
+        async with opened(tmp_path) as upgrader:
+            result = await upgraded(upgrader, request("3.0.0"))
+            assert result.success, result.error
+
+    asyncio.run(run())
+    assert compiler.current.versions["lexer"] == "3.0.0"

@@ -159,3 +159,79 @@ def test_a_hundred_thousand_of_anything_end_in_an_error_and_not_in_a_crash(openi
     found = parsed("let a = 1; let x = 1; def f(b) { } " + f"{opening}\n" * 100_000)
     assert found.problems
     assert len(found.problems) <= 101
+
+
+LIMITS = {
+    "brackets": (lambda n: f"let x = {'(' * n}1{')' * n};", 100, "parser.deep"),
+    "lists": (lambda n: f"let x = {'[' * n}1{']' * n};", 100, "parser.deep"),
+    "objects": (lambda n: f"let x = {'{a: ' * n}1{'}' * n};", 100, "parser.deep"),
+    "calls in one another": (lambda n: f"let x = {'print(' * n}1{')' * n};", 100, "parser.deep"),
+    "indices in one another": (lambda n: f"let y = [1]; let x = {'y[' * n}1{']' * n};", 100, "parser.deep"),
+    "operators before an operand": (lambda n: f"let y = 1; let x = {'!' * n}y;", 100, "parser.deep"),
+    "types": (lambda n: f"let x: {'list[' * n}int{']' * n} = [];", 100, "parser.deep"),
+    "blocks": (lambda n: "{" * n + "let x = 1;" + "}" * n, 100, "parser.deep"),
+    "functions": (lambda n: "".join(f"def f{i}() {{" for i in range(n)) + "}" * n, 100, "parser.deep"),
+    "matches": (lambda n: "match 1 { case 1 {" * n + "}}" * n, 50, "parser.deep"),
+    "classes": (lambda n: "".join(f"class A{i} {{ def f(s) {{" for i in range(n)) + "}}" * n, 50, "parser.deep"),
+    "operators": (lambda n: f"let x = 1{' + 1' * n};", 400, "parser.long"),
+    "operands of a logical operator": (lambda n: f"let x = true{' && true' * n};", 400, "parser.long"),
+    "calls": (lambda n: f"let x = print{'()' * n};", 400, "parser.long"),
+    "members": (lambda n: f"let y = 1; let x = y{'.a' * n};", 400, "parser.long"),
+    "branches": (lambda n: f"if 1 {{}}{' else if 1 {}' * (n - 1)}", 400, "parser.long"),
+    "cases": (lambda n: f"match 1 {{{''.join(f'case {i} {{}}' for i in range(n))}}}", 400, "parser.long"),
+}
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "2.0.0"])
+@pytest.mark.parametrize(("text", "most", "code"), LIMITS.values(), ids=LIMITS)
+def test_a_limit_is_where_it_is_said_to_be_in_every_parser(text, most, code, version):
+    assert parsed(text(most), version).problems == ()
+    assert parsed(text(most + 1), version).problems[0][1] == code
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "2.0.0"])
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ('import "m" as m; m._a = 1;', "parser.private"),
+        ('import "m" as m; def f() { m._a = 1; }', "parser.private"),
+        ("enum E { A = 1, B = 1 }", "parser.enum"),
+        ("enum E { A, B, C = 1 }", "parser.enum"),
+        ("enum E { _a_ }", "parser.member"),
+        ("let x = 1\nlet y = 2;", "parser.semicolon"),
+        ("let x = 1; print(1 < x < 3);", "parser.chained"),
+    ],
+)
+def test_every_parser_refuses_it_with_the_same_code(text, code, version):
+    assert [problem[1] for problem in parsed(text, version).problems] == [code]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'import "m" as m; m.a = 1; print(m._a);',
+        'import "m" as m; def f(m) { m._a = 1; }',
+        "def f(self) { self._a = 1; }",
+    ],
+)
+def test_what_is_private_to_an_object_or_only_read_is_fine(text):
+    assert parsed(text).problems == ()
+
+
+def test_what_is_assigned_and_not_declared_is_told_how_it_is_declared():
+    assert [problem[5] for problem in parsed("x = 5;").problems] == ["Declare it: let x = …"]
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "2.0.0"])
+def test_however_much_is_wrong_a_hundred_things_are_told(version):
+    known = "".join(f"let name_{n} = {n};\n" for n in range(1000))
+    unknown = "".join(f"print(name_{n}_{n});\n" for n in range(1000))
+    assert len(parsed(known + unknown, version).problems) == 100
+    scanned = Library().get("lexer", "1.0.0").call("let x = 1;\n@\n" * 1000)
+    assert len(scanned.problems) == 100
+
+
+def test_a_member_of_something_in_brackets_begins_where_the_bracket_does():
+    for version in ("1.0.0", "2.0.0"):
+        node = parsed("let y = 1; let x = (-y).z;", version).tree[3][1][5]
+        assert (node[0], node[1] & 0xFFFFF) == ("member", 19)

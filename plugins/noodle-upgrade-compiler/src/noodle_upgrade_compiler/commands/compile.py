@@ -11,16 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import click
+from attrs import evolve
 
 from noodle_upgrade_compiler.building import Built, Report, build, sources_under
 from noodle_upgrade_compiler.commands.serving import serve
 from noodle_upgrade_compiler.commands.settings import compiler_of, store_for
 from noodle_upgrade_compiler.commands.writing import SUFFIXES, write_outputs
 from noodle_upgrade_compiler.compiler import Compiler
-from noodle_upgrade_compiler.diagnostics import diagnostic_of, for_editors, for_language_servers, shown
-from noodle_upgrade_compiler.pipeline import PhaseSet, compile_source
+from noodle_upgrade_compiler.diagnostics import (
+    Diagnostic,
+    diagnosed,
+    diagnostic_of,
+    for_editors,
+    for_language_servers,
+    shown,
+)
+from noodle_upgrade_compiler.errors import PhaseFailedError
+from noodle_upgrade_compiler.pipeline import PhaseSet, compile_source, decoded
 from noodle_upgrade_compiler.results import CompilationResult
 from noodle_upgrade_compiler.store import Store
+from noodle_upgrade_core.errors import InvalidRequestError
 
 __all__ = ["compile_command"]
 
@@ -88,6 +98,16 @@ def compile_command(ctx: click.Context, /, places: tuple[Path, ...], **asked: An
         raise click.UsageError("Name files or folders: noodle compile src.", ctx)
     if asked["remote"]:
         return _remote(ctx, places, asked)
+    try:
+        return _here(ctx, places, asked)
+    except OSError as error:
+        raise InvalidRequestError(
+            f"{error.filename or 'A file'}: {error.strerror or error}.", safe="What was written before it is whole."
+        ) from error
+
+
+def _here(ctx: click.Context, places: Sequence[Path], asked: dict[str, Any]) -> int:
+    """Compile in this process, and those that it starts."""
     compiler = compiler_of(ctx, asked["versions"])
     if asked["emit"]:
         return _emit(compiler, places, asked["emit"])
@@ -101,6 +121,8 @@ def compile_command(ctx: click.Context, /, places: tuple[Path, ...], **asked: An
         return 0 if report.success else 1
     finally:
         store.close()
+        if store.failure:
+            click.echo(f"Warning: {store.failure}. Nothing was kept.", err=True)
 
 
 def _build(
@@ -152,7 +174,7 @@ def _tell(report: Report, asked: dict[str, Any]) -> None:
         click.echo(json.dumps(_as_json(report), indent=2))
         return
     if asked["form"] == "lsp":
-        documents = [_for_language_server(one) for one in report.built if one.diagnostics]
+        documents = [_for_language_server(one) for one in report.built if one.diagnostics or one.failure]
         click.echo(json.dumps(documents, indent=2))
         return
     for one in report.built:
@@ -178,9 +200,14 @@ def _source_of(one: Built) -> str:
 
 def _for_language_server(one: Built) -> dict[str, Any]:
     source = _source_of(one)
+    told = list(one.diagnostics)
+    if one.failure:
+        told.append(
+            Diagnostic(phase="", severity="error", code=PhaseFailedError.code, message=one.failure, path=one.path)
+        )
     return {
         "uri": Path(one.path).absolute().as_uri(),
-        "diagnostics": [for_language_servers(diagnostic, source) for diagnostic in one.diagnostics],
+        "diagnostics": [for_language_servers(diagnostic, source) for diagnostic in told],
     }
 
 
@@ -252,14 +279,20 @@ def _remote(ctx: click.Context, places: Sequence[Path], asked: dict[str, Any]) -
 def _watch(
     places: Sequence[Path], phases: PhaseSet, store: Store, targets: tuple[str, ...], asked: dict[str, Any]
 ) -> int:
-    """Look again and again, and say something when there is something to say."""
-    first = True
+    """Look again and again, and say something when there is something new to say.
+
+    A file with errors is compiled each time, for what it imports may have changed; a place that is gone for a moment,
+    as it is while another branch is checked out, is waited for.
+    """
+    told: tuple[Any, ...] | None = None
     try:
         while True:
-            report = _build(places, phases, store, targets, asked)
-            if first or report.built or report.removed:
-                _tell(report, asked)
-            first = False
+            if told is None or all(place.exists() for place in places):
+                report = _build(places, phases, store, targets, asked)
+                wrong = tuple((one.path, one.diagnostics, one.failure) for one in report.failed)
+                if told is None or report.removed or wrong != told or len(report.failed) != len(report.built):
+                    _tell(report, asked)
+                told = wrong
             time.sleep(_LOOK_SECONDS)
     except KeyboardInterrupt:
         return 0
@@ -269,18 +302,24 @@ def _emit(compiler: Compiler, places: Sequence[Path], what: str) -> int:
     """Show the tokens or the tree of one file, as the versions that are asked for make them."""
     if len(places) != 1 or not places[0].is_file():
         raise click.UsageError("--emit shows one file.")
-    source = places[0].read_text(encoding="utf-8-sig")
+    path = str(places[0])
+    source, unreadable = decoded(places[0].read_bytes())
+    if unreadable is not None:
+        click.echo(shown(evolve(unreadable, path=path), source), err=True)
+        return 1
     tokens = compiler.current.lexer.call(source)
-    problems: tuple[Any, ...] = tuple(tokens.problems)
+    told = diagnosed(tokens.problems, phase="lexer", path=path, source=source)
     if what == "tokens":
         for kind, text, start in zip(tokens.kinds, tokens.texts, tokens.starts, strict=True):
             click.echo(f"{start >> 20}:{(start & 0xFFFFF) + 1}\t{kind}\t{text}")
     else:
         parsed = compiler.current.parser.call(tokens.kinds, tokens.texts, tokens.starts, tokens.ends)
-        problems += tuple(parsed.problems)
+        told += diagnosed(parsed.problems, phase="parser", path=path, source=source)
         for line in _drawn(parsed.tree):
             click.echo(line)
-    return 1 if any(problem[0] == "error" for problem in problems) else 0
+    for one in told:
+        click.echo(f"{shown(one, source)}\n", err=True)
+    return 1 if any(one.is_error for one in told) else 0
 
 
 def _drawn(node: Any, depth: int = 0) -> Iterator[str]:

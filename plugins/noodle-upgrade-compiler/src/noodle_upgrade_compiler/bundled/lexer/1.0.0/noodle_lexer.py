@@ -57,6 +57,7 @@ _SPACES = " \t\r\f\n"
 _FIRST = re.compile(_BLANKS)
 _INT = re.compile(r"[0-9]+")
 _FLOAT = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+MOST_PROBLEMS = 100
 _ESCAPE = re.compile(r"\\(?:[nrt0\\'\"]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|u\{[0-9a-fA-F]{1,6}\}|(.?))")
 _FIXED = {text: text for text in (*KEYWORDS, *OPERATORS, *BRACKETS)}
 _LIKELY = {"&": "&&", "|": "||"}
@@ -275,7 +276,7 @@ def _repaired(
                 made.append((fault.kind, fault.text, start, end))
             if told and told[-1][1:3] == fault[:2] and told[-1][4] == start:
                 told[-1] = (*told[-1][:4], end, fault.hint)
-            else:
+            elif len(told) < MOST_PROBLEMS:
                 told.append(("error", fault.code, fault.message, start, end, fault.hint))
     kinds, texts, at, ends = tuple(zip(*made, strict=True)) if made else ((), (), (), ())
     return Tokens(kinds, texts, at, ends, tuple(told))

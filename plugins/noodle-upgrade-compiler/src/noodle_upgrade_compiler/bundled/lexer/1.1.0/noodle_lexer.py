@@ -63,6 +63,7 @@ _INT = re.compile(_DIGITS)
 _FLOAT = re.compile(rf"{_DIGITS}(?:\.{_DIGITS})?(?:[eE][+-]?{_DIGITS})?")
 _MOST_BITS = 13_000
 _OTHER_BASE = re.compile(r"0(?:x[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|o[0-7]+(?:_[0-7]+)*|b[01]+(?:_[01]+)*)")
+MOST_PROBLEMS = 100
 _ESCAPE = re.compile(r"\\(?:[nrt0\\'\"]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|u\{[0-9a-fA-F]{1,6}\}|(.?))")
 _FIXED = {text: text for text in (*KEYWORDS, *OPERATORS, *BRACKETS)}
 _LIKELY = {"&": "&&", "|": "||"}
@@ -295,7 +296,7 @@ def _repaired(
                 made.append((fault.kind, fault.text, start, end))
             if told and told[-1][1:3] == fault[:2] and told[-1][4] == start:
                 told[-1] = (*told[-1][:4], end, fault.hint)
-            else:
+            elif len(told) < MOST_PROBLEMS:
                 told.append(("error", fault.code, fault.message, start, end, fault.hint))
     kinds, texts, at, ends = tuple(zip(*made, strict=True)) if made else ((), (), (), ())
     return Tokens(kinds, texts, at, ends, tuple(told))

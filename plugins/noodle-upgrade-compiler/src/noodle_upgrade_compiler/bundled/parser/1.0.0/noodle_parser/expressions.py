@@ -67,7 +67,7 @@ class Expressions(Cursor):
             left: Node = ("name", start, end, name)
             self.next = first + 1
             if kinds[first + 1] in _APPLIED:
-                left = self._applied(left, first)
+                left = self._applied(left, start)
         else:
             left = self.operand()
         return self._operated(left, first, least) if kinds[self.next] in _POWERS else left
@@ -123,7 +123,7 @@ class Expressions(Cursor):
             node = self._other(index, kind)
             if node[0] in ("not", "negative", "await") and node[1] == self.starts[index]:
                 return node
-        return self._applied(node, index) if self.kinds[self.next] in _APPLIED else node
+        return self._applied(node, self.starts[index]) if self.kinds[self.next] in _APPLIED else node
 
     def _other(self, index: int, kind: str) -> Node:
         start = self.starts[index]
@@ -148,12 +148,12 @@ class Expressions(Cursor):
         self.depth -= 1
         return node
 
-    def _bracketed(self, _start: int) -> Node:
+    def _bracketed(self, start: int) -> Node:
         node = self.expression()
         self.expect(")", "The bracket that was opened")
         if node[0] in ("not", "negative", "await"):
             # What follows a bracket is done to all of it.
-            return self._applied(node, self.next) if self.kinds[self.next] in _APPLIED else node
+            return self._applied(node, start) if self.kinds[self.next] in _APPLIED else node
         return node
 
     def _list(self, start: int) -> Node:
@@ -208,9 +208,8 @@ class Expressions(Cursor):
         "(": _bracketed, "[": _list, "{": _object, "!": _not, "-": _negative, "await": _await,
     }  # fmt: skip
 
-    def _applied(self, node: Node, first: int) -> Node:
-        """Return `node` with the calls, members and indices behind it."""
-        start = self.starts[first]
+    def _applied(self, node: Node, start: int) -> Node:
+        """Return `node`, which begins at `start`, with the calls, members and indices behind it."""
         length = 0
         while True:
             index = self.next

@@ -559,6 +559,7 @@ class Statements(Expressions):
         path = self._path("'import'")
         self.expect("as", "'import'")
         name = self._named("'as'")
+        self.scopes.note_module(name)
         return ("import", self.starts[first], self.semicolon("'import'"), path, name)
 
     def _from(self, first: int) -> Node:

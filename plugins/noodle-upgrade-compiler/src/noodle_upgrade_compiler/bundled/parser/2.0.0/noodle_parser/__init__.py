@@ -67,4 +67,4 @@ def parse(kinds: Sequence[str], texts: Sequence[str], starts: Sequence[int], end
         names = Names()
         module = names.resolved(module)
         problems += names.problems
-    return Parsed(module, tuple(sorted(problems, key=lambda problem: problem[3])))
+    return Parsed(module, tuple(sorted(problems, key=lambda problem: problem[3])[:PROBLEM_LIMIT]))

@@ -197,7 +197,8 @@ class Names:
 
     def _import(self, node: Node) -> Node:
         self._check_top(node)
-        self._scopes.declare_module(node[4], node[1], node[2])
+        self._scopes.declare(node[4], node[1], node[2])
+        self._scopes.note_module(node[4])
         return node
 
     def _from(self, node: Node) -> Node:

@@ -23,6 +23,9 @@ OTHERWISE = frozenset("error gather is_a object run sleep".split())
 """Those of them that Python does not know, or calls otherwise: a generator has to do something for them beforehand."""
 TYPES = frozenset("any bool float function int list none object string".split())
 
+_MOST_LOOKED = 20_000
+"""Names that are looked through for hints, in one file."""
+
 _Use = tuple[str, int, int, bool, bool]
 """Name, start, end, whether it is assigned, and whether that happens later: in a function that is called later."""
 
@@ -69,6 +72,7 @@ class Scopes:
         self._everywhere: set[str] = set()
         self.live = self._open[-1].live
         self._modules: set[str] = set()
+        self._looked = 0
         self.was_lean = False
         """Whether the function that was closed last uses none of `OTHERWISE`, and declares no types."""
 
@@ -93,9 +97,8 @@ class Scopes:
         self._everywhere.add(name)
         function.blocks[-1][0].append(name)
 
-    def declare_module(self, name: str, start: int, end: int) -> None:
-        """Note the name of a module that is imported as a whole."""
-        self.declare(name, start, end)
+    def note_module(self, name: str) -> None:
+        """Note that a name of the file is a module that it imports as a whole."""
         self._modules.add(name)
 
     def check_member(self, name: str, member: str, start: int, end: int) -> None:
@@ -114,6 +117,9 @@ class Scopes:
     def assign(self, name: str, start: int, end: int) -> None:
         """Note that a name is given a value."""
         function = self._open[-1]
+        if function.uses and function.uses[-1][1] == start:
+            # It was read as an expression, before '=' came.
+            function.uses.pop()
         if name not in function.live:
             function.uses.append((name, start, end, True, False))
             function.assigned.add(name)
@@ -184,7 +190,7 @@ class Scopes:
                 self._problem("parser.base", f"{name} is built in: no class extends it.", start, end)
         for name, start, end in self._types:
             if name not in self._everywhere:
-                hint = _likely(name, {*TYPES, *self._everywhere})
+                hint = self._likely(name, {*TYPES, *self._everywhere})
                 self._problem("parser.type", f"There is no type {name}.", start, end, hint)
         return tuple(sorted(module.declared))
 
@@ -207,10 +213,19 @@ class Scopes:
         self._problem("parser.ended", told, start, end, "Declare it before that block.")
 
     def _unknown(self, name: str, start: int, end: int, *, is_assigned: bool) -> None:
-        hint = _likely(name, {*BUILTINS, *self._open[0].declared})
         if is_assigned:
             hint = f"Declare it: let {name} = …"
+        else:
+            hint = self._likely(name, {*BUILTINS, *self._open[0].declared})
         self._problem("parser.unknown", f"{name} is not declared.", start, end, hint)
+
+    def _likely(self, name: str, known: set[str]) -> str:
+        """Return a hint at what may be meant. To look for it is dear: not for whom everything is unknown."""
+        self._looked += len(known)
+        if self._looked > _MOST_LOOKED:
+            return ""
+        found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
+        return f"Did you mean {found[0]}?" if found else ""
 
     # --- what a function is --------------------------------------------------------------------------------------
 
@@ -250,8 +265,3 @@ class Scopes:
     def yields(self) -> bool:
         """Whether the innermost function is a generator."""
         return self._open[-1].yields
-
-
-def _likely(name: str, known: set[str]) -> str:
-    found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
-    return f"Did you mean {found[0]}?" if found else ""

@@ -26,7 +26,10 @@ _BEFORE_OPERAND = frozenset(
 _BEGINNINGS = frozenset(
     "let def return if for while break continue import from class struct interface type enum match".split()
 )
-_NAMES = {"NAME": "a name", "INT": "a number", "FLOAT": "a number", "STRING": "a string", "$END": "the end of the file"}
+_NAMES = {"NAME": "a name", "INT": "a number", "FLOAT": "a number", "STRING": "a string", "$END": "the end of the file",
+    "WORD": "a name", "OBJECT": "'{'",
+}  # fmt: skip
+_COMPARE = frozenset("== != < <= > >=".split())
 
 
 @frozen
@@ -73,9 +76,17 @@ def unexpected(columns: Columns, error: UnexpectedToken, first: int) -> tuple[in
     token = error.token
     index = len(columns.kinds) - 1 if token.type == "$END" or token.column is None else token.column
     index = max(index, first)
-    wanted = sorted({_NAMES.get(name) or f"'{_WORDS.get(name) or name.lower()}'" for name in error.accepts or ()})
-    shown = ", ".join(wanted[:5]) + (" or others" if len(wanted) > 5 else "")  # noqa: PLR2004
     kind, text = columns.kinds[index], columns.texts[index]
+    accepts = set(error.accepts or ())
+    if "SEMICOLON" in accepts and columns.starts[index] >> 20 > columns.ends[index - 1] >> 20:
+        before = columns.ends[index - 1]
+        return index, ("error", "parser.semicolon", "A statement ends with ';'.", before, before, "Put ';' here.")
+    if kind in _COMPARE and "PLUS" in accepts:
+        told = "Comparisons cannot be chained."
+        hint = "Write a < b && b < c, or put brackets."
+        return index, ("error", "parser.chained", told, columns.starts[index], columns.ends[index], hint)
+    wanted = sorted({_NAMES.get(name) or f"'{_WORDS.get(name) or name.lower()}'" for name in accepts})
+    shown = ", ".join(wanted[:5]) + (" or others" if len(wanted) > 5 else "")  # noqa: PLR2004
     found = "the end of the file" if kind == "end" else repr(text[:30])
     message = f"{shown or 'Something else'} should stand here, and not {found}."
     return index, ("error", "parser.expected", message, columns.starts[index], columns.ends[index], "")
