@@ -6,7 +6,9 @@ import textwrap
 
 import pytest
 
-from noodle_upgrade_compiler import importing
+from noodle_upgrade_compiler import importing, running
+from noodle_upgrade_compiler.compiler import Compiler
+from noodle_upgrade_compiler.errors import NbcError
 
 
 @pytest.fixture
@@ -117,3 +119,16 @@ def test_whatever_is_on_the_path_what_is_not_there_is_an_import_error(folder, mo
         __import__("noodle_nowhere")
     with pytest.raises(ImportError):
         __import__("n" * 5000)
+
+
+def test_what_was_compiled_for_the_stack_machine_runs_with_what_lies_beside_it(tmp_path, capsys):
+    write(tmp_path, "lib/tools.noodle", "def twice(x) { return x * 2; }\n")
+    write(tmp_path, "app.noodle", 'from "lib/tools" import twice;\nprint(twice(21));\n')
+    for path in tmp_path.rglob("*.noodle"):
+        made = Compiler().compile(path.read_text(), str(path), targets=("nbc",))
+        path.with_suffix(".nbc").write_bytes(made.nbc_bytecode)
+    running.run_nbc(str(tmp_path / "app.nbc"))
+    assert capsys.readouterr().out == "42\n"
+    (tmp_path / "lib" / "tools.nbc").write_bytes(b"nothing of the kind")
+    with pytest.raises(NbcError):
+        running.run_nbc(str(tmp_path / "app.nbc"))

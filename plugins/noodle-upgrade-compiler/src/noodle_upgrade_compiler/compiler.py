@@ -26,6 +26,8 @@ from noodle_upgrade_core.errors import DrainTimeoutError, InvalidRequestError, S
 __all__ = ["Compiler", "process_compiler", "set_process_compiler"]
 
 _SCALE = 1 << 32
+_HOLD_SECONDS = 1.0
+"""So long new compilations wait at most while a change waits for the others to end."""
 TRIAL = (Path(__file__).parent / "trial.noodle").read_text(encoding="utf-8")
 """A program with every construct of the language, which every version has to compile."""
 
@@ -183,18 +185,28 @@ class Compiler:
         """
         until = time.monotonic() + within
         with self._gate:
-            self._pauses += 1
-            try:
-                if not self._gate.wait_for(lambda: not self._inside, max(0.0, until - time.monotonic())):
-                    raise _not_ended(self._inside, within)  # noqa: TRY301 - the pause has to end as for an interruption
-            except BaseException:
-                self._end_pause()
-                raise
+            while not self._held(min(_HOLD_SECONDS, max(0.0, until - time.monotonic()))):
+                if time.monotonic() >= until:
+                    raise _not_ended(self._inside, within)
+                # One that hangs is not to hold up all others: they go on for as long as they have waited.
+                self._gate.wait(min(_HOLD_SECONDS, max(0.0, until - time.monotonic())))
         try:
             yield
         finally:
             with self._gate:
                 self._end_pause()
+
+    def _held(self, seconds: float) -> bool:
+        """Hold new compilations back until none runs; where that takes too long, let them go on again."""
+        self._pauses += 1
+        try:
+            is_empty = self._gate.wait_for(lambda: not self._inside, seconds)
+        except BaseException:
+            self._end_pause()
+            raise
+        if not is_empty:
+            self._end_pause()
+        return is_empty
 
     def _end_pause(self) -> None:
         self._pauses -= 1

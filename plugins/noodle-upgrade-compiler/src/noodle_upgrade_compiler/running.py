@@ -1,4 +1,7 @@
-"""A Noodle file run as a program: `noodle run app.noodle`, or `python -m noodle_upgrade_compiler app.noodle`."""
+"""A Noodle file run as a program: `noodle run app.noodle`, or `python -m noodle_upgrade_compiler app.noodle`.
+
+What was compiled for the stack machine runs the same way: `noodle run build/app.nbc`.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,12 @@ from types import ModuleType
 from noodle_upgrade_compiler.compiler import process_compiler
 from noodle_upgrade_compiler.diagnostics import shown
 from noodle_upgrade_compiler.importing import NoodleLoader, install
+from noodle_upgrade_compiler.nbc.code import Code
+from noodle_upgrade_compiler.nbc.format import loads
+from noodle_upgrade_compiler.nbc.machine import Machine
 from noodle_upgrade_compiler.pipeline import decoded
 
-__all__ = ["run_file"]
+__all__ = ["run_file", "run_nbc"]
 
 
 def run_file(path: str) -> None:
@@ -37,3 +43,20 @@ def run_file(path: str) -> None:
     finally:
         if before is not None:
             sys.modules["__main__"] = before
+
+
+def run_nbc(path: str) -> None:
+    """Run a file of the stack machine's, with the modules that lie beside it. Raises `NbcError`, and what it raises."""
+    place = Path(path).absolute()
+
+    def beside(module: str) -> Code | None:
+        # The verifier lets no name pass that leads out of the folder.
+        other = place.parent.joinpath(*module.split("/")).with_suffix(place.suffix)
+        return loads(other.read_bytes()) if other.is_file() else None
+
+    code = loads(place.read_bytes())
+    try:
+        Machine(beside).run(code, path=str(place))
+    except Exception as error:
+        # Where it happened the machine has noted; what the machine itself was doing says nothing.
+        raise error.with_traceback(None) from None

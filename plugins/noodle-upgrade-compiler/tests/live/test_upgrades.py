@@ -1,6 +1,7 @@
 """Phases upgraded live, by the runtime plugin, under compilations that go on."""
 
 import asyncio
+import contextlib
 import json
 import shutil
 import threading
@@ -367,3 +368,35 @@ def test_a_version_may_say_what_it_is_in_json(compiler, tmp_path):
 
     asyncio.run(run())
     assert compiler.current.versions["lexer"] == "3.0.0"
+
+
+def test_a_compilation_that_hangs_holds_others_up_for_a_moment_only(compiler):
+    go_on, begun, waited = threading.Event(), threading.Event(), []
+    lexer = compiler.current.lexer
+
+    def slow(text):
+        if "hang" in text:
+            begun.set()
+            go_on.wait(30)
+        return lexer.call(text)
+
+    compiler.current = compiler.current.having(evolve(lexer, call=slow))
+    hanging = threading.Thread(target=compiler.compile, args=("# hang\n", "a.noodle"))
+    hanging.start()
+    begun.wait(10)
+
+    def pause():
+        with contextlib.suppress(DrainTimeoutError), compiler.paused(6):
+            waited.append("paused")
+
+    pausing = threading.Thread(target=pause)
+    pausing.start()
+    count = 0
+    while pausing.is_alive():
+        assert compiler.compile("let x = 1;", "b.noodle").success
+        count += 1
+    # Had they waited for it, there would have been one.
+    assert count > 100
+    assert waited == []
+    go_on.set()
+    hanging.join(10)
