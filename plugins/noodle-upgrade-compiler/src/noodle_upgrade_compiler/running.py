@@ -57,6 +57,6 @@ def run_nbc(path: str) -> None:
     code = loads(place.read_bytes())
     try:
         Machine(beside).run(code, path=str(place))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - it is raised again
         # Where it happened the machine has noted; what the machine itself was doing says nothing.
         raise error.with_traceback(None) from None
