@@ -8,6 +8,7 @@ import statistics
 import struct
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from measuring import Options, Reading, alternately, collector_off, pair_ratio
@@ -66,9 +67,17 @@ def speed(options: Options) -> list[Reading]:
     by_lark = [_cpu(compiled, lark) for _ in range(options.most(3, 1))]
     ours = statistics.median(found["noodle"])
     lengths = [1_000, 4_000, 16_000, 64_000] if not options.quick else [500, 1_000, 2_000]
-    times = [min(_cpu(compiled, default, both(length)[0]) for _ in range(options.most(5, 2))) for length in lengths]
-    logs = [(math.log(length), math.log(spent)) for length, spent in zip(lengths, times, strict=True)]
-    exponent = statistics.linear_regression(*zip(*logs, strict=True)).slope
+    ours_by_length, pythons_by_length = {}, {}
+    for length in lengths:
+        program, same = both(length)
+        spent = alternately(
+            {
+                "noodle": lambda program=program: _cpu(compiled, default, program),
+                "cpython": lambda same=same: _cpu(compile, same, "dense.py", "exec"),
+            },
+            rounds=options.most(5, 2),
+        )
+        ours_by_length[length], pythons_by_length[length] = min(spent["noodle"]), min(spent["cpython"])
     return [
         Reading(
             name="compile_vs_cpython",
@@ -86,10 +95,18 @@ def speed(options: Options) -> list[Reading]:
         ),
         Reading(
             name="compile_exponent",
-            value=exponent,
-            note=", ".join(f"{length:,} lines {spent:.0f} ms" for length, spent in zip(lengths, times, strict=True)),
+            value=_exponent(ours_by_length),
+            reference=_exponent(pythons_by_length),
+            note="CPython's own is the reference; "
+            + ", ".join(f"{length:,} lines {spent:.0f} ms" for length, spent in ours_by_length.items()),
         ),
     ]
+
+
+def _exponent(times: Mapping[int, float]) -> float:
+    """Return the power of the length that times grow by: 1 is linear."""
+    logs = [(math.log(length), math.log(spent)) for length, spent in times.items()]
+    return statistics.linear_regression(*zip(*logs, strict=True)).slope
 
 
 def many(options: Options) -> list[Reading]:

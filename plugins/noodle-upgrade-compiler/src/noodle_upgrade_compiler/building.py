@@ -20,16 +20,16 @@ from noodle_upgrade_compiler.diagnostics import Diagnostic, diagnostic_of
 from noodle_upgrade_compiler.errors import CompilationError, PhaseFailedError
 from noodle_upgrade_compiler.graph import SUFFIX
 from noodle_upgrade_compiler.linking import unresolved
-from noodle_upgrade_compiler.pipeline import PhaseSet, compile_source
+from noodle_upgrade_compiler.pipeline import PhaseSet, collector_paused, compile_source
 from noodle_upgrade_compiler.stamps import digest_of_source, entry_of, joined, known_of, stamp_of
-from noodle_upgrade_compiler.store import SourceFile, Store
+from noodle_upgrade_compiler.store import SourceFile, Stamp, Store
 from noodle_upgrade_compiler.worker import Worker
 from noodle_upgrade_core.errors import InvalidRequestError
 
 __all__ = ["SUFFIX", "Built", "Report", "Work", "build", "sources_under"]
 
 _BATCH = 64
-_LEAST_FOR_PROCESSES = 32
+_LEAST_FOR_PROCESSES = 256
 """Files: to start processes costs as much as to compile some."""
 By = Literal["stat", "content"]
 Progress = Callable[[int, int], object]
@@ -146,10 +146,11 @@ def build(
     for place in places:
         if not place.is_dir() and not place.is_file():
             raise InvalidRequestError(f"There is no file or folder {place}.", safe="Nothing was compiled.")
-    known, wanted = store.files(), entry_of(phases, targets)
+    wanted = entry_of(phases, targets)
     removed: list[str] = []
     if only is None:
-        stale, unchanged, removed = _stale(places, known, wanted, by)
+        with collector_paused():
+            stale, unchanged, removed = _stale(places, store.stamps(), wanted, by)
     else:
         paths = [Path(path) for path in dict.fromkeys(only)]
         stale, unchanged = [_Found(str(path), stamp_of(path.stat())) for path in paths if path.is_file()], 0
@@ -161,8 +162,9 @@ def build(
         files += [source for _, source in done if source is not None]
         progress(len(built), len(stale))
     stamps = dict(stale)
-    made = {one.path: joined(known.get(one.path), one._replace(stamp=stamps[one.path], built=wanted)) for one in files}
+    made = {one.path: joined(store.file(one.path), one._replace(stamp=stamps[one.path], built=wanted)) for one in files}
     if only is None and (built or removed):
+        known = store.files()
         wrong = _linked({**known, **made}, removed, built, phases, places)
         unchanged -= len(wrong.keys() - {one.path for one in built})
         built = [*(one for one in built if one.path not in wrong), *wrong.values()]
@@ -195,18 +197,16 @@ def _linked(
     sound = {path: one for path, one in files.items() if path not in failed and path not in set(removed)}
     results = {one.path: one for one in built}
     told = {}
-    asked = (path for path in sound if any(_is_below(path, one) for one in places))
-    for path, diagnostics in unresolved(asked, sound.get, phases.lexer):
+    for path, diagnostics in unresolved(filter(_below(places), sound), sound.get, phases.lexer):
         before = results.get(path) or Built(path=path, success=True)
         told[path] = evolve(before, success=False, diagnostics=(*before.diagnostics, *diagnostics))
     return told
 
 
-def _stale(
-    places: Sequence[Path], known: dict[str, SourceFile], wanted: str, by: By
-) -> tuple[list[_Found], int, list[str]]:
+def _stale(places: Sequence[Path], known: dict[str, Stamp], wanted: str, by: By) -> tuple[list[_Found], int, list[str]]:
     stale, unchanged = [], 0
-    gone = dict.fromkeys(path for path in known if any(_is_below(path, place) for place in places))
+    is_below = _below(places)
+    gone = dict.fromkeys(path for path in known if is_below(path))
     for found in _look(places):
         gone.pop(found.path, None)
         before = known.get(found.path)
@@ -221,8 +221,12 @@ def _stale(
     return stale, unchanged, list(gone)
 
 
-def _is_below(path: str, place: Path) -> bool:
-    return path == str(place) or path.startswith(f"{place}{os.sep}")
+def _below(places: Sequence[Path]) -> Callable[[str], bool]:
+    """Return what tells whether a path is one of some places, or below one."""
+    names = frozenset(map(str, places))
+    # What is found in the folder where the program is has no name of it before it.
+    starts = tuple(f"{name}{os.sep}" for name in names)
+    return lambda path: path.startswith(starts) or path in names
 
 
 def _digest_of_file(path: str) -> bytes:
@@ -239,7 +243,8 @@ def _carried_out(
     paths = [found.path for found in stale]
     batches = [paths[index : index + _BATCH] for index in range(0, len(paths), _BATCH)]
     count = min(jobs or os.cpu_count() or 1, len(batches))
-    if count <= 1 or len(paths) < _LEAST_FOR_PROCESSES or work.store.path is None:
+    few = jobs is None and len(paths) < _LEAST_FOR_PROCESSES
+    if count <= 1 or few or work.store.path is None:
         for batch in batches:
             if cancelled():
                 return

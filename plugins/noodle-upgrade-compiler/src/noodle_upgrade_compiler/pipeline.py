@@ -29,7 +29,7 @@ from noodle_upgrade_compiler.store import Output, Store
 from noodle_upgrade_compiler.versions import PhaseVersion
 from noodle_upgrade_core.errors import InvalidRequestError
 
-__all__ = ["Compilation", "PhaseSet", "compile_source", "decoded"]
+__all__ = ["Compilation", "PhaseSet", "collector_paused", "compile_source", "decoded"]
 
 _ENCODING = "lexer.encoding"
 _DEEP = 100

@@ -17,7 +17,7 @@ from noodle_upgrade_compiler.building import Progress, Report, build
 from noodle_upgrade_compiler.errors import CompilationError
 from noodle_upgrade_compiler.linking import graph_of
 from noodle_upgrade_compiler.pipeline import PhaseSet, compile_source
-from noodle_upgrade_compiler.stamps import entry_of, targets_in, with_entry
+from noodle_upgrade_compiler.stamps import entry_of, targets_in
 from noodle_upgrade_compiler.store import SourceFile, Store
 from noodle_upgrade_core.errors import UpgradeError
 
@@ -48,7 +48,15 @@ def affected_files(files: Iterable[SourceFile], changed: PhaseSet, current: Phas
         about = None if about is None or new.affects is None else about | set(new.affects)
     if about is None:
         return tuple(sorted(one.path for one in files))
-    return tuple(sorted(one.path for one in files if about.intersection(one.words.split(" "))))
+    # Thousands of files have the same few kinds of tokens.
+    known: dict[str, bool] = {}
+    found = []
+    for one in files:
+        if one.words not in known:
+            known[one.words] = not about.isdisjoint(one.words.split(" "))
+        if known[one.words]:
+            found.append(one.path)
+    return tuple(sorted(found))
 
 
 def recompile(
@@ -86,7 +94,9 @@ def recompile(
         affected = tuple(sorted(known))
     report = _checked(made(affected))
     if differs is None:
-        store.keep_files(_as_good_as_built(known[path], changed, current) for path in others)
+        # The others come out as before. Those that are built have no entry of the current versions any more.
+        for targets in {targets for file in known.values() for targets in targets_in(file.built)}:
+            store.replace_built(entry_of(current, targets), entry_of(changed, targets))
     return Recompiled(
         report=report,
         affected=affected,
@@ -130,15 +140,6 @@ def _together(reports: Sequence[Report]) -> Report:
         seconds=sum(one.seconds for one in reports),
         phases=dict(runs),
     )
-
-
-def _as_good_as_built(file: SourceFile, changed: PhaseSet, current: PhaseSet) -> SourceFile:
-    """Return a file that comes out as before: what the current versions made of it the new ones would make as well."""
-    built = file.built
-    for targets in targets_in(built):
-        if entry_of(current, targets) in built:
-            built = with_entry(built, entry_of(changed, targets))
-    return file._replace(built=built)
 
 
 def _checked(report: Report) -> Report:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from noodle_upgrade_compiler.artifacts import PYTHON, digest_of
@@ -80,6 +81,7 @@ def with_entry(built: str, entry: str) -> str:
     return " ".join([*(one for one in built.split() if not one.startswith(named)), entry])
 
 
+@lru_cache(1000)
 def targets_in(built: str) -> tuple[tuple[str, ...], ...]:
     """Return the sets of targets that there are entries for."""
     return tuple(tuple(one.partition("=")[0].split(",")) for one in built.split())

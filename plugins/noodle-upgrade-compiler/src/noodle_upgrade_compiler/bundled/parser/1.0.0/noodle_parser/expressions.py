@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from .cursor import Cursor, Unexpected
 from .scopes import Scopes
@@ -55,7 +55,7 @@ class Expressions(Cursor):
         self.is_foldable = False
         """Whether the function that is read has something to be done beforehand: an optimizer passes others by."""
 
-    def expression(self, least: int = 1) -> Node:
+    def expression(self, least: int = 1) -> Node:  # noqa: C901, PLR0912 - half of the parser's time goes by here
         """Return the expression that begins here, up to an operator that binds less than `least`."""
         first = self.next
         kinds = self.kinds
@@ -70,11 +70,8 @@ class Expressions(Cursor):
                 left = self._applied(left, start)
         else:
             left = self.operand()
-        return self._operated(left, first, least) if kinds[self.next] in _POWERS else left
-
-    def _operated(self, left: Node, first: int, least: int) -> Node:
-        """Return what operators make of the operand before them."""
-        kinds = self.kinds
+        if kinds[self.next] not in _POWERS:
+            return left
         power = _POWERS[kinds[self.next]]
         length = 0
         while power >= least:
@@ -216,7 +213,15 @@ class Expressions(Cursor):
             kind = self.kinds[index]
             if kind == "(":
                 self.next = index + 1
-                arguments = self._arguments(index) if self.kinds[index + 1] != ")" else self._none()
+                arguments: tuple[Node, ...] = ()
+                if self.kinds[index + 1] != ")":
+                    self.depth += 1
+                    if self.depth > DEEPEST:
+                        self.too_deep(index)
+                    arguments = self.items(")", "A call")
+                    self.depth -= 1
+                else:
+                    self.next += 1
                 node = ("call", start, self.ends[self.next - 1], node, arguments)
             elif kind == "." or kind == "::":  # noqa: PLR1714 - asked for each member of a file
                 self.next = index + 1
@@ -240,16 +245,6 @@ class Expressions(Cursor):
             length += 1
             if length > LONGEST:
                 self.give_up("parser.long", f"At most {LONGEST} calls and members may follow one another.", index)
-
-    def _arguments(self, index: int) -> tuple[Node, ...]:
-        self.deeper(index)
-        found = self.items(")", "A call")
-        self.depth -= 1
-        return found
-
-    def _none(self) -> tuple[()]:
-        self.next += 1
-        return ()
 
     def member(self, index: int) -> str:
         """Return the name of a member as the tree has it, and refuse those that are Python's own."""
@@ -284,7 +279,11 @@ class Expressions(Cursor):
         """Go one bracket or block deeper, which is not possible without end."""
         self.depth += 1
         if self.depth > DEEPEST:
-            self.give_up("parser.deep", f"Brackets and blocks may be {DEEPEST} deep, and not more.", index)
+            self.too_deep(index)
+
+    def too_deep(self, index: int) -> NoReturn:
+        """Give up, for what stands here is deeper than it may be."""
+        self.give_up("parser.deep", f"Brackets and blocks may be {DEEPEST} deep, and not more.", index)
 
     def _chained(self) -> None:
         index = self.next
