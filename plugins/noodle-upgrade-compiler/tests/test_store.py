@@ -1,5 +1,6 @@
 """The content store: bounded, shared, made anew where it cannot be read."""
 
+import contextlib
 import random
 import sqlite3
 import threading
@@ -124,8 +125,9 @@ def test_code_that_was_changed_in_the_file_is_not_there(tmp_path):
     store = Store(tmp_path / "o.db")
     store.keep_body(digest_of(b"total is"), b"total is")
     store.close()
-    with sqlite3.connect(tmp_path / "o.db") as file:
+    with contextlib.closing(sqlite3.connect(tmp_path / "o.db")) as file:
         file.execute("UPDATE bodies SET data = ?", (b"TOTAL IS",))
+        file.commit()
     again = Store(tmp_path / "o.db")
     assert again.body(digest_of(b"total is")) is None
     assert not again.has_body(digest_of(b"total is"))

@@ -230,8 +230,8 @@ class Store:
     def replace_built(self, before: str, after: str) -> None:
         """Put another entry into the place of one in what all files were compiled by."""
         with self._lock, self.batch():
-            statement = "UPDATE files SET built = replace(built, ?1, ?2) WHERE instr(built, ?1)"
-            self._do(lambda file: file.execute(statement, (before, after)).rowcount, 0)
+            statement = "UPDATE files SET built = replace(built, ?, ?) WHERE instr(built, ?)"
+            self._do(lambda file: file.execute(statement, (before, after, before)).rowcount, 0)
 
     def forget_files(self, paths: Iterable[str]) -> None:
         """Know nothing of these files any more."""
