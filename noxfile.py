@@ -30,7 +30,7 @@ EXTRA_TOOLS = {
 }
 
 # Those that compute all the time: by two processes it is half of it.
-PARALLEL = {"noodle-upgrade-runtime": ["--numprocesses=2"]}
+PARALLEL = {name: ["--numprocesses=2"] for name in ("noodle-upgrade-core", "noodle-upgrade-runtime")}
 
 nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["tests", "lint", "typing"]
