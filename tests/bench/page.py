@@ -91,7 +91,8 @@ def main() -> int:
     about: dict[str, Any] = _read("bench-machine.json") or {}
     fidelity, crash = _read("fidelity.json") or [], _read("crash.json")
     former = PAGE.read_text() if PAGE.is_file() else ""
-    PICTURE.write_text(str(picture(bench)))
+    if {name for name, *_ in _BARS} <= {row["name"] for row in bench}:
+        PICTURE.write_text(str(picture(bench)))
     PAGE.write_text(page(bench, about, fidelity, crash, former))
     return 0
 
@@ -111,7 +112,7 @@ def page(
     crash: dict[str, Any] | None,
     former: str = "",
 ) -> str:
-    """Return the page. What a campaign has left nothing of in `build` stays as the former page has it."""
+    """Return the page. What was not measured again stays as the former page has it."""
     packages = ", ".join(f"{name} {version}" for name, version in about.get("packages", {}).items())
     parts = [
         "# Measured",
@@ -119,14 +120,14 @@ def page(
         "Written by `tests/bench/page.py` (`nox -s bench -- --page`) from the rows that the campaigns have left in `build`, which may"
         " come of several runs. Ratios are medians of interleaved rounds in one run on one machine: read them, and not the times.",
         "",
-        f"Measured at {about.get('at', '?')} on {about.get('processor', '?')}, {about.get('cores', '?')} cores,"
-        f" {about.get('system', '?')}; {packages}.",
+        f"Last measured at {about.get('at', '?')} on {about.get('processor', '?')}, {about.get('cores', '?')} cores,"
+        f" {about.get('system', '?')}; {packages}. Rows that were not measured then are of earlier runs.",
         "",
         "![How long a change takes](../pictures/measured.svg)",
         "",
         "## Speed",
         "",
-        *_speed(bench),
+        *_speed(bench, former),
         "",
         *(_fidelity(fidelity) or _section(former, "Published packages")),
         *(_crash(crash) or _section(former, "Killed")),
@@ -140,25 +141,48 @@ def _section(former: str, title: str) -> list[str]:
     return [f"## {title}", *rest.partition("\n## ")[0].rstrip().split("\n"), ""] if found else []
 
 
-def _speed(bench: Sequence[dict[str, Any]]) -> list[str]:
-    pythons = sorted({row["python"] for row in bench}, key=lambda one: [int(p) for p in one.split(".") if p.isdigit()])
+def _speed(bench: Sequence[dict[str, Any]], former: str = "") -> list[str]:
+    """Return the table of rows; what was not measured now is as the former page has it."""
+    cells = _former_cells(former)
+    cells.update({(row["name"], row["python"]): _cell(row, ROWS[row["name"]].of) for row in bench})
+    pythons = sorted(
+        {python for _, python in cells}, key=lambda one: [int(part) for part in one.split(".") if part.isdigit()]
+    )
     lines = [
         f"| row | what | target | {' | '.join(pythons)} |",
         f"|---|---|---|{'---|' * len(pythons)}",
     ]
-    cells = {(row["name"], row["python"]): row for row in bench}
-    for name in dict.fromkeys(row["name"] for row in bench):
-        row = ROWS[name]
-        target = f"{'≥' if row.least else '≤'} {row.target:g}{'x' if row.of == 'ratio' else f' {row.unit}'}"
-        shown = [_cell(cells.get((name, python)), row.of) for python in pythons]
-        lines.append(f"| `{name}` | {WHAT.get(name, '')} | {target} | {' | '.join(shown)} |")
+    measured = {name for name, _ in cells}
+    for name, row in ROWS.items():
+        if name in measured:
+            unit = "x" if row.of == "ratio" else f" {row.unit}".rstrip()
+            target = f"{'≥' if row.least else '≤'} {row.target:g}{unit}"
+            shown = [cells.get((name, python), "") for python in pythons]
+            lines.append(f"| `{name}` | {WHAT.get(name, '')} | {target} | {' | '.join(shown)} |")
     return lines
+
+
+def _former_cells(former: str) -> dict[tuple[str, str], str]:
+    """Return what the table of a page says of each row on each Python."""
+    table = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in _section(former, "Speed")
+        if line.startswith("| ")
+    ]
+    head = table[0][3:] if table else []
+    return {
+        (row[0].strip("`"), python): cell
+        for row in table[1:]
+        if row[0].strip("`") in ROWS
+        for python, cell in zip(head, row[3:], strict=True)
+        if cell
+    }
 
 
 def _cell(row: dict[str, Any] | None, of: str) -> str:
     if row is None or row["ok"] is None:
         return ""
-    text = f"{row['ratio']:.3g}x" if of == "ratio" else f"{row['value']:,.3g} {row['unit']}"
+    text = f"{row['ratio']:.3g}x" if of == "ratio" else f"{row['value']:,.3g} {row['unit']}".rstrip()
     return text if row["ok"] else f"**{text}** (missed)"
 
 
