@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import httpx
-from hosting import noodle, said, tell
+from hosting import Program, noodle, said, tell
 
 SOURCE = """\
 # A part of a program, number {number}.
@@ -70,28 +70,17 @@ NEW_ENOUGH = 300
 COMPARED = (".py", ".nbc")
 
 
-class Daemon:
+class Daemon(Program):
     """`noodle compile --daemon`, with a folder of its own."""
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self.folder = folder
         self.state = folder / "state"
-        self.log = (folder / "daemon.log").open("a")
-        self.process = subprocess.Popen(
-            ["noodle", "compile", "--daemon", "--state", str(self.state)],
-            cwd=folder, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        until = time.monotonic() + 60
-        while not (self.state / "control.sock").exists():
-            if self.process.poll() is not None or time.monotonic() > until:
-                raise SystemExit(f"the daemon did not start:\n{(folder / 'daemon.log').read_text()}")
-            time.sleep(0.05)
+        command = ["noodle", "compile", "--daemon", "--state", str(self.state)]
+        super().__init__(command, folder, folder / "daemon.log")
 
-    def stop(self) -> None:
-        """Ask it to end."""
-        self.process.terminate()
-        self.process.wait(20)
-        self.log.close()
+    def is_up(self) -> bool:
+        """Whether it can be asked."""
+        return (self.state / "control.sock").exists()
 
 
 class Askers:

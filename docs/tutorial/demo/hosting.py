@@ -37,31 +37,28 @@ def tell(text: str) -> None:
     print(f"\n{text}", flush=True)
 
 
-class Service:
-    """The process under `noodle run`; `target` is what it hosts, a module of this folder and its application."""
+class Program:
+    """A program in a process of its own, from when it is up until it is told to end."""
 
-    def __init__(self, target: str, state: pathlib.Path, port: int, *, config: pathlib.Path | None = None) -> None:
-        self.target = target
-        self.state = state
-        self.port = port
-        self.settings = [] if config is None else ["--config", str(config)]
-        self.log = (state.parent / f"{state.name}.log").open("a")
+    def __init__(self, command: list[str], folder: pathlib.Path, log: pathlib.Path) -> None:
+        self.command = command
+        self.folder = folder
+        self.log = log.open("a")
         self.start()
 
+    def is_up(self) -> bool:
+        """Whether it answers."""
+        raise NotImplementedError
+
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it is up."""
         self.process = subprocess.Popen(
-            ["noodle", "run", self.target, "--port", str(self.port), "--state", str(self.state), *self.settings],
-            cwd=HERE,
-            stdout=self.log,
-            stderr=self.log,
+            self.command, cwd=self.folder, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL
         )
         until = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return
+        while not self.is_up():
             if self.process.poll() is not None or time.monotonic() > until:
-                raise SystemExit(f"the service did not start:\n{pathlib.Path(self.log.name).read_text()}")
+                raise SystemExit(f"{self.command} did not start:\n{pathlib.Path(self.log.name).read_text()}")
             time.sleep(0.05)
 
     def kill(self) -> None:
@@ -77,6 +74,23 @@ class Service:
         except subprocess.TimeoutExpired:
             self.kill()
         self.log.close()
+
+
+class Service(Program):
+    """The process under `noodle run`; `target` is what it hosts, a module of this folder and its application."""
+
+    def __init__(self, target: str, state: pathlib.Path, port: int, *, config: pathlib.Path | None = None) -> None:
+        self.state = state
+        self.port = port
+        settings = [] if config is None else ["--config", str(config)]
+        command = ["noodle", "run", target, "--port", str(port), "--state", str(state), *settings]
+        super().__init__(command, HERE, state.parent / f"{state.name}.log")
+
+    def is_up(self) -> bool:
+        """Whether its port takes connections."""
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
 
 
 @contextlib.contextmanager
