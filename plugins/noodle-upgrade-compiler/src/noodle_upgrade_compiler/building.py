@@ -26,7 +26,7 @@ from noodle_upgrade_compiler.store import SourceFile, Stamp, Store
 from noodle_upgrade_compiler.worker import Worker
 from noodle_upgrade_core.errors import InvalidRequestError
 
-__all__ = ["SUFFIX", "Built", "Report", "Work", "build", "sources_under"]
+__all__ = ["Built", "Report", "Work", "build", "sources_under"]
 
 _BATCH = 64
 _LEAST_FOR_PROCESSES = 256
@@ -193,8 +193,8 @@ def _linked(
     places: Sequence[Path],
 ) -> dict[str, Built]:
     """Return the files in some places that take from others what these do not offer."""
-    failed = {one.path for one in built if not one.success}
-    sound = {path: one for path, one in files.items() if path not in failed and path not in set(removed)}
+    unsound = {*removed, *(one.path for one in built if not one.success)}
+    sound = {path: one for path, one in files.items() if path not in unsound}
     results = {one.path: one for one in built}
     told = {}
     for path, diagnostics in unresolved(filter(_below(places), sound), sound.get, phases.lexer):
@@ -224,7 +224,6 @@ def _stale(places: Sequence[Path], known: dict[str, Stamp], wanted: str, by: By)
 def _below(places: Sequence[Path]) -> Callable[[str], bool]:
     """Return what tells whether a path is one of some places, or below one."""
     names = frozenset(map(str, places))
-    # What is found in the folder where the program is has no name of it before it.
     starts = tuple(f"{name}{os.sep}" for name in names)
     return lambda path: path.startswith(starts) or path in names
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from noodle_upgrade_compiler.contract import Problem
 from noodle_upgrade_compiler.diagnostics import Diagnostic, diagnosed
 from noodle_upgrade_compiler.graph import SUFFIX, ImportGraph, folders_above, places_of
+from noodle_upgrade_compiler.pipeline import decoded
 from noodle_upgrade_compiler.store import SourceFile
 from noodle_upgrade_compiler.versions import PhaseVersion
 
@@ -77,7 +78,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _told(path: str, missing: Mapping[str, Mapping[str, str]], lexer: PhaseVersion) -> tuple[Diagnostic, ...]:
-    source = Path(path).read_bytes().decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+    source, _ = decoded(Path(path).read_bytes())
     tokens = lexer.call(source)
     problems: list[Problem] = []
     for module, names in missing.items():

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import sys
 import threading
 import tomllib
@@ -23,7 +22,8 @@ from attrs import field, frozen
 from noodle_upgrade_compiler.contract import ENTRY_POINTS, PHASES
 from noodle_upgrade_compiler.errors import PhaseFailedError
 from noodle_upgrade_core import versions
-from noodle_upgrade_core.errors import StageError, VersionUnknownError
+from noodle_upgrade_core.errors import InvalidRequestError, StageError, VersionUnknownError
+from noodle_upgrade_core.wire import loads
 
 __all__ = ["BUNDLED", "Library", "PhaseVersion", "load_version"]
 
@@ -123,8 +123,8 @@ def _declared(folder: Path) -> dict[str, Any]:
         place = folder / "component.json"
     try:
         text = place.read_text(encoding="utf-8")
-        found = json.loads(text) if place.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+        found = loads(text) if place.suffix == ".json" else tomllib.loads(text)
+    except (OSError, ValueError, RecursionError, InvalidRequestError) as error:
         raise StageError(f"{place} cannot be read: {error}") from error
     if not isinstance(found, dict):
         raise StageError(f"{place} is no table.")

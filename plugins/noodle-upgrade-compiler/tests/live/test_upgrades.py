@@ -86,6 +86,17 @@ def own_version(tmp_path, version, phase="lexer", edit=None, of="1.0.0"):
     return folder
 
 
+def go_to(tmp_path, version):
+    """Upgrade the lexer, which has to succeed."""
+
+    async def run():
+        async with opened(tmp_path) as upgrader:
+            result = await upgraded(upgrader, request(version))
+            assert result.success, result.error
+
+    asyncio.run(run())
+
+
 async def _goes_there_and_back(compiler, tmp_path, strategy):
     parameters = {} if strategy == "immediate" else {"bake": 0.2, "percentage": 50, "judge.calls": 5}
     async with opened(tmp_path) as upgrader:
@@ -123,12 +134,7 @@ def test_the_phases_are_components_each_of_which_needs_the_one_before(compiler, 
 def test_a_version_of_ones_own_is_found_in_the_components_directory(compiler, tmp_path):
     own_version(tmp_path, "3.0.0", edit=lambda text: text.replace('"let def', '"var let def'))
 
-    async def run():
-        async with opened(tmp_path) as upgrader:
-            result = await upgraded(upgrader, request("3.0.0"))
-            assert result.success, result.error
-
-    asyncio.run(run())
+    go_to(tmp_path, "3.0.0")
     assert compiler.current.versions["lexer"] == "3.0.0"
     assert compiler.compile("let x = 1;", "t.noodle", target_versions={"lexer": "1.0.0"}).success
     assert compiler.library.versions("lexer") == ("1.0.0", "1.1.0", "3.0.0")
@@ -361,12 +367,7 @@ def test_a_version_may_say_what_it_is_in_json(compiler, tmp_path):
     (folder / "component.json").write_text(json.dumps(told))
     (folder / "component.toml").unlink()
 
-    async def run():
-        async with opened(tmp_path) as upgrader:
-            result = await upgraded(upgrader, request("3.0.0"))
-            assert result.success, result.error
-
-    asyncio.run(run())
+    go_to(tmp_path, "3.0.0")
     assert compiler.current.versions["lexer"] == "3.0.0"
 
 
